@@ -1,0 +1,33 @@
+"""The synthetic demo set that every script falls back to when it is called without arguments."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from .errors import InputError
+
+__all__ = ["NOTICE", "REPOSITORY", "demo_data"]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NOTICE = "SYNTHETIC demo data: planted motifs in a random genome; scores say nothing about real binding"
+
+
+def demo_data(argument: str = "--data_path") -> Path:
+    """Folder of the demo data, built on first use (seconds).
+
+    Raises
+    ------
+    InputError
+        When the generator is not there (the package was installed without the repository around it).
+    """
+    folder = REPOSITORY / "demo" / "data"
+    if (folder / "truth.json").is_file():
+        return folder
+    script = REPOSITORY / "preprocess" / "make_demo_data.py"
+    if not script.is_file():
+        raise InputError(f"{argument}: not given, and the demo data need a clone of the repository ({script})")
+    # A process of its own: scripts do not import each other.
+    subprocess.run([sys.executable, str(script), "--output_dir", str(folder)], check=True)
+    return folder

@@ -1,0 +1,32 @@
+"""Errors that a user can mend, and how a script reports them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+__all__ = ["InputError", "exit_on_input_error"]
+
+
+class InputError(ValueError):
+    """A mistake in an argument or an input file.
+
+    The message is one line that names the argument, or the file and row, what was found and what was wanted.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))
+
+
+def exit_on_input_error(function: Callable, *args, **kwargs) -> int:
+    """Call ``function`` and return the script's exit code.
+
+    An :class:`InputError` becomes one line on stderr and exit code 2; any other exception keeps its traceback,
+    because it is a fault of this code and not of the user.
+    """
+    try:
+        function(*args, **kwargs)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

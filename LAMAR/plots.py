@@ -1,0 +1,107 @@
+"""Figures of training and evaluation, written as PNG without a display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["plot_learning_curves", "plot_regression", "plot_roc_pr"]
+
+
+def _figure(n_columns: int):
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.figure import Figure
+
+    # Figures made without pyplot leave no global state behind.
+    figure = Figure(figsize=(5.2 * n_columns, 4.2), layout="constrained")
+    axes = figure.subplots(1, n_columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25, linewidth=0.6)
+    return figure, axes
+
+
+def _save(figure, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, dpi=150, format="png")
+    temporary.replace(path)
+
+
+def _colour(index: int) -> str:
+    return f"C{index % 10}"
+
+
+def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Path, title: str = "") -> None:
+    """Training and validation loss, and the validation metric, by epoch.
+
+    Parameters
+    ----------
+    histories
+        Trainer log entries by fold; keys ``epoch``, ``loss``, ``eval_loss``, ``eval_<metric>``.
+    """
+    figure, (left, right) = _figure(2)
+    for index, (fold, history) in enumerate(histories.items()):
+        for axis, key, style, label in (
+            (left, "loss", "-", f"{fold}, training"),
+            (left, "eval_loss", "--", f"{fold}, validation"),
+            (right, f"eval_{metric}", "-", fold),
+        ):
+            points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+            if points:
+                marker = "o" if key != "loss" else None
+                axis.plot(*zip(*points), style, color=_colour(index), marker=marker, markersize=3, label=label)
+    for axis, label in ((left, "loss"), (right, f"validation {metric.upper()}")):
+        axis.set(xlabel="epoch", ylabel=label)
+        if axis.lines:
+            axis.legend(frameon=False, fontsize=8)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_roc_pr(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, title: str = "") -> None:
+    """ROC and precision-recall curves of binary predictions.
+
+    Parameters
+    ----------
+    curves
+        (labels (n,) 0/1, probability of class 1 (n,)) by legend name; sets with one class are left out.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    from .metrics import auprc, auroc
+
+    figure, (left, right) = _figure(2)
+    for index, (name, (labels, scores)) in enumerate(curves.items()):
+        if len(np.unique(labels)) < 2:
+            continue
+        false_positive, true_positive, _ = roc_curve(labels, scores)
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        left.plot(false_positive, true_positive, color=_colour(index), label=f"{name}: {auroc(labels, scores):.3f}")
+        right.plot(
+            recall,
+            precision,
+            color=_colour(index),
+            drawstyle="steps-post",
+            label=f"{name}: {auprc(labels, scores):.3f}",
+        )
+        right.axhline(np.mean(labels), color=_colour(index), linewidth=0.6, linestyle=":")
+    left.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (area)")
+    right.set(xlabel="recall", ylabel="precision", title="precision-recall (average precision)", ylim=(0, 1.02))
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=8, loc="lower right" if axis is left else "lower left")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_regression(points: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, title: str = "") -> None:
+    """Predicted against measured values, (targets (n,), predictions (n,)) by panel title."""
+    figure, axes = _figure(len(points))
+    for axis, (name, (targets, predictions)) in zip(axes, points.items()):
+        axis.scatter(targets, predictions, s=6, alpha=0.4, linewidths=0)
+        axis.set(xlabel="measured", ylabel="predicted", title=name)
+    figure.suptitle(title)
+    _save(figure, path)

@@ -1,0 +1,402 @@
+"""Fine-tuning on a Hugging Face ``Trainer``: data sets, collators, options, exact resume, collapse detection."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from .embeddings import EncodedSequences, Features, pad_batch
+from .sequence_classification_patch import sequence_loss
+from .summaries import task_metrics
+
+__all__ = [
+    "FeatureModel",
+    "FitOptions",
+    "FitResult",
+    "LabelledData",
+    "add_lora",
+    "diagnose",
+    "fit",
+    "probabilities",
+]
+
+logger = logging.getLogger(__name__)
+
+_COMPLETE = "complete"
+# Probabilities whose spread is below this say the same of every record.
+_CONSTANT_SPREAD = 1e-3
+
+
+class LabelledData(torch.utils.data.Dataset):
+    """Records with labels, for the Trainer.
+
+    Parameters
+    ----------
+    inputs
+        Token ids, or features of a frozen encoder.
+    indices
+        Records to take, int (n,).
+    labels
+        Of all records: int64 (N,) classes, float32 (N,) targets, or (N, k) 0/1.
+    """
+
+    def __init__(self, inputs: EncodedSequences | Features, indices: np.ndarray, labels: np.ndarray):
+        self.inputs = inputs
+        self.indices = np.asarray(indices)
+        self.labels = labels
+        self.key = "input_ids" if isinstance(inputs, EncodedSequences) else "features"
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> dict:
+        index = self.indices[item]
+        return {self.key: self.inputs[index], "labels": self.labels[index]}
+
+    @property
+    def lengths(self) -> list[int]:
+        """In tokens (1 for features that are one vector)."""
+        if isinstance(self.inputs, EncodedSequences):
+            return self.inputs.lengths[self.indices].tolist()
+        if self.inputs.offsets is None:
+            return [1] * len(self)
+        return np.diff(self.inputs.offsets)[self.indices].tolist()
+
+
+def _collate(batch: list[dict]) -> dict[str, torch.Tensor]:
+    labels = torch.from_numpy(np.asarray([record["labels"] for record in batch]))
+    if "input_ids" in batch[0]:
+        ids, mask = pad_batch([record["input_ids"] for record in batch])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    features = [torch.from_numpy(record["features"]) for record in batch]
+    if features[0].dim() == 1:
+        return {"features": torch.stack(features), "labels": labels}
+    lengths = torch.tensor([len(record) for record in features])
+    padded = nn.utils.rnn.pad_sequence(features, batch_first=True)
+    mask = torch.arange(padded.shape[1]) < lengths[:, None]
+    return {"features": padded, "mask": mask, "labels": labels}
+
+
+class FeatureModel(nn.Module):
+    """A classification head alone, trained on features computed once.
+
+    The head is shared with the model it was taken from, so training it trains that model's head.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self.config = model.config
+        self.classifier = model.classifier
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None, labels=None) -> dict:
+        logits = self.classifier(features, mask)
+        loss = None
+        if labels is not None:
+            loss = sequence_loss(logits, labels, self.config.loss_type, self.config.focal_gamma)
+        return {"loss": loss, "logits": logits}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Hyperparameters of one training run; names and defaults as in ``finetune_rbp.py``."""
+
+    task: str = "classification"
+    epochs: int = 10
+    batch_size: int = 4
+    eval_batch_size: int = 32
+    lr: float = 3e-5
+    warmup_ratio: float = 0.05
+    grad_clipping_norm: float = 1.0
+    accum_steps: int = 1
+    weight_decay: float = 0.01
+    early_stopping_patience: int | None = None
+    metric_for_best: str = "auprc"
+    save_epochs: int = 1
+    logging_steps: int = 50
+    fp16: bool = False
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    report_to: str = "none"
+    seed: int = 42
+    progress: bool = True
+
+
+@dataclass
+class FitResult:
+    """Outcome of :func:`fit`.
+
+    Attributes
+    ----------
+    history
+        Log entries of the Trainer: loss, learning rate and validation figures by epoch.
+    best_epoch
+        Epoch whose weights the model carries now, None without a validation set.
+    not_finite
+        The loss became NaN or infinite and training was stopped.
+    """
+
+    history: list[dict]
+    best_epoch: float | None
+    not_finite: bool
+
+
+def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
+    """Logits to predictions, in float32 or wider.
+
+    Returns
+    -------
+    (n, k) softmax for ``classification``, (n, k) sigmoid for ``multilabel``, (n,) values for ``regression``.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if task == "regression":
+        return logits.reshape(-1)
+    if task == "multilabel":
+        return 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500)))
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+class _StopOnNonFiniteLoss(TrainerCallback):
+    def __init__(self):
+        self.found = False
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if any(key in ("loss", "eval_loss") and not math.isfinite(value) for key, value in (logs or {}).items()):
+            self.found = True
+            control.should_training_stop = True
+        return control
+
+
+class _EveryNEpochs(TrainerCallback):
+    """Evaluates and saves every n epochs and after the last one."""
+
+    def __init__(self, every: int):
+        self.every = every
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        epoch = round(state.epoch)
+        due = epoch % self.every == 0 or epoch >= args.num_train_epochs
+        control.should_evaluate = control.should_evaluate and due
+        control.should_save = control.should_save and due
+        return control
+
+
+class _MarkComplete(TrainerCallback):
+    """Puts a marker in each checkpoint once all of it is on disk, so that a half-written one is never resumed."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+def _last_complete_checkpoint(folder: Path) -> Path | None:
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for path in found:
+        if not (path / _COMPLETE).exists():
+            logger.warning("%s is incomplete (the run was stopped while writing it); ignored", path)
+    found = [path for path in found if (path / _COMPLETE).exists()]
+    return found[-1] if found else None
+
+
+class _GroupedTrainer(Trainer):
+    """The Trainer with lengths known from the data set instead of read record by record."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        from transformers.trainer_pt_utils import LengthGroupedSampler
+
+        dataset = train_dataset if train_dataset is not None else self.train_dataset
+        return LengthGroupedSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps, lengths=dataset.lengths
+        )
+
+
+def fit(
+    model: nn.Module,
+    train: LabelledData,
+    validation: LabelledData | None,
+    options: FitOptions,
+    folder: Path,
+) -> FitResult:
+    """Train ``model`` in place; with a validation set it ends with the weights of its best epoch.
+
+    Batches are padded to their own longest record and grouped by length. Checkpoints go to ``folder``; if it holds
+    complete ones of an interrupted run, training goes on from the last, to the same result as without the
+    interruption. The caller removes ``folder`` when the result is safe.
+
+    Parameters
+    ----------
+    model
+        ``EsmForSequenceClassification``, the same with LoRA, or :class:`FeatureModel`.
+    """
+    set_seed(options.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = math.ceil(math.ceil(len(train) / options.batch_size / _world_size()) / options.accum_steps)
+    keeps_best = validation is not None
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=options.eval_batch_size,
+        gradient_accumulation_steps=options.accum_steps,
+        learning_rate=options.lr,
+        warmup_steps=round(options.warmup_ratio * steps * options.epochs),
+        weight_decay=options.weight_decay,
+        adam_beta1=0.9,
+        adam_beta2=0.98,
+        max_grad_norm=options.grad_clipping_norm,
+        eval_strategy="epoch" if keeps_best else "no",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=keeps_best,
+        metric_for_best_model=options.metric_for_best if keeps_best else None,
+        greater_is_better=options.metric_for_best not in ("mse", "mae", "rmse", "brier", "ece", "log_loss"),
+        # At least one entry an epoch: the diagnosis of a collapse reads them.
+        logging_steps=min(options.logging_steps, steps),
+        # The filter would replace a NaN loss in the log by the last finite one.
+        logging_nan_inf_filter=False,
+        fp16=options.fp16,
+        bf16=options.bf16,
+        **_checkpointing(options.gradient_checkpointing),
+        use_cpu=not torch.cuda.is_available(),
+        ddp_backend=("nccl" if torch.cuda.is_available() else "gloo") if _world_size() > 1 else None,
+        ddp_find_unused_parameters=False,
+        report_to=[] if options.report_to == "none" else options.report_to.split(","),
+        disable_tqdm=not options.progress,
+        log_level="warning",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        seed=options.seed,
+    )
+    stop = _StopOnNonFiniteLoss()
+    callbacks = [stop, _EveryNEpochs(options.save_epochs), _MarkComplete()]
+    if options.early_stopping_patience is not None and keeps_best:
+        callbacks.append(EarlyStoppingCallback(options.early_stopping_patience))
+
+    def compute_metrics(prediction) -> dict[str, float]:
+        logits = prediction.predictions
+        if not np.isfinite(logits).all():
+            return {options.metric_for_best: math.nan}
+        return task_metrics(prediction.label_ids, probabilities(logits, options.task), options.task)
+
+    trainer = _GroupedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=_collate,
+        compute_metrics=compute_metrics,
+        callbacks=callbacks,
+    )
+    if not options.progress:
+        _silence(trainer)
+    checkpoint = _last_complete_checkpoint(folder)
+    if checkpoint is not None:
+        logger.info("resuming from %s", checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.args.should_save:
+        torch.save(trainer.args, folder / "training_args.bin")
+    trainer.accelerator.free_memory()
+    best = trainer.state.best_global_step
+    best_epoch = next(
+        (entry["epoch"] for entry in trainer.state.log_history if best and entry.get("step") == best), None
+    )
+    return FitResult(trainer.state.log_history, best_epoch, stop.found)
+
+
+def _checkpointing(wanted: bool) -> dict:
+    """Gradient checkpointing under the name that this version of transformers has for it."""
+    if not wanted:
+        return {}
+    names = {field.name for field in fields(TrainingArguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def _silence(trainer: Trainer) -> None:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+
+
+def _world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def add_lora(model, rank: int):
+    """Wrap a classification model so that only rank-``rank`` updates of query and value and the head are trained.
+
+    Low-rank adaptation (Hu et al., ICLR 2022), alpha = 2 x rank. ``merge_and_unload`` gives a plain model back.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=["query", "value"],
+        modules_to_save=["classifier"],
+    )
+    return get_peft_model(model, config)
+
+
+def diagnose(
+    history: list[dict],
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    task: str,
+    not_finite: bool,
+    loss_type: str = "ce",
+) -> dict | None:
+    """Name a collapsed run, or return None.
+
+    Parameters
+    ----------
+    history
+        Log entries with ``loss`` (training).
+    labels
+        Training labels, for the loss of a model that only knows class frequencies (ln 2 when balanced).
+    predictions
+        Predictions on held-out records, as :func:`probabilities` gives them.
+
+    Returns
+    -------
+    None, or a dict with ``kind`` (``nan_loss``, ``constant_predictions`` or ``loss_stuck``), ``evidence``, ``try``.
+    """
+    if not_finite or not np.isfinite(predictions).all():
+        return {
+            "kind": "nan_loss",
+            "evidence": "the loss or a prediction became NaN or infinite",
+            "try": "a lower --lr, --grad_clipping_norm 1.0, no --fp16",
+        }
+    spread = float(np.ptp(predictions, axis=0).max())
+    scale = float(np.std(labels)) if task == "regression" else 1.0
+    if spread < _CONSTANT_SPREAD * max(scale, 1e-12):
+        return {
+            "kind": "constant_predictions",
+            "evidence": f"predictions of all records lie within {spread:.2g}",
+            "try": "another --lr (3e-4 from random weights, 3e-5 from pretrained ones), more --epochs, "
+            "--warmup_ratio 0.1, another --seed",
+        }
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    # Other losses than cross-entropy have other levels of knowing nothing.
+    if task != "classification" or loss_type != "ce" or not losses:
+        return None
+    share = np.bincount(labels) / len(labels)
+    chance = float(-(share[share > 0] * np.log(share[share > 0])).sum())
+    final = float(np.mean(losses[-max(1, len(losses) // 5) :]))
+    if final > 0.985 * chance:
+        return {
+            "kind": "loss_stuck",
+            "evidence": f"training loss ended at {final:.4f}; knowing class frequencies alone gives {chance:.4f}",
+            "try": "a higher --lr, more --epochs, --warmup_epochs 1, or pretrained weights (--pretrain_path)",
+        }
+    return None

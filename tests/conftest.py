@@ -1,0 +1,55 @@
+"""Fixtures that every test module may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Read when transformers is first imported, here and in subprocesses: a progress bar is noise in a test's output.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+# Nothing in the tests may depend on a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+
+# Time limits per example would fail on a busy machine.
+settings.register_profile("repository", deadline=None)
+settings.load_profile("repository")
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """Folder of the clone."""
+    return REPO_ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder of the real data (``LAMAR_SHARED``, default ``../shared``); tests are skipped where it is absent."""
+    folder = Path(os.environ.get("LAMAR_SHARED", REPO_ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data: {folder / 'data'} does not exist (set LAMAR_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Function that runs Python code in a fresh interpreter and returns its standard output.
+
+    For what must be seen from the first import on: import order, environment variables that torch reads once.
+    """
+
+    def run(code: str, **environment: str) -> str:
+        env = {**os.environ, "PYTHONPATH": str(REPO_ROOT), **environment}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,508 @@
+"""Run folders: nothing torn, nothing lost, nothing foreign deleted, and a killed run equals an unbroken one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from LAMAR import runs
+from LAMAR.errors import InputError
+from LAMAR.runs import (
+    RunFolder,
+    atomic_write,
+    hash_inputs,
+    provenance,
+    read_json,
+    sha256_file,
+    sha256_tree,
+    write_csv,
+    write_json,
+)
+
+# A bare package stands in for LAMAR/__init__.py, which imports torch: these processes start twenty times.
+BARE_PACKAGE = f"""
+import sys, types
+package = types.ModuleType("LAMAR")
+package.__path__, package.__version__ = [{str(Path(runs.__file__).parent)!r}], "0"
+sys.modules["LAMAR"] = package
+"""
+
+
+def start(path, **options) -> RunFolder:
+    return RunFolder.open(path, **{"arguments": {"epochs": 10, "lr": 3e-5}, "seed": 7} | options)
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+# --------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(("mode", "old", "new"), [("w", "old", "new é\n"), ("wb", b"old", b"\x00\xff")])
+def test_atomic_write_shows_the_new_content_only_when_complete(tmp_path, mode, old, new):
+    path = tmp_path / "table.csv"
+    with atomic_write(path, mode) as handle:
+        handle.write(old)
+    with atomic_write(path, mode) as handle:
+        handle.write(new)
+        handle.flush()
+        assert path.read_bytes() == (old if mode == "wb" else old.encode())
+    assert path.read_bytes() == (new if mode == "wb" else new.encode())
+    assert names(tmp_path) == {"table.csv"}
+
+
+def test_atomic_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as handle:  # noqa: PT012
+        handle.write("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert names(tmp_path) == {"table.csv"}
+    with pytest.raises(ValueError, match="mode"), atomic_write(path, "a"):
+        pass
+
+
+def test_written_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "plain").touch()
+    write_json(tmp_path / "atomic", {})
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_json_holds_what_scientific_code_has(tmp_path):
+    path = tmp_path / "x.json"
+    value = {
+        "z": np.float32(0.5),
+        "a": (np.int64(3), np.bool_(True), np.nan, np.inf, np.float64("-inf")),
+        "array": np.array([[1.5, np.nan]]),
+        "path": Path("a/b"),
+        3: {2, 1},
+    }
+    write_json(path, value)
+    text = path.read_text()
+    assert text.endswith("}\n")
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    expected = {"z": 0.5, "a": [3, True, None, None, None], "array": [[1.5, None]], "path": "a/b", "3": [1, 2]}
+    assert read_json(path) == expected
+    assert list(read_json(path)) == ["z", "a", "array", "path", "3"]
+    with pytest.raises(TypeError):
+        write_json(path, {"model": object()})
+    assert path.read_text() == text
+
+
+def test_a_cut_or_missing_json_file_is_named(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"a": list(range(50))})
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match=r"run\.json: cannot be read as JSON"):
+        read_json(path)
+    with pytest.raises(InputError, match=r"none\.json"):
+        read_json(tmp_path / "none.json")
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_csv_floats_come_back_bit_for_bit(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    write_csv(path, [{"x": value, "n": np.float64(value)} for value in values])
+    table = pd.read_csv(path, float_precision="round_trip")
+    assert [v.hex() for v in table["x"].astype(float)] == [float(v).hex() for v in values]
+    assert [v.hex() for v in table["n"].astype(float)] == [float(v).hex() for v in values]
+
+
+def test_csv_of_rows_and_of_a_frame_agree(tmp_path):
+    rows = [
+        {"name": "QKI, K562", "auroc": 0.1 + 0.2, "n": 3, "layer": None},
+        {"name": 'a "b"', "auroc": float("nan"), "n": np.int32(4), "layer": 5},
+    ]
+    write_csv(tmp_path / "rows.csv", rows)
+    assert (tmp_path / "rows.csv").read_bytes() == (
+        b'name,auroc,n,layer\n"QKI, K562",0.30000000000000004,3,\n"a ""b""",,4,5\n'
+    )
+    write_csv(tmp_path / "frame.csv", pd.DataFrame(rows).astype({"layer": "Int64"}))
+    assert (tmp_path / "frame.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+    write_csv(tmp_path / "empty.csv", [], ["a", "b"])
+    assert (tmp_path / "empty.csv").read_text() == "a,b\n"
+
+
+def test_csv_refuses_rows_that_do_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="row 1 lacks or adds auprc, auroc"):
+        write_csv(tmp_path / "x.csv", [{"auroc": 1}, {"auprc": 1}])
+    with pytest.raises(ValueError, match="columns must be given"):
+        write_csv(tmp_path / "x.csv", [])
+    assert names(tmp_path) == set()
+
+
+# --------------------------------------------------------------------------------------------- provenance
+
+
+def test_hashes(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "a/x") == hashlib.sha256(b"abc").hexdigest()
+    before = sha256_tree(tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert sha256_tree(tmp_path / "b") == before
+    (tmp_path / "b/x").rename(tmp_path / "b/y")
+    assert sha256_tree(tmp_path / "b") != before
+    assert hash_inputs([tmp_path / "b/y"]) == {str(tmp_path / "b/y"): hashlib.sha256(b"abc").hexdigest()}
+    with pytest.raises(InputError, match="none"):
+        hash_inputs([tmp_path / "none"])
+
+
+def test_provenance_says_what_ran(tmp_path, monkeypatch):
+    (tmp_path / "in.fa").write_text(">a\nACGT\n")
+    found = provenance({"lr": 3e-5, "path": tmp_path}, seed=3, inputs=[tmp_path / "in.fa"])
+    assert found["arguments"] == {"lr": 3e-5, "path": str(tmp_path)}
+    assert found["seed"] == 3
+    assert found["inputs"] == {str(tmp_path / "in.fa"): sha256_file(tmp_path / "in.fa")}
+    assert found["command"] == [str(argument) for argument in sys.argv]
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["versions"]["python"] == sys.version.split()[0]
+    assert found["started"].endswith("+00:00")
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    # No name of the host or the user among them.
+    assert set(found) == set(
+        "command arguments seed git versions platform cpu_count threads inputs weights started".split()
+    )
+    monkeypatch.setenv("PATH", "")
+    assert provenance({}, seed=None)["git"] == {"commit": None, "dirty": None}
+
+
+def test_git_state_of_a_checkout(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    try:
+        git("init", "--quiet")
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    module = tmp_path / "LAMAR" / "runs.py"
+    module.parent.mkdir()
+    module.write_text("")
+    monkeypatch.setattr(runs, "__file__", str(module))
+    assert runs._source() == {"commit": None, "dirty": None}  # in a checkout, but not part of it
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as inside a hook
+    assert runs._source()["dirty"] is False
+    monkeypatch.delenv("GIT_DIR")
+    (tmp_path / "results.csv").touch()  # outputs do not make the source dirty
+    assert runs._source() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    module.write_text("changed")
+    assert runs._source()["dirty"] is True
+
+
+# --------------------------------------------------------------------------------------------- run folders
+
+
+def test_units_are_skipped_on_the_next_start(tmp_path):
+    with start(tmp_path / "out") as run:
+        assert not run.was_finished
+        assert not run.done("QKI/layer 11")
+        saved = run.save_unit("QKI/layer 11", {"auroc": 0.1 + 0.2, "mcc": np.nan, "shape": (2, 3)})
+        assert saved == {"auroc": 0.1 + 0.2, "mcc": None, "shape": [2, 3]}
+        assert read_json(run.path / "run.json")["status"] == "running"
+    with start(tmp_path / "out") as run:
+        assert run.done("QKI/layer 11")
+        assert run.load_unit("QKI/layer 11") == saved
+        assert not run.done("QKI")
+        with pytest.raises(KeyError, match="not done"):
+            run.load_unit("QKI")
+        before = run.record["wall_time_s"]
+        time.sleep(0.02)
+        run.finish({"auroc": np.float64(0.5)})
+    record = read_json(tmp_path / "out/run.json")
+    assert record["status"] == "finished"
+    assert record["starts"] == 2
+    assert record["summary"] == {"auroc": 0.5}
+    assert record["wall_time_s"] >= before + 0.02
+    with start(tmp_path / "out") as run:
+        assert run.was_finished
+        assert run.done("QKI/layer 11")
+
+
+@pytest.mark.parametrize("name", ["../../escape", "a/b", ".", "..", "Ä = 1,2", "con:*?", "%2F"])
+def test_unit_names_stay_in_their_folder_and_apart(tmp_path, name):
+    with start(tmp_path / "out") as run:
+        run.save_unit(name, {"value": 1})
+        run.save_unit(name + "/", {"value": 2})
+        assert run.load_unit(name) == {"value": 1}
+        assert names(tmp_path) - {"out", "out/run.json", "out/.lock", "out/units"} == {
+            f"out/units/{path.name}" for path in (tmp_path / "out/units").iterdir()
+        }
+        assert len(list((tmp_path / "out/units").iterdir())) == 2
+        with pytest.raises(ValueError, match="name"):
+            run.save_unit("", {})
+
+
+@pytest.mark.parametrize("damage", ["cut", "edit", "empty", "list"])
+def test_a_damaged_unit_is_done_again(tmp_path, caplog, damage):
+    with start(tmp_path) as run:
+        run.save_unit("fold", {"auroc": 0.9})
+        path = tmp_path / "units/fold.json"
+        text = path.read_text()
+        path.write_text({"cut": text[:-20], "edit": text.replace("0.9", "0.8"), "empty": "", "list": "[]"}[damage])
+        with caplog.at_level(logging.WARNING):
+            assert not run.done("fold")
+        assert "fold.json" in caplog.text
+
+
+def test_other_arguments_or_inputs_are_refused_by_name(tmp_path):
+    data = tmp_path / "data.fa"
+    data.write_text("a")
+    out = tmp_path / "out"
+    start(out, inputs=[data]).close()
+    with pytest.raises(InputError, match=r"another --epochs: found 10, wanted 20; use --overwrite"):
+        start(out, arguments={"epochs": 20, "lr": 3e-5}, inputs=[data])
+    with pytest.raises(InputError, match=r"another --head: found 'absent', wanted 'cnn'"):
+        start(out, arguments={"epochs": 10, "lr": 3e-5, "head": "cnn"}, inputs=[data])
+    with pytest.raises(InputError, match=r"another --lr: found 3e-05, wanted 'absent'"):
+        start(out, arguments={"epochs": 10}, inputs=[data])
+    with pytest.raises(InputError, match=r"another seed: found 7, wanted 8"):
+        start(out, seed=8, inputs=[data])
+    with pytest.raises(InputError, match=r"another weights"):
+        start(out, inputs=[data], weights={"sha256": "0"})
+    start(out, arguments={"epochs": 20, "lr": 3e-5}, inputs=[data], ignore=["epochs"]).close()
+    data.write_text("b")
+    with pytest.raises(InputError, match=r"another content of .*data\.fa"):
+        start(out, arguments={"epochs": 20, "lr": 3e-5}, inputs=[data])
+    with pytest.raises(InputError, match=r"holds a run"):
+        start(out, inputs=[data], resume=False)
+
+
+def test_overwrite_deletes_what_the_run_made_and_nothing_else(tmp_path):
+    out = tmp_path / "out"
+    with start(out) as run:
+        run.save_unit("fold", {"auroc": 0.9})
+        run.file("results.csv").write_text("x")
+        run.file("plots/roc.png").write_text("x")
+        (run.folder("model") / "weights").write_text("x")
+        (out / "model/more").mkdir()
+        (out / "notes.txt").write_text("mine")
+        (out / "plots/mine.png").write_text("mine")
+    with start(out, arguments={"epochs": 1}, overwrite=True) as run:
+        assert names(out) == {".lock", "run.json", "units", "notes.txt", "plots", "plots/mine.png"}
+        assert run.record["starts"] == 1
+        assert not run.done("fold")
+        with pytest.raises(InputError, match=r"notes\.txt: in the way"):
+            run.file("notes.txt")
+        with pytest.raises(InputError, match=r"plots: in the way"):
+            run.folder("plots")
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_overwrite_never_follows_a_link_or_a_path_out(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").write_text("mine")
+    with start(tmp_path / "out") as run:
+        for name in ("../precious", "a/../../precious", "", "..", tmp_path / "precious"):
+            with pytest.raises(ValueError, match="name"):
+                run.file(name)
+        run.folder("model").rmdir()
+        (tmp_path / "out/model").symlink_to(tmp_path / "precious")
+    start(tmp_path / "out", overwrite=True).close()
+    assert (tmp_path / "precious/file").read_text() == "mine"
+    assert not (tmp_path / "out/model").is_symlink()
+
+
+def test_an_overwrite_that_was_killed_is_not_a_run_to_go_on_with(tmp_path, monkeypatch):
+    with start(tmp_path) as run:
+        run.save_unit("fold", {"auroc": 0.9})
+        run.file("a.csv").write_text("x")
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            start(tmp_path, overwrite=True)
+    with start(tmp_path) as run:
+        assert not run.done("fold")
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.docx").write_text("mine")
+    with pytest.raises(InputError, match=r"has files but no run\.json"):
+        start(tmp_path)
+    assert names(tmp_path) == {"thesis.docx"}
+    with start(tmp_path, overwrite=True) as run:
+        run.finish()
+    assert (tmp_path / "thesis.docx").read_text() == "mine"
+    (tmp_path / "run.json").write_text('{"status": "from another program"}')
+    with pytest.raises(InputError, match="not a run of this program"):
+        start(tmp_path, overwrite=True)
+    with pytest.raises(InputError, match="cannot be used as output folder"):
+        start(tmp_path / "thesis.docx")
+
+
+def test_a_missing_input_leaves_no_folder(tmp_path):
+    with pytest.raises(InputError, match=r"none\.fa"):
+        start(tmp_path / "out", inputs=[tmp_path / "none.fa"])
+    assert names(tmp_path) == set()
+
+
+def test_exceptions_stop_the_run_and_free_the_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), start(tmp_path):
+        _ = 1 / 0
+    assert read_json(tmp_path / "run.json")["status"] == "stopped"
+    start(tmp_path).close()
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    code = BARE_PACKAGE + (
+        "from LAMAR.runs import RunFolder\n"
+        "run = RunFolder.open(sys.argv[1], arguments={'epochs': 10, 'lr': 3e-5}, seed=7)\n"
+        "print('open', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(InputError, match=f"in use by process {other.pid}$"):
+            start(tmp_path / "out", overwrite=True)
+        other.kill()
+    start(tmp_path / "out").close()  # the lock died with its process
+
+
+def test_other_ranks_write_nothing(tmp_path):
+    with start(tmp_path / "out") as writer:
+        writer.save_unit("fold", {"auroc": 0.9})
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+        with start(tmp_path / "out", is_writer=False) as reader:
+            assert reader.load_unit("fold") == {"auroc": 0.9}
+            assert reader.save_unit("other", {"x": (1,)}) == {"x": [1]}
+            assert reader.file("a/b.csv") == tmp_path / "out/a/b.csv"
+            assert reader.folder("c") == tmp_path / "out/c"
+            reader.finish()
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+        assert not writer.done("other")
+
+
+def test_folder_can_be_cleared(tmp_path):
+    with start(tmp_path) as run:
+        (run.folder("checkpoints") / "half").write_text("x")
+        assert list(run.folder("checkpoints").iterdir()) != []
+        assert list(run.folder("checkpoints", empty=True).iterdir()) == []
+        assert run.record["files"] == ["units", "checkpoints"]
+        run.file("checkpoints/log.csv")
+        assert run.record["files"] == ["units", "checkpoints"]
+
+
+def test_import_stays_light():
+    code = BARE_PACKAGE + (
+        "import LAMAR.runs; LAMAR.runs.provenance({}, seed=0)\n"
+        "print([m for m in ('torch', 'transformers', 'tensorflow', 'sklearn') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# --------------------------------------------------------------------------------------------- killed runs
+
+N_UNITS, N_ROWS = 8, 200
+SCRIPT = f"""{BARE_PACKAGE}
+import random, time
+from LAMAR.runs import RunFolder, write_csv, write_json
+
+out, log = sys.argv[1:]
+with RunFolder.open(out, arguments={{"units": {N_UNITS}}}, seed=0) as run:
+    print("open", flush=True)
+    rows = []
+    for i in range({N_UNITS}):
+        name = f"QKI/fold {{i}}"
+        if run.done(name):
+            unit = run.load_unit(name)
+        else:
+            with open(log, "a") as handle:
+                handle.write(name + "\\n")
+            time.sleep(0.02)
+            draw = random.Random(i)
+            p = [draw.random() for _ in range({N_ROWS})]
+            unit = run.save_unit(name, {{"p": p, "mcc": float("nan")}})
+        rows += [{{"unit": name, "record": j, "p": p, "mcc": unit["mcc"]}} for j, p in enumerate(unit["p"])]
+        write_csv(run.file("results.csv"), rows)
+    write_json(run.file("summary.json"), {{"mean": sum(row["p"] for row in rows) / len(rows)}})
+    run.finish()
+"""
+
+
+def launch(out: Path, log: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(out), str(log)], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_ends_as_an_unbroken_one(tmp_path):
+    begin = time.monotonic()
+    with launch(tmp_path / "unbroken", tmp_path / "log") as process:
+        process.stdout.readline()
+        opening = time.monotonic() - begin
+    working = time.monotonic() - begin - opening
+    assert process.returncode == 0
+    final = {name: (tmp_path / "unbroken" / name).read_bytes() for name in ("results.csv", "summary.json")}
+    lines = final["results.csv"].splitlines(keepends=True)
+    complete = {b"".join(lines[: 1 + N_ROWS * k]) for k in range(1, N_UNITS + 1)}
+
+    all_kills = 0
+    for seed in range(3):
+        draw = random.Random(seed)
+        out, log = tmp_path / f"out{seed}", tmp_path / f"log{seed}"
+        torn, stop = [], threading.Event()
+
+        def watch(out=out, torn=torn, stop=stop):
+            while not stop.is_set():
+                for name in final:
+                    if (out / name).exists():
+                        content = (out / name).read_bytes()
+                        if content not in complete and content != final["summary.json"]:
+                            torn.append((name, content))
+                time.sleep(0.002)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        kills = 0
+        try:
+            for attempt in range(5):
+                with launch(out, log) as process:
+                    # The first kill may hit the opening of the folder, the others hit the work in it.
+                    if attempt == 0:
+                        time.sleep(draw.uniform(0.4, 1.2) * opening)
+                    elif attempt < 4:
+                        process.stdout.readline()
+                        time.sleep(draw.uniform(0, 0.4) * working)
+                    if attempt < 4:
+                        process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    kills += process.returncode == -signal.SIGKILL
+        finally:
+            stop.set()
+            watcher.join()
+        assert process.returncode == 0
+        all_kills += kills
+        assert torn == []
+        assert {name: (out / name).read_bytes() for name in final} == final
+        computed = log.read_text().splitlines()
+        assert set(computed) == {f"QKI/fold {i}" for i in range(N_UNITS)}
+        assert len(computed) <= N_UNITS + kills  # a kill costs the unit at hand, no other
+        assert read_json(out / "run.json")["status"] == "finished"
+        assert not [path for path in names(out) if path.endswith(".partial")]
+        assert len(os.listdir(out / "units")) == N_UNITS
+    assert all_kills >= 4
