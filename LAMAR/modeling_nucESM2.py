@@ -409,8 +409,15 @@ class EsmPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """BERT's initialisation: normal(0, 0.02), zero biases, unit norms, zero padding row."""
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Embedding):
+        """BERT's initialisation: normal(0, 0.02), zero biases, unit norms, zero padding row.
+
+        Convolutions (of the CNN head, no part of the encoder) get He's: at 0.02 two of them in a row would hand
+        almost nothing on.
+        """
+        if isinstance(module, nn.Conv1d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear | nn.Embedding):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             if getattr(module, "bias", None) is not None:
                 init.zeros_(module.bias)

@@ -59,8 +59,9 @@ class CNNHead(nn.Module):
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         keep = mask.unsqueeze(1)
-        x = torch.relu(self.reduce(features.transpose(1, 2))) * keep
-        x = torch.relu(self.conv(x)).masked_fill(~keep, 0.0)
+        # GELU, not ReLU: a unit that a large step pushes below zero everywhere still has a gradient.
+        x = nn.functional.gelu(self.reduce(features.transpose(1, 2))) * keep
+        x = nn.functional.gelu(self.conv(x)).masked_fill(~keep, torch.finfo(x.dtype).min)
         return self.out_proj(self.dropout(x.amax(dim=-1)))
 
 

@@ -40,9 +40,9 @@ DEMO = {
     "config": "lamar-tiny",
     "head": "cnn",
     "cv_folds": 3,
-    "epochs": 6,
+    "epochs": 3,
     "batch_size": 16,
-    "lr": 2e-3,
+    "lr": 1e-3,
     "output_dir": Path(__file__).resolve().parents[1] / "demo" / "finetune",
 }
 LR, HEAD_LR = 3e-5, 1e-3

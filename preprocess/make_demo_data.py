@@ -3,8 +3,7 @@
     python preprocess/make_demo_data.py                               # demo/data in this clone, seed 42
     python preprocess/make_demo_data.py --output_dir small --windows_per_rbp 60 --seed 7
 
-No sequence here comes from an organism. The same seed and arguments give the same files, byte for byte.
-Coordinates are 0-based half-open, except in the GTF.
+The same seed and arguments give the same files, byte for byte. Coordinates: 0-based half-open, except in the GTF.
 
     genome.fa, genome.fa.fai            chr1, chr8, chr21: first-order Markov chain, AT-rich and GC-rich stretches
     annotation.gtf, transcripts.fa      genes on both strands; spliced transcripts, 5' to 3'
@@ -18,19 +17,17 @@ Sites: PUM2 `TGTANATA`; QKI `ACTAAY`, 1-20 nt, `TAAY`; IRPSYN (invented, after t
 is weak: one letter of the motif, never of a stem, differs. No other full site stands in the genome, on either strand.
 
 Negatives come from transcripts without a site of their RBP. Each holds a decoy made of the site's letters, so that
-its composition is the positives': `split` (motif cut in two and moved apart), for QKI also `half` (first part whole,
-second cut), `far` (gap of 30 nt or more) and `reversed` (second part first), for IRPSYN also `unpaired` (loop between
-arms that do not pair) and `moved` (stem around other letters, loop elsewhere; `split` has such a stem too).
+its composition is the positives': `scattered` (motif in 3-mers), `split` (in two), QKI also `half` (first part whole,
+second cut), `far` (gap of 30 nt or more), `reversed` (second part first), IRPSYN also `unpaired` (loop between arms
+that do not pair) and `moved` (stem around other letters, loop elsewhere; `scattered` has such a stem too).
 
-truth.json, format_version 1:
-    format, format_version, synthetic, statement, seed, arguments, window (nt)
+truth.json: format, format_version, synthetic, statement, seed, arguments, window (nt), and
     rbps     {rbp: {kind (linear, bipartite, hairpin), motif, parts (what the spans in a site's `motif` are)}}
     sites    {rbp: [{chrom, start, end, strand, strength, instance, motif, pairs, mismatch, peak, window}]}, genomic
     windows  {rbp: {header: {label, chrom, start, end, strand, kind, motif, pairs, mismatch, decoy, site}}}: header is
              the first word in the FASTA, kind strong, weak or the decoy's; positions count from the first letter
              of the window as its strand reads it; site indexes `sites` (null for a negative)
-    background_peaks  {rbp: [[chrom, start, end, strand]]}: peaks without a site
-    files    {path: {bytes, sha256}}
+    background_peaks {rbp: [[chrom, start, end, strand]]}, peaks without a site; files {path: {bytes, sha256}}
 `instance` is the site as the strand reads it, spacer and loop included. `motif` and `decoy` are lists of [start, end),
 5' to 3'. `pairs` are the [i, j] of every planted stem, decoys' too. `mismatch`: the changed position of a weak site.
 """
@@ -67,14 +64,12 @@ RBPS = {
     "IRPSYN": {"kind": "hairpin", "motif": "CAGTGH", "parts": ["stem5", "loop", "stem3"]},
 }
 DECOYS = {
-    "PUM2": {"split": 1.0},
-    "QKI": {"split": 0.5, "half": 0.2, "far": 0.15, "reversed": 0.15},
-    "IRPSYN": {"split": 0.5, "unpaired": 0.3, "moved": 0.2},
+    "PUM2": {"scattered": 0.7, "split": 0.3},
+    "QKI": {"scattered": 0.5, "split": 0.1, "half": 0.2, "far": 0.1, "reversed": 0.1},
+    "IRPSYN": {"scattered": 0.5, "unpaired": 0.3, "moved": 0.2},
 }
+VERSION = 1  # of truth.json and of what the arguments make: raise it when either changes
 ARGUMENTS = {"seed": (0, 2**63 - 1), "windows_per_rbp": (10, 20_000), "weak_fraction": (0.0, 0.5)}
-FILES = ["README.txt", "genome.fa", "genome.fa.fai", "transcripts.fa", "annotation.gtf", "clip_regions.fa"]
-FILES += ["clip_regions.bed", "peaks/index.tsv", *(f"peaks/{rbp}_DEMO.bed.gz" for rbp in RBPS), "truth.json"]
-FILES += [f"labelled/{rbp}.{side}.fa" for rbp in RBPS for side in ("positives", "negatives")]
 IUPAC = {"A": "A", "C": "C", "G": "G", "T": "T", "N": "ACGT", "Y": "CT", "H": "ACT"}
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 # Relative abundance of dinucleotides in human DNA, rounded (rows first letter, columns second, A C G T): CpG depleted.
@@ -200,6 +195,9 @@ def compose(rng: np.random.Generator, rbp: str, kind: str) -> tuple[list[str], i
         k = rng.integers(min(2, len(motif) - 3), len(motif) - 2)
         return [motif[: k + 1], motif[k:]]
 
+    def scatter(motif: str) -> list[str]:
+        return [motif[i : i + 3] for i in range(0, len(motif) - 1, 2)]
+
     left = fill("N" * STEM)
     right = fill("N" * STEM) if kind == "unpaired" else revcomp(left)
     while kind == "unpaired" and sum(x + y in "AT TA GC CG GT TG".split() for x, y in zip(left, right[::-1])) > 2:
@@ -215,15 +213,16 @@ def compose(rng: np.random.Generator, rbp: str, kind: str) -> tuple[list[str], i
         return ([letters], None) if kind == "strong" else ([changed], hit)
     gap, stem = "." * rng.integers(30, 60), f"{left}......{right}"
     blocks = {
-        "PUM2": {"split": cut("TGTANATA")},
+        "PUM2": {"scattered": scatter("TGTANATA"), "split": cut("TGTANATA")},
         "QKI": {
+            "scattered": [*scatter("ACTAAY"), *scatter("TAAY")],
             "split": [*cut("ACTAAY"), "TAAY"],
             "half": ["ACTAAY", *cut("TAAY")],
             "far": [f"ACTAAY{gap}TAAY"],
             "reversed": [f"TAAY{gap[25:]}ACTAAY"],
         },
         "IRPSYN": {
-            "split": [stem, *cut("CAGTGH")],
+            "scattered": [stem, *scatter("CAGTGH")],
             "unpaired": [f"{left}CAGTGH{right}"],
             "moved": [stem, "CAGTGH"],
         },
@@ -374,7 +373,7 @@ def describe(genome: Genome, windows: list[Window], background: dict, args: argp
             hit = None if w.mismatch is None else w.genomic(w.mismatch, w.mismatch + 1)[0]
             found = {"strength": w.kind, "instance": instance, "motif": spans, "pairs": pairs, "mismatch": hit}
             sites[w.rbp].append({**place, **found, "peak": w.peak, "window": w.header()})
-    head = {"format": "lamar-demo-truth", "format_version": 1, "synthetic": True, "statement": STATEMENT}
+    head = {"format": "lamar-demo-truth", "format_version": VERSION, "synthetic": True, "statement": STATEMENT}
     head |= {"seed": args.seed, "arguments": {key: getattr(args, key) for key in ARGUMENTS}, "window": WINDOW}
     return head | {"rbps": RBPS, "sites": sites, "windows": local, "background_peaks": background}
 
@@ -426,7 +425,7 @@ def build(args: argparse.Namespace) -> tuple[dict[str, bytes], list[str]]:
     files |= {name: gzip.compress(files[name], 6, mtime=0) for name in files if name.endswith(".gz")}
     sums = {name: {"bytes": len(x), "sha256": hashlib.sha256(x).hexdigest()} for name, x in files.items()}
     truth = describe(genome, windows, background, args) | {"files": sums}
-    # One window, site or file a line, to grep; no string in there holds "}, " or "], ".
+    # One window, site or file a line, to grep; no string in there holds "}, ".
     files["truth.json"] = (json.dumps(truth).replace("}, ", "},\n") + "\n").encode()
     lengths = ", ".join(f"{chrom} {len(sequence):,} nt" for chrom, sequence in chromosomes)
     long = sum(end - start > 512 for _, start, end, _ in regions)
@@ -436,32 +435,25 @@ def build(args: argparse.Namespace) -> tuple[dict[str, bytes], list[str]]:
     return files, summary
 
 
-def check_folder(folder: Path, args: argparse.Namespace) -> bool:
-    """True if ``folder`` holds this very set, complete; InputError where nothing may be written."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: is a file, wanted a folder")
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    arguments = None
-    try:
-        truth = json.loads((folder / "truth.json").read_text())
-        if all((folder / name).stat().st_size == entry["bytes"] for name, entry in truth["files"].items()):
-            arguments = truth["arguments"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not there or not whole: rebuilt, if what is there is ours
-    if arguments == {key: getattr(args, key) for key in ARGUMENTS} and not args.overwrite:
-        return True
+def holds(folder: Path) -> dict | None:
+    """Arguments of the complete set in ``folder``, None if there is none; InputError if it is somebody else's."""
     readme = folder / "README.txt"
     ours = readme.is_file() and readme.read_text(errors="replace").startswith(STATEMENT)
-    if (present and not ours) or present - set(FILES):
-        other = min(present - set(FILES), default="files")
-        raise InputError(f"--output_dir {folder}: holds {other}, not made by this script; name a new or empty folder")
-    if arguments and not args.overwrite:
-        raise InputError(f"--output_dir {folder}: holds demo data made with {arguments}; --overwrite replaces them")
-    return False
+    if folder.exists() and not ours and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"--output_dir {folder}: not empty and not made by this script; name a new or empty folder")
+    try:
+        truth = json.loads((folder / "truth.json").read_text())
+        whole = all((folder / name).stat().st_size == entry["bytes"] for name, entry in truth["files"].items())
+        return truth["arguments"] if whole and truth["format_version"] == VERSION else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_folder(files: dict[str, bytes], folder: Path) -> None:
     """Write a sibling folder and rename it, so that ``folder`` is never seen half-written."""
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if present - set(files):
+        raise InputError(f"--output_dir {folder}: rebuilding would delete {min(present - set(files))}; move it first")
     fresh, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("new", "old"))
     try:
         for name, data in files.items():
@@ -471,12 +463,14 @@ def write_folder(files: dict[str, bytes], folder: Path) -> None:
             folder.rename(old)
         fresh.rename(folder)
     except OSError as error:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         # Whoever built the same set at the same time and was first has done the work.
         if not (folder / "truth.json").exists() or (folder / "truth.json").read_bytes() != files["truth.json"]:
             raise InputError(f"--output_dir {folder}: cannot be written ({error.strerror})") from error
     finally:
-        for path in (fresh, old):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -495,13 +489,14 @@ def run(args: argparse.Namespace) -> None:
         if not low <= getattr(args, name) <= high:
             raise InputError(f"--{name} {getattr(args, name)}: wanted {low} to {high}")
     folder = args.output_dir.expanduser().absolute()
-    print(f"{STATEMENT}.")
-    if check_folder(folder, args):
-        print(f"{folder}: complete already with these arguments, nothing done (--overwrite rebuilds)")
-        return
-    files, summary = build(args)
-    write_folder(files, folder)
-    print("\n".join([*summary, f"written to {folder} ({len(files)} files)"]))
+    found = None if args.overwrite and holds(folder) else holds(folder)
+    if found and found != {key: getattr(args, key) for key in ARGUMENTS}:
+        raise InputError(f"--output_dir {folder}: holds demo data made with {found}; --overwrite replaces them")
+    summary = ["complete already with these arguments, nothing done (--overwrite rebuilds)"]
+    if not found:
+        files, summary = build(args)
+        write_folder(files, folder)
+    print("\n".join([f"{STATEMENT}.", *summary, f"data set: {folder}"]))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -161,15 +161,23 @@ def test_cnn_head_by_hand():
     with torch.no_grad():
         for parameter in cnn.parameters():
             parameter.zero_()
-        # Channel 0 passes, channel 1 is negated and cut off by the ReLU.
+        # Channel 0 is the first feature, channel 1 the second with its sign turned.
         cnn.reduce.weight[:, :, 0] = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
-        # Position i sees 1 * left + 2 * itself + 4 * right.
+        # Position i sees 1 * left + 2 * itself + 4 * right in channel 0, the plain sum in channel 1.
         cnn.conv.weight[0, 0] = torch.tensor([1.0, 2.0, 4.0])
         cnn.conv.weight[1, 1] = 1.0
-        cnn.out_proj.weight.copy_(torch.tensor([[1.0, 1.0]]))
+        cnn.out_proj.weight.copy_(torch.tensor([[1.0, 100.0]]))
         found = cnn(HIDDEN, NUCLEOTIDES)
-    # Record 0: nucleotides 1, 3 between zeros give 2 + 12 = 14 and 1 + 6 = 7. Record 1: 5 alone gives 10.
-    assert found[:, 0].tolist() == [14.0, 10.0]
+
+    def g(x):
+        return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+    # Record 0 has nucleotides (1, 2) and (3, 6) between zeros, record 1 (5, 1) alone. Channel 1 is negative
+    # everywhere: zeros at the masked positions would win the maximum.
+    first = max(g(2 * g(1) + 4 * g(3)), g(g(1) + 2 * g(3))) + 100 * g(g(-2) + g(-6))
+    second = g(2 * g(5)) + 100 * g(g(-1))
+    assert found[:, 0].tolist() == pytest.approx([first, second], rel=1e-5)
+    assert g(g(-1)) < 0
 
 
 @pytest.mark.parametrize("head_type", HEADS)
