@@ -3,7 +3,7 @@
 
 Real data:
     python finetune_scripts/finetune_rbp.py --rbp_name QKI --data_path DATA/QKI \\
-        --pretrain_path weights/LAMAR/model.safetensors --output_dir models
+        --pretrain_path path/to/model.safetensors --output_dir models
 
 Laptop-sized, random initialisation:
     python finetune_scripts/finetune_rbp.py --data_path DATA/QKI --config lamar-mini --pretrain_path "" \\
