@@ -55,6 +55,7 @@ def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Pa
                 axis.plot(*zip(*points), style, color=_colour(index), marker=marker, markersize=3, label=label)
     for axis, label in ((left, "loss"), (right, f"validation {metric.upper()}")):
         axis.set(xlabel="epoch", ylabel=label)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         if axis.lines:
             axis.legend(frameon=False, fontsize=8)
     figure.suptitle(title)

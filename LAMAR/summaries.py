@@ -8,7 +8,7 @@ import numpy as np
 
 from . import metrics
 
-__all__ = ["closing_table", "describe", "prediction_rows", "summarise", "task_metrics"]
+__all__ = ["closing_table", "describe", "judged_sets", "prediction_rows", "summarise", "task_metrics"]
 
 INTERVAL_METRICS = {
     "classification": ("auroc", "auprc", "accuracy", "f1", "mcc"),
@@ -126,6 +126,24 @@ def summarise(results: list[dict], labels: np.ndarray, task: str, seed: int) -> 
             }
         )
     return summary, rows
+
+
+def judged_sets(results: list[dict], labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Labels and predictions that a figure shows, by legend: out of fold (or dev, with one fold) and test.
+
+    Sets with a prediction that is not finite are left out.
+    """
+    sets = {}
+    for part, legend in (("heldout", "out of fold"), ("validation", "dev"), ("test", "test, mean of folds")):
+        indices = [np.array(result["indices"][part], dtype=np.int64) for result in results]
+        values = [np.array(result["predictions"][part], dtype=np.float64) for result in results]
+        if not len(indices[0]) or (part == "validation" and len(results) > 1):
+            continue
+        if part == "test":
+            sets[legend] = (labels[indices[0]], np.mean(values, axis=0))
+        else:
+            sets[legend] = (labels[np.concatenate(indices)], np.concatenate(values))
+    return {legend: pair for legend, pair in sets.items() if np.isfinite(pair[1]).all()}
 
 
 def prediction_rows(results: list[dict], dataset, task: str) -> list[dict]:

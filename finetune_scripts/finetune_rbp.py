@@ -409,7 +409,8 @@ def run(arguments: argparse.Namespace) -> dict:
             runs.write_csv(run_folder.file("predictions.csv"), predictions)
             runs.write_json(run_folder.file("split_report.json"), split.report)
             runs.write_json(run_folder.file("eval_results.json"), summary)
-            write_plots(run_folder, results, dataset.labels, task, options.metric_for_best, name)
+            title = f"{name} (SYNTHETIC demo data)" if arguments.demo else name
+            write_plots(run_folder, results, dataset.labels, task, options.metric_for_best, title)
             finetuning.discard(scratch)
         run_folder.finish({"collapsed": summary["collapsed"]})
         processes.wait_for_everyone()
@@ -420,31 +421,17 @@ def run(arguments: argparse.Namespace) -> dict:
     return summary
 
 
-def write_plots(run_folder, results: list[dict], labels, task: str, metric: str, name: str) -> None:
+def write_plots(run_folder, results: list[dict], labels, task: str, metric: str, title: str) -> None:
     """Learning curves, and ROC/PR curves (binary) or a scatter plot (regression)."""
-    import numpy as np
-
-    from LAMAR import plots
+    from LAMAR import plots, summaries
 
     histories = {result["fold"]: result["history"] for result in results}
-    plots.plot_learning_curves(histories, metric, run_folder.file("learning_curves.png"), name)
-    sets = {}
-    for part, title in (("heldout", "out of fold"), ("test", "test, mean of folds"), ("validation", "dev")):
-        indices = [result["indices"][part] for result in results]
-        values = [np.array(result["predictions"][part], dtype=float) for result in results]
-        if not indices[0] or (part == "validation" and len(results) > 1):
-            continue
-        if part == "test":
-            sets[title] = (labels[np.array(indices[0])], np.mean(values, axis=0))
-        else:
-            sets[title] = (labels[np.concatenate(indices)], np.concatenate(values))
-    sets = {title: pair for title, pair in sets.items() if np.isfinite(pair[1]).all()}
-    if not sets:
-        return
-    if task == "regression":
-        plots.plot_regression(sets, run_folder.file("scatter.png"), name)
-    elif task == "classification" and all(scores.shape[1] == 2 for _, scores in sets.values()):
-        plots.plot_roc_pr({k: (y, p[:, 1]) for k, (y, p) in sets.items()}, run_folder.file("roc_pr.png"), name)
+    plots.plot_learning_curves(histories, metric, run_folder.file("learning_curves.png"), title)
+    sets = summaries.judged_sets(results, labels)
+    if task == "regression" and sets:
+        plots.plot_regression(sets, run_folder.file("scatter.png"), title)
+    elif task == "classification" and sets and all(scores.shape[1] == 2 for _, scores in sets.values()):
+        plots.plot_roc_pr({k: (y, p[:, 1]) for k, (y, p) in sets.items()}, run_folder.file("roc_pr.png"), title)
 
 
 def main(argv=None) -> int:
