@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from timing import real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, named_config
@@ -96,6 +97,7 @@ def full() -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
+    transformers.utils.logging.disable_progress_bar()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     frozen()
     full()
