@@ -383,8 +383,8 @@ def diagnose(
         return {
             "kind": "constant_predictions",
             "evidence": f"predictions of all records lie within {spread:.2g}",
-            "try": "another --lr (3e-4 from random weights, 3e-5 from pretrained ones), more --epochs, "
-            "--warmup_ratio 0.1, another --seed",
+            "try": "--warmup_epochs 5 (the head first), a lower --lr, pretrained weights (--pretrain_path), "
+            "another --seed",
         }
     losses = [entry["loss"] for entry in history if "loss" in entry]
     # Other losses than cross-entropy have other levels of knowing nothing.
@@ -397,6 +397,7 @@ def diagnose(
         return {
             "kind": "loss_stuck",
             "evidence": f"training loss ended at {final:.4f}; knowing class frequencies alone gives {chance:.4f}",
-            "try": "a higher --lr, more --epochs, --warmup_epochs 1, or pretrained weights (--pretrain_path)",
+            "try": "--warmup_epochs 5 (the head first), --head cnn, another --lr, more --epochs, or pretrained weights "
+            "(--pretrain_path)",
         }
     return None

@@ -5,9 +5,9 @@ Real data:
     python finetune_scripts/finetune_rbp.py --rbp_name QKI --data_path DATA/QKI \\
         --pretrain_path path/to/model.safetensors --output_dir models
 
-Laptop-sized, random initialisation:
-    python finetune_scripts/finetune_rbp.py --data_path DATA/QKI --config lamar-mini --pretrain_path "" \\
-        --cv_folds 3 --epochs 8 --batch_size 16 --lr 5e-4
+Laptop-sized, random initialisation (the head first, then all at a small rate):
+    python finetune_scripts/finetune_rbp.py --data_path DATA/QKI --config lamar-mini --head cnn \\
+        --warmup_epochs 8 --epochs 5 --lr 5e-5 --batch_size 16 --cv_folds 3
 
 Several processes (gloo on CPUs, NCCL on GPUs):
     torchrun --nproc_per_node 2 finetune_scripts/finetune_rbp.py --data_path DATA/QKI ...
@@ -40,9 +40,10 @@ DEMO = {
     "config": "lamar-tiny",
     "head": "cnn",
     "cv_folds": 3,
-    "epochs": 3,
+    "warmup_epochs": 5,
+    "epochs": 2,
     "batch_size": 16,
-    "lr": 1e-3,
+    "lr": 3e-4,
     "output_dir": Path(__file__).resolve().parents[1] / "demo" / "finetune",
 }
 LR, HEAD_LR = 3e-5, 1e-3
