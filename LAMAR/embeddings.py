@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .modeling_nucESM2 import PAD, nucleotide_mask
+from .configuration import PAD
+from .modeling_nucESM2 import nucleotide_mask
 from .sequence_classification_patch import head_features
 from .tokenization import encode_ragged
 

@@ -15,13 +15,14 @@ import math
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput, SequenceClassifierOutput
 
+from .configuration import CONFIGS, EOS, EsmConfig, named_config
 from .flash_attn_patch import PaddingMask, attention, resolve_backend
-from .sequence_classification_patch import HEADS, LOSSES, build_head, head_features, sequence_loss
+from .sequence_classification_patch import build_head, head_features, sequence_loss
 
 __all__ = [
     "CONFIGS",
@@ -38,150 +39,6 @@ __all__ = [
     "nucleotide_mask",
     "rotate_half",
 ]
-
-CLS, PAD, EOS, UNK, MASK = range(5)
-
-# What configuration files of older transformers versions carry and no encoder reads. Anything else that is not a
-# field is refused: a misspelt field that is quietly kept is how this pipeline once lost its rotary positions.
-_LEGACY_KEYS = frozenset(
-    """_name_or_path _commit_hash add_cross_attention architectures attn_implementation auto_map bad_words_ids
-    begin_suppress_tokens bos_token_id cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample
-    early_stopping encoder_no_repeat_ngram_size esmfold_config exponential_decay_length_penalty finetuning_task
-    forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_act is_decoder is_folding_model length_penalty
-    max_length min_length model_type name_or_path no_repeat_ngram_size num_beam_groups num_beams num_labels
-    num_return_sequences output_attentions output_scores prefix pruned_heads remove_invalid_values repetition_penalty
-    return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
-    tie_encoder_decoder tokenizer_class top_k top_p torch_dtype torchscript typical_p use_bfloat16 use_cache
-    use_return_dict vocab_list experts_implementation per_layer_config""".split()
-)
-# Legacy keys whose value would change the model: only the value that LAMAR has is accepted.
-_FIXED = {
-    "add_cross_attention": (False, None),
-    "is_decoder": (False, None),
-    "is_folding_model": (False, None),
-    "hidden_act": ("gelu", None),
-    "emb_layer_norm_before": (False, None),
-    "token_dropout": (False, None),
-    "position_embedding_type": ("rotary",),
-    "pad_token_id": (PAD,),
-    "mask_token_id": (MASK,),
-}
-_SIZES = (
-    "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size head_channels head_kernel_size"
-).split()
-_HANDLED_BY_BASE = (
-    "_commit_hash attn_implementation experts_implementation name_or_path num_labels output_attentions "
-    "per_layer_config torch_dtype"
-).split()
-
-
-class EsmConfig(PreTrainedConfig):
-    """Configuration; the defaults are the published LAMAR's.
-
-    ``positional_embedding_type`` is accepted as a second name of ``position_embedding_type``; contradictions,
-    unknown keys and anything that LAMAR's architecture lacks (absolute positions, decoder, token dropout) raise
-    ``ValueError``. ``tie_word_embeddings`` is read and set to False: the masked-LM decoder has its own weight.
-
-    Parameters
-    ----------
-    head_type, loss_type, focal_gamma, classifier_dropout, head_channels, head_kernel_size
-        Sequence classification only, see :mod:`LAMAR.sequence_classification_patch`.
-    head_trained
-        True in checkpoints whose classification head was trained; interpretation refuses others.
-    """
-
-    model_type = "lamar"
-
-    vocab_size: int = 10
-    pad_token_id: int | None = PAD
-    mask_token_id: int | None = MASK
-    cls_token_id: int | None = CLS
-    eos_token_id: int | list[int] | None = EOS
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_dropout_prob: float | None = 0.0
-    attention_probs_dropout_prob: float | None = 0.0
-    max_position_embeddings: int = 1026
-    rope_theta: float = 10000.0
-    initializer_range: float = 0.02
-    layer_norm_eps: float | None = 1e-5
-    position_embedding_type: str | None = "rotary"
-    emb_layer_norm_before: bool | None = False
-    token_dropout: bool | None = False
-    tie_word_embeddings: bool = False
-    classifier_dropout: float | None = 0.0
-    head_type: str = "linear"
-    head_channels: int = 64
-    head_kernel_size: int = 7
-    loss_type: str | None = None
-    focal_gamma: float = 2.0
-    head_trained: bool = False
-
-    def __post_init__(self, **kwargs):
-        alias = kwargs.pop("positional_embedding_type", None)
-        if alias is not None and alias != self.position_embedding_type:
-            raise ValueError(
-                f"config: positional_embedding_type={alias!r} contradicts position_embedding_type="
-                f"{self.position_embedding_type!r}. Checkpoints of code that misspelt the field ran with absolute "
-                "positions whatever the misspelt field says"
-            )
-        unknown = sorted(set(kwargs) - _LEGACY_KEYS)
-        if unknown:
-            raise ValueError(f"config: unknown keys {', '.join(unknown)}")
-        for key, allowed in _FIXED.items():
-            value = kwargs.get(key, getattr(self, key, allowed[0]))
-            if value not in allowed:
-                raise ValueError(f"config: {key}: found {value!r}, LAMAR has {allowed[0]!r}")
-        for key in _SIZES:
-            value = getattr(self, key)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"config: {key}: found {value!r}, wanted a whole number above 0")
-        for key in ("layer_norm_eps", "rope_theta"):
-            value = getattr(self, key)
-            if not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"config: {key}: found {value!r}, wanted a number above 0")
-        if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
-            raise ValueError(
-                f"config: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "
-                "does not give an even head dimension"
-            )
-        if self.head_type not in HEADS:
-            raise ValueError(f"config: head_type: found {self.head_type!r}, wanted one of {', '.join(HEADS)}")
-        if self.loss_type is not None and self.loss_type not in LOSSES:
-            raise ValueError(f"config: loss_type: found {self.loss_type!r}, wanted one of {', '.join(LOSSES)}")
-        self.tie_word_embeddings = False
-        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
-            setattr(self, key, getattr(self, key) or 0.0)
-        super().__post_init__(**{key: kwargs[key] for key in _HANDLED_BY_BASE if key in kwargs})
-
-
-CONFIGS = {
-    # The published model.
-    "lamar": {},
-    # For CPUs and for the weights that ship.
-    "lamar-mini": {
-        "hidden_size": 256,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 8,
-        "intermediate_size": 1024,
-    },
-    # For tests and the demo.
-    "lamar-tiny": {
-        "hidden_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "intermediate_size": 256,
-    },
-}
-
-
-def named_config(name: str, **overrides) -> EsmConfig:
-    """Configuration by name (a key of :data:`CONFIGS`), with fields overridden."""
-    if name not in CONFIGS:
-        raise ValueError(f"config name: found {name!r}, wanted one of {', '.join(CONFIGS)}")
-    return EsmConfig(**{**CONFIGS[name], **overrides})
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:

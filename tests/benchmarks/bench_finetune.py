@@ -10,6 +10,7 @@ Run: python tests/benchmarks/bench_finetune.py
 
 from __future__ import annotations
 
+import argparse
 import logging
 import tempfile
 from pathlib import Path
@@ -96,6 +97,7 @@ def full() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")

@@ -10,6 +10,7 @@ small, a head has little to start from and fine-tuning from random weights is sl
 
 from __future__ import annotations
 
+import argparse
 import logging
 
 import torch
@@ -82,5 +83,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.disable(logging.WARNING)
     main()

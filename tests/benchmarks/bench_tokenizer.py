@@ -8,6 +8,7 @@ transformers' tokenizer in the same run, and the load average (a figure taken on
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -71,4 +72,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()
