@@ -101,7 +101,7 @@ def summarise(results: list[dict], labels: np.ndarray, task: str, seed: int) -> 
             )
         folds.append(entry)
     summary = {
-        "collapsed": sorted({fold["collapsed"]["kind"] for fold in folds if fold["collapsed"]}),
+        "collapsed": {fold["fold"]: fold["collapsed"]["kind"] for fold in folds if fold["collapsed"]},
         "folds": folds,
         "cross_validation": _mean_sd([fold.get("heldout", {}) for fold in folds]),
         "test": _mean_sd([fold.get("test", {}) for fold in folds]),
@@ -232,5 +232,6 @@ def closing_table(summary: dict, task: str) -> str:
         if figures:
             lines.append(f"{title:<48}{'   '.join(figures)}")
     if summary["collapsed"]:
-        lines.append(f"COLLAPSED folds: {', '.join(summary['collapsed'])} (see eval_results.json)")
+        named = ", ".join(f"{fold} ({kind})" for fold, kind in summary["collapsed"].items())
+        lines.append(f"COLLAPSED: {named}; see eval_results.json")
     return "\n".join(lines)

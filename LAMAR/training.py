@@ -270,7 +270,7 @@ def fit(
         ddp_find_unused_parameters=False,
         report_to=[] if options.report_to == "none" else options.report_to.split(","),
         disable_tqdm=not options.progress,
-        log_level="warning",
+        log_level="error",
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -393,7 +393,9 @@ def diagnose(
     share = np.bincount(labels) / len(labels)
     chance = float(-(share[share > 0] * np.log(share[share > 0])).sum())
     final = float(np.mean(losses[-max(1, len(losses) // 5) :]))
-    if final > 0.985 * chance:
+    # The last training losses are a few noisy batches; a model that learnt shows it in its best validation loss.
+    best = min((entry["eval_loss"] for entry in history if "eval_loss" in entry), default=final)
+    if min(final, best) > 0.985 * chance:
         return {
             "kind": "loss_stuck",
             "evidence": f"training loss ended at {final:.4f}; knowing class frequencies alone gives {chance:.4f}",

@@ -266,7 +266,7 @@ def test_it_learns_a_planted_motif(tmp_path):
         write_table(folder / f"{part}.csv", windows(n, seed=10 + number, lengths=(24, 28)))
     results = run(folder, tmp_path / "out", "--cv_folds", 1, "--epochs", 8, "--head", "cnn", "--lr", 2e-3)
     assert results["test_ensemble"]["auroc"]["low"] > 0.9
-    assert results["collapsed"] == []
+    assert results["collapsed"] == {}
 
 
 # ------------------------------------------------------------------------------------------------ ways of training
@@ -396,6 +396,8 @@ def test_diagnosis_by_hand():
     falling, stuck = [{"loss": 0.69}, {"loss": 0.3}], [{"loss": 0.7}, {"loss": 0.6931}]
     assert diagnose(falling, labels, good, "classification", False) is None
     assert diagnose(stuck, labels, good, "classification", False)["kind"] == "loss_stuck"
+    learnt = [*stuck, {"eval_loss": 0.5}]
+    assert diagnose(learnt, labels, good, "classification", False) is None
     assert diagnose(falling, labels, np.full((9, 2), 0.5), "classification", False)["kind"] == "constant_predictions"
     assert diagnose(falling, labels, good, "classification", True)["kind"] == "nan_loss"
     # With one class in ten, knowing frequencies alone gives 0.325: below ln 2 and still nothing learnt.
@@ -407,7 +409,7 @@ def test_diagnosis_by_hand():
 @pytest.mark.parametrize(("lr", "kind"), [("1e-12", "loss_stuck"), ("1e30", "nan_loss")])
 def test_a_collapsed_run_is_named(dataset, tmp_path, caplog, lr, kind):
     results = run(dataset, tmp_path, "--lr", lr, "--cv_folds", 1, "--epochs", 1)
-    assert results["collapsed"] == [kind]
+    assert results["collapsed"] == {"fold_0": kind}
     assert results["folds"][0]["collapsed"]["try"]
 
 
@@ -544,6 +546,6 @@ def test_without_arguments_it_runs_on_the_demo_set(tmp_path):
 
 def test_summary_text_shows_what_the_file_holds():
     figures = {"auroc": {"value": 0.9, "low": 0.85, "high": 0.95}, "auprc": {"value": 0.8, "low": 0.7, "high": 0.9}}
-    text = summaries.closing_table({"folds": [{}], "collapsed": [], "test_ensemble": figures}, "classification")
+    text = summaries.closing_table({"folds": [{}], "collapsed": {}, "test_ensemble": figures}, "classification")
     assert "auroc 0.9000 (0.8500 to 0.9500)" in text
     assert "auprc 0.8000 (0.7000 to 0.9000)" in text
