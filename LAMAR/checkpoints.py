@@ -21,7 +21,15 @@ from .errors import InputError
 from .modeling_nucESM2 import CONFIGS, EsmConfig, count_parameters, named_config
 from .runs import sha256_file
 
-__all__ = ["LoadReport", "build_model", "infer_config", "load_pretrained", "load_weights", "read_state_dict"]
+__all__ = [
+    "LoadReport",
+    "build_model",
+    "infer_config",
+    "load_pretrained",
+    "load_weights",
+    "read_config",
+    "read_state_dict",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +112,11 @@ def _weight_files(path: Path) -> list[Path]:
             weight_map = _read_json(path / name).get("weight_map")
             if not isinstance(weight_map, dict) or not weight_map:
                 raise InputError(f"{path / name}: no weight_map, wanted the index of a sharded checkpoint")
+            for shard in weight_map.values():
+                if not isinstance(shard, str) or Path(shard).name != shard:
+                    raise InputError(
+                        f"{path / name}: found shard {shard!r}, wanted the name of a file beside the index"
+                    )
             files = sorted({path / shard for shard in weight_map.values()})
             gone = [file.name for file in files if not file.is_file()]
             if gone:
@@ -134,8 +147,8 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         # weights_only refuses everything but tensors and plain containers: a pickle can run code.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to spell
-        reason = str(error).split("\n")[0][:200]
-        raise InputError(f"{path}: truncated, or holds more than plain tensors, not loaded ({reason})") from error
+        # The reason that torch gives ends in advice to load it unsafely, so it is not passed on.
+        raise InputError(f"{path}: truncated, or a pickle that holds more than plain tensors; not loaded") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -254,13 +267,23 @@ def _config_file(path: Path) -> Path:
 
 def _config_of(path: Path, state, heads: int | None = None) -> EsmConfig:
     config_file = _config_file(path)
-    if not config_file.is_file():
+    if config_file.is_file():
+        return read_config(config_file)
+    try:
         return infer_config(state, path, heads)
-    fields = _read_json(config_file)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def read_config(path: str | Path) -> EsmConfig:
+    """Configuration from a JSON file; :class:`InputError` names the file and the key that is wrong."""
+    fields = _read_json(Path(path))
     try:
         return EsmConfig(**fields)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{config_file}: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _check_architecture(path: Path, found: EsmConfig, wanted: dict) -> None:

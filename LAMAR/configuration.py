@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from transformers import PreTrainedConfig
 
 from .sequence_classification_patch import HEADS, LOSSES
@@ -9,6 +11,7 @@ from .sequence_classification_patch import HEADS, LOSSES
 __all__ = ["CLS", "CONFIGS", "EOS", "MASK", "PAD", "UNK", "EsmConfig", "named_config"]
 
 CLS, PAD, EOS, UNK, MASK = range(5)
+N_TOKENS = 10
 
 # What configuration files of older transformers versions carry and no encoder reads. Anything else that is not a
 # field is refused: a misspelt field that is quietly kept is how this pipeline once lost its rotary positions.
@@ -107,10 +110,18 @@ class EsmConfig(PreTrainedConfig):
             value = getattr(self, key)
             if type(value) is not int or value < 1:
                 raise ValueError(f"config: {key}: found {value!r}, wanted a whole number above 0")
-        for key in ("layer_norm_eps", "rope_theta"):
+        if self.vocab_size < N_TOKENS:
+            raise ValueError(f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {N_TOKENS} tokens or more")
+        for key in ("layer_norm_eps", "rope_theta", "initializer_range"):
             value = getattr(self, key)
-            if not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"config: {key}: found {value!r}, wanted a number above 0")
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"config: {key}: found {value!r}, wanted a finite number above 0")
+        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+            value = getattr(self, key)
+            if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
+                raise ValueError(f"config: {key}: found {value!r}, wanted a number from 0 up to, not including, 1")
+        if not isinstance(self.focal_gamma, int | float) or not 0 <= self.focal_gamma < math.inf:
+            raise ValueError(f"config: focal_gamma: found {self.focal_gamma!r}, wanted a finite number from 0")
         if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
             raise ValueError(
                 f"config: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "

@@ -133,7 +133,9 @@ def load_labelled(
         raise ValueError(f"task: found {task!r}, wanted classification, regression or multilabel")
     if task == "classification" and n_labels < 2:
         raise InputError(f"--nlabels: found {n_labels}, wanted at least 2 classes for classification")
-    tables, files, found = _find(Path(path), name, task)
+    # "." and ".." have no name of their own to call the set by.
+    path = Path(path) if Path(path).name not in ("", "..") else Path(path).resolve()
+    tables, files, found = _find(path, name, task)
     return _assemble(tables, task, n_labels, name or found, files)
 
 
@@ -194,7 +196,7 @@ def _find_in_folder(folder: Path, name: str | None, task: str) -> _Found:
         return _read_arrow(folder), tuple(sorted(p for p in folder.rglob("*") if p.is_file())), folder.name
     files: dict[str, Path] = {}
     for part, aliases in _PARTS.items():
-        found = [file for a in aliases for end in _TABLE_ENDS if (file := folder / f"{a}{end}").is_file()]
+        found = [file for a in aliases for end in _TABLE_ENDS if (file := folder / f"{a}{end}").exists()]
         if len(found) > 1:
             raise InputError(f"{folder}: found {_listing(found)}, wanted one file for {part}")
         files.update((part, file) for file in found)
@@ -253,7 +255,7 @@ def _read_arrow(folder: Path) -> list[_Table]:
 
     try:
         loaded = load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: cannot be loaded as a Hugging Face data set: {error}") from None
     tables = []
     for key, data in loaded.items() if isinstance(loaded, DatasetDict) else [(None, loaded)]:
@@ -264,6 +266,8 @@ def _read_arrow(folder: Path) -> list[_Table]:
             raise InputError(f"{source}: found no records")
         columns = {column.lower(): list(data[column]) for column in data.column_names}
         tables.append(_Table(source, columns, range(len(data)), key or folder.name, "index", _PART_OF.get(key)))
+    if not tables:
+        raise InputError(f"{folder}: found a Hugging Face data set without parts")
     return tables
 
 
@@ -283,6 +287,9 @@ def _read_hdf5(path: Path, task: str) -> list[_Table]:
                 raise InputError(f"{path}: found {_listing(file)}, wanted X_train and Y_train")
             for part in (part for part in _PARTS if part in parts):
                 x, y = parts[part], f"Y{parts[part][1:]}"
+                for key in (x, y):
+                    if key in file and not (isinstance(file[key], h5py.Dataset) and file[key].ndim):
+                        raise InputError(f"{path}: {key}: wanted an array, found a group or a single value")
                 sizes = [len(file[key]) if key in file else 0 for key in (x, y)]
                 if not sizes[0] or sizes[0] != sizes[1]:
                     raise InputError(f"{path}: found {sizes[0]} records in {x} and {sizes[1]} labels in {y}")
@@ -328,7 +335,9 @@ def _labels(table: _Table, task: str, n_labels: int) -> np.ndarray:
         return _numbers(table, "label", "a finite number", lambda x: abs(x) <= in_float32).astype(np.float32)
     if task == "classification":
         wanted = "0 or 1" if n_labels == 2 else f"a whole number from 0 to {n_labels - 1}"
-        return _numbers(table, "label", wanted, lambda x: np.isin(x, range(n_labels))).astype(np.int64)
+        return _numbers(table, "label", wanted, lambda x: (x >= 0) & (x < n_labels) & (x == np.floor(x))).astype(
+            np.int64
+        )
     columns = table.columns
     if "label" in columns:
         rows = [value.split(";") if isinstance(value, str) else value for value in columns["label"]]
@@ -357,7 +366,7 @@ def _coordinates(table: _Table, lengths: list[int]) -> dict[str, np.ndarray]:
         if values:
             arrays[column] = np.array(values)
     for column in ("start", "end") if {"start", "end"} <= table.columns.keys() else ():
-        whole = _numbers(table, column, "a whole number from 0", lambda x: (x >= 0) & (x % 1 == 0))
+        whole = _numbers(table, column, "a whole number from 0", lambda x: (x >= 0) & (x < 2**53) & (x == np.floor(x)))
         arrays[column] = whole.astype(np.int64)
     if "start" in arrays:
         span = arrays["end"] - arrays["start"]

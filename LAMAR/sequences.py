@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _SPECIAL_TOKENS = 2  # <cls> and <eos>
 _GZIP_MAGIC = b"\x1f\x8b"
-_REGION = re.compile(r"(?:.*::)?(\S+):(\d+)-(\d+)(?:\(([+.-])\))?(?:\s.*)?")
+_REGION = re.compile(r"(?:.*::)?(\S+):(\d{1,18})-(\d{1,18})(?:\(([+.-])\))?(?:\s.*)?")
 _COMPLEMENT = bytes.maketrans(b"ACGTN", b"TGCAN")
 
 
@@ -256,6 +256,9 @@ def read_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int]]:
         reader = csv.reader(itertools.chain([first], handle), delimiter="\t" if "\t" in first else ",")
         try:
             header = [column.strip().lower() for column in next(reader)]
+            twice = sorted({column for column in header if header.count(column) > 1})
+            if twice:
+                raise InputError(f"{path}: row 1: found column {twice[0]!r} more than once")
             for row, record in enumerate(reader, start=2):
                 if any(record):
                     if len(record) != len(header):

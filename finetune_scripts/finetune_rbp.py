@@ -52,7 +52,7 @@ LR, HEAD_LR = 3e-5, 1e-3
 def positive(kind):
     def parse(text: str):
         value = kind(text)
-        if not 0 < value < float("inf"):
+        if not 0 < value < (2**31 if kind is int else float("inf")):
             raise argparse.ArgumentTypeError(f"found {text}, wanted more than 0")
         return value
 
@@ -78,11 +78,16 @@ def fraction(text: str) -> float:
     return value
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Errors without the usage, which is twenty lines long."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     summary, _, epilog = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     data = parser.add_argument_group("data")
     data.add_argument("--rbp_name", help="data set in --data_path, and name of the output folder (default: its name)")
@@ -211,6 +216,7 @@ def check(arguments: argparse.Namespace) -> str:
     import importlib.util
 
     import torch
+    from transformers.integrations import get_available_reporting_integrations
 
     from LAMAR.errors import InputError
     from LAMAR.metrics import METRICS
@@ -237,18 +243,23 @@ def check(arguments: argparse.Namespace) -> str:
         )
     if arguments.freeze_encoder and arguments.warmup_epochs:
         logger.info("--warmup_epochs %d: nothing left to do with --freeze_encoder", arguments.warmup_epochs)
+    reporters = get_available_reporting_integrations()
     for source in arguments.report_to.split(","):
-        if source != "none" and importlib.util.find_spec(source) is None:
-            raise InputError(f"--report_to: package {source!r} is not installed")
+        if source not in ("none", *reporters):
+            raise InputError(f"--report_to: found {source!r}, wanted none or one of: {', '.join(reporters)}")
+    if arguments.seed + arguments.cv_folds > 2**32:
+        raise InputError(f"--seed: found {arguments.seed}, wanted less than 2**32 with one for each fold")
+    name = arguments.rbp_name
+    if name is not None and (Path(name).name != name or name in (".", "..") or len(name) > 200):
+        raise InputError(f"--rbp_name: found {name[:220]!r}, wanted a plain name without slashes")
     return task
 
 
 def chosen_config(arguments: argparse.Namespace):
     """Configuration named by --config, or None for the checkpoint's own."""
-    import json
-
+    from LAMAR.checkpoints import read_config
+    from LAMAR.configuration import CONFIGS, named_config
     from LAMAR.errors import InputError
-    from LAMAR.modeling_nucESM2 import CONFIGS, EsmConfig, named_config
 
     name = arguments.config
     if name is None:
@@ -257,10 +268,7 @@ def chosen_config(arguments: argparse.Namespace):
         return named_config(name)
     if not Path(name).is_file():
         raise InputError(f"--config: found {name!r}, wanted one of {', '.join(CONFIGS)}, or a config.json")
-    try:
-        return EsmConfig(**json.loads(Path(name).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"--config {name}: {error}") from error
+    return read_config(name)
 
 
 def run(arguments: argparse.Namespace) -> dict:
@@ -271,6 +279,8 @@ def run(arguments: argparse.Namespace) -> dict:
     if arguments.demo:
         arguments.data_path = demo_data() / "labelled"
         logger.info("no --data_path given. %s", NOTICE)
+
+    from dataclasses import replace
 
     import torch
     import transformers
@@ -293,6 +303,10 @@ def run(arguments: argparse.Namespace) -> dict:
         verify_vocabulary(arguments.tokenizer_path)
     dataset = load_labelled(arguments.data_path, name=arguments.rbp_name, task=task, n_labels=arguments.nlabels)
     sequences = check_lengths(dataset.sequences, dataset.ids, arguments.max_length, arguments.truncate)
+    # What is trained on is what must not be in several parts, so cut before anything is compared.
+    dataset = replace(dataset, sequences=sequences)
+    if task == "classification" and len(set(dataset.labels.tolist())) < 2:
+        raise InputError(f"{arguments.data_path}: found label {dataset.labels[0]} only, wanted two classes or more")
     name = arguments.rbp_name or dataset.name
     split = make_split(
         dataset,

@@ -429,6 +429,10 @@ MISTAKES = {
     "subsample": (["--subsample_pos", "5000"], "--subsample_pos"),
     "lora and frozen": (["--lora_rank", "2", "--freeze_encoder"], "--lora_rank"),
     "report_to": (["--report_to", "no_such_logger"], "--report_to"),
+    "not a reporter": (["--report_to", "json"], "--report_to"),
+    "name with a path": (["--rbp_name", "../../elsewhere"], "--rbp_name"),
+    "name of a folder": (["--rbp_name", ".."], "--rbp_name"),
+    "seed": (["--seed", str(2**32 - 1)], "--seed"),
     "metric": (["--metric_for_best", "aucroc"], "--metric_for_best"),
     "tokenizer": (["--tokenizer_path", "nowhere"], "nowhere"),
 }
@@ -453,7 +457,9 @@ def test_values_out_of_range_exit_2(dataset, tmp_path, capsys, extra):
     with pytest.raises(SystemExit) as stopped:
         script.main(arguments(dataset, tmp_path / "out", *extra))
     assert stopped.value.code == 2
-    assert extra[0] in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert extra[0] in error
+    assert error.count("\n") == 1
 
 
 def test_labels_outside_01_name_file_and_row(tmp_path, capsys):
@@ -463,6 +469,41 @@ def test_labels_outside_01_name_file_and_row(tmp_path, capsys):
     assert "bad.csv" in error
     assert "row 4" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_one_class_and_two_label_columns_are_refused(tmp_path, capsys):
+    write_table(tmp_path / "one.csv", [("ACGT" * 3 + letter, 1) for letter in "ACGT"])
+    assert script.main(arguments(tmp_path / "one.csv", tmp_path / "out")) == 2
+    assert "label 1 only" in capsys.readouterr().err
+    write_table(tmp_path / "two.csv", [("ACGTA", 1, 0), ("ACGTT", 0, 1)], header="sequence,label,label")
+    assert script.main(arguments(tmp_path / "two.csv", tmp_path / "out")) == 2
+    assert "'label' more than once" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("vocab_size", 4),
+        ("focal_gamma", "x"),
+        ("hidden_dropout_prob", 2),
+        ("initializer_range", "x"),
+        ("rope_theta", 0),
+    ],
+)
+def test_a_wrong_value_in_a_configuration_names_file_and_key(dataset, tmp_path, capsys, key, value):
+    (tmp_path / "bad.json").write_text(json.dumps({"hidden_size": 64, "num_attention_heads": 4, key: value}))
+    assert script.main(arguments(dataset, tmp_path / "out", "--config", tmp_path / "bad.json")) == 2
+    error = capsys.readouterr().err
+    assert "bad.json" in error
+    assert key in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_itself_may_be_the_data_path(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(dataset)
+    assert script.main(arguments(Path("."), tmp_path / "out", "--cv_folds", 1, "--epochs", 1)) == 0
+    assert (tmp_path / "out" / dataset.name / "eval_results.json").is_file()
 
 
 def test_another_run_in_the_same_folder_is_refused(finished, dataset, capsys):
