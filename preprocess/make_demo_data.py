@@ -473,9 +473,16 @@ def write_folder(files: dict[str, bytes], folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Errors without the usage: one line, as every other mistake ends in."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     shows = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=f"{STATEMENT}.", formatter_class=shows)
+    parser = OneLineParser(description=f"{STATEMENT}.", formatter_class=shows)
     parser.add_argument("--output_dir", type=Path, default=REPO / "demo" / "data", help="folder of the data set")
     parser.add_argument("--seed", type=int, default=42, help="seed of everything random")
     parser.add_argument("--windows_per_rbp", type=int, default=1000, help="positives per RBP, and negatives")
