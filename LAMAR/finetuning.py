@@ -20,7 +20,16 @@ from .folds import inner_validation, make_folds, subsample
 from .modeling_nucESM2 import EsmConfig, EsmForSequenceClassification
 from .splits import Split
 from .summaries import summarise
-from .training import FeatureModel, FitOptions, LabelledData, add_lora, diagnose, fit, probabilities
+from .training import (
+    FeatureModel,
+    FitOptions,
+    LabelledData,
+    add_lora,
+    diagnose,
+    fit,
+    last_complete_checkpoint,
+    probabilities,
+)
 
 __all__ = [
     "Fold",
@@ -176,8 +185,8 @@ def predict(
         for rows, output in batched(model, chosen, lambda ids, mask: model(ids, mask).logits.float(), progress=label):
             logits[rows] = output.cpu().numpy()
     else:
-        device = next(model.parameters()).device
         head = model.classifier.eval()
+        device = next(head.parameters()).device
         with torch.inference_mode():
             for row, index in enumerate(indices):
                 features = torch.from_numpy(np.ascontiguousarray(inputs[index])).to(device)[None]
@@ -224,8 +233,8 @@ def train_fold(
         trained = FeatureModel(model)
         options = replace(options, lr=settings.head_lr, gradient_checkpointing=False)
     else:
-        if settings.warmup_epochs and not any((folder / "full").glob("checkpoint-*")):
-            history = _warm_up(model, fold, encoded, labels, settings, options, folder / "warmup")
+        if settings.warmup_epochs:
+            history = _warm_up(model, fold, encoded, labels, settings, options, folder)
         trained = add_lora(model, settings.lora_rank) if settings.lora_rank else model
     outcome = fit(
         trained,
@@ -267,7 +276,13 @@ def train_fold(
 
 
 def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[dict]:
-    """Train the head alone for ``warmup_epochs`` on features of the still untrained encoder."""
+    """Train the head alone for ``warmup_epochs`` on features of the still untrained encoder; returns its history.
+
+    An interrupted run whose training of the whole model had begun has the warmed-up head in its checkpoint already.
+    """
+    stored = folder / "warmup_history.json"
+    if stored.is_file() and last_complete_checkpoint(folder / "full") is not None:
+        return runs.read_json(stored)
     indices = fold.train
     chosen = EncodedSequences(
         np.concatenate([encoded[i] for i in indices]),
@@ -279,13 +294,16 @@ def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[di
     model.cpu()
     options = replace(options, epochs=settings.warmup_epochs, lr=settings.head_lr, gradient_checkpointing=False)
     data = LabelledData(features, np.arange(len(indices)), labels[indices])
-    outcome = fit(FeatureModel(model), data, None, options, folder)
+    outcome = fit(FeatureModel(model), data, None, options, folder / "warmup")
     # Negative epochs keep the warm-up apart from, and in order before, the training of the whole model.
-    return [
+    history = [
         {**entry, "epoch": entry["epoch"] - settings.warmup_epochs, "phase": "warmup"}
         for entry in outcome.history
         if "loss" in entry
     ]
+    if is_main_process():
+        runs.write_json(stored, history)
+    return history
 
 
 def save_checkpoint(model, tokenizer, result: dict, labels: np.ndarray, task: str, work: Path, target: Path) -> None:

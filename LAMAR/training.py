@@ -25,6 +25,7 @@ __all__ = [
     "add_lora",
     "diagnose",
     "fit",
+    "last_complete_checkpoint",
     "probabilities",
 ]
 
@@ -197,7 +198,8 @@ class _MarkComplete(TrainerCallback):
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 
 
-def _last_complete_checkpoint(folder: Path) -> Path | None:
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """Newest checkpoint of :func:`fit` that is whole, or None; half-written ones are left aside with a warning."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for path in found:
         if not (path / _COMPLETE).exists():
@@ -298,7 +300,7 @@ def fit(
     )
     if not options.progress:
         _silence(trainer)
-    checkpoint = _last_complete_checkpoint(folder)
+    checkpoint = last_complete_checkpoint(folder)
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

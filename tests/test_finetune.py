@@ -523,14 +523,14 @@ def start(data: Path, output: Path, *more, launcher=(sys.executable,)) -> subpro
 @pytest.mark.slow
 def test_killed_and_restarted_equals_uninterrupted(dataset, tmp_path):
     """SIGKILL at random points of the work; the tables are those of a run that nobody disturbed."""
-    process = start(dataset, tmp_path / "whole", "--epochs", 3)
+    process = start(dataset, tmp_path / "whole", "--epochs", 3, "--warmup_epochs", 2)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     whole = tmp_path / "whole" / dataset.name
     rng = random.Random(5)
     kills = 0
     for _ in range(12):
-        process = start(dataset, tmp_path / "killed", "--epochs", 3)
+        process = start(dataset, tmp_path / "killed", "--epochs", 3, "--warmup_epochs", 2)
         folder = tmp_path / "killed" / dataset.name
         # Start-up is longer than the work, so the clock starts when the run has its folder.
         while process.poll() is None and not (folder / "run.json").exists():
@@ -547,7 +547,7 @@ def test_killed_and_restarted_equals_uninterrupted(dataset, tmp_path):
             process.communicate()
             kills += 1
     else:
-        process = start(dataset, tmp_path / "killed", "--epochs", 3)
+        process = start(dataset, tmp_path / "killed", "--epochs", 3, "--warmup_epochs", 2)
         process.communicate(timeout=300)
     assert process.returncode == 0
     assert kills >= 2
