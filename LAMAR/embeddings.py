@@ -54,6 +54,13 @@ class EncodedSequences:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
+    def take(self, indices: np.ndarray) -> EncodedSequences:
+        """The records at ``indices``, int (m,), in that order; may be empty."""
+        records = [self[index] for index in indices]
+        return EncodedSequences(
+            np.concatenate([self.ids[:0], *records]), np.concatenate([[0], np.cumsum(self.lengths[indices])])
+        )
+
     @property
     def lengths(self) -> np.ndarray:
         """int64, (n,), in tokens."""

@@ -19,7 +19,7 @@ from .errors import InputError
 from .folds import inner_validation, make_folds, subsample
 from .modeling_nucESM2 import EsmConfig, EsmForSequenceClassification
 from .splits import Split
-from .summaries import summarise
+from .summaries import fold_figures
 from .training import (
     FeatureModel,
     FitOptions,
@@ -177,10 +177,7 @@ def predict(
     width = model.config.num_labels
     logits = np.empty((len(indices), width), dtype=np.float32)
     if isinstance(inputs, EncodedSequences):
-        chosen = EncodedSequences(
-            np.concatenate([inputs[i] for i in indices]) if len(indices) else inputs.ids[:0],
-            np.concatenate([[0], np.cumsum(inputs.lengths[indices])]),
-        )
+        chosen = inputs.take(indices)
         label = "predictions" if progress else None
         for rows, output in batched(model, chosen, lambda ids, mask: model(ids, mask).logits.float(), progress=label):
             logits[rows] = output.cpu().numpy()
@@ -284,10 +281,7 @@ def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[di
     if stored.is_file() and last_complete_checkpoint(folder / "full") is not None:
         return runs.read_json(stored)
     indices = fold.train
-    chosen = EncodedSequences(
-        np.concatenate([encoded[i] for i in indices]),
-        np.concatenate([[0], np.cumsum(encoded.lengths[indices])]),
-    )
+    chosen = encoded.take(indices)
     features = extract_features(
         _to_device(model), chosen, settings.head, progress="encoder" if options.progress else None
     )
@@ -316,8 +310,7 @@ def save_checkpoint(model, tokenizer, result: dict, labels: np.ndarray, task: st
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     shutil.copy2(work / "full" / "training_args.bin", temporary)
-    summary, _ = summarise([result], labels, task, result["seed"])
-    runs.write_json(temporary / "eval_results.json", summary["folds"][0])
+    runs.write_json(temporary / "eval_results.json", fold_figures(result, labels, task))
     record = runs.provenance({}, seed=result["seed"], weights=result["weights"])
     runs.write_json(temporary / "run.json", record)
     discard(target)

@@ -8,8 +8,9 @@ import numpy as np
 
 from . import metrics
 
-__all__ = ["closing_table", "describe", "judged_sets", "prediction_rows", "summarise", "task_metrics"]
+__all__ = ["closing_table", "describe", "fold_figures", "judged_sets", "prediction_rows", "summarise", "task_metrics"]
 
+PARTS = ("validation", "heldout", "test")
 INTERVAL_METRICS = {
     "classification": ("auroc", "auprc", "accuracy", "f1", "mcc"),
     "regression": ("pearson", "spearman", "mse"),
@@ -63,6 +64,18 @@ def _with_intervals(labels, predictions, task, seed) -> dict[str, dict[str, floa
     return summary
 
 
+def fold_figures(result: dict, labels: np.ndarray, task: str) -> dict:
+    """Sizes, best epoch, diagnosis, and metrics by part, of one fold; a part without records is absent."""
+    entry = {
+        key: result[key] for key in ("fold", "seed", "n_train", "n_validation", "best_epoch", "collapsed", "seconds")
+    }
+    for part in PARTS:
+        indices = np.array(result["indices"][part], dtype=np.int64)
+        if len(indices):
+            entry[part] = _scored(labels[indices], result["predictions"][part], task)
+    return entry
+
+
 def summarise(results: list[dict], labels: np.ndarray, task: str, seed: int) -> tuple[dict, list[dict]]:
     """Figures of a finished run.
 
@@ -80,26 +93,20 @@ def summarise(results: list[dict], labels: np.ndarray, task: str, seed: int) -> 
     """
     folds, rows = [], []
     for result in results:
-        entry = {
-            key: result[key]
-            for key in ("fold", "seed", "n_train", "n_validation", "best_epoch", "collapsed", "seconds")
-        }
-        for part in ("validation", "heldout", "test"):
-            indices = np.array(result["indices"][part], dtype=np.int64)
-            if not len(indices):
-                continue
-            entry[part] = _scored(labels[indices], result["predictions"][part], task)
-            rows.append(
-                {
-                    "fold": result["fold"],
-                    "evaluated_on": part,
-                    "n_train": result["n_train"],
-                    "n_evaluated": len(indices),
-                    "collapsed": result["collapsed"]["kind"] if result["collapsed"] else "",
-                    **entry[part],
-                }
-            )
+        entry = fold_figures(result, labels, task)
         folds.append(entry)
+        rows += [
+            {
+                "fold": result["fold"],
+                "evaluated_on": part,
+                "n_train": result["n_train"],
+                "n_evaluated": len(result["indices"][part]),
+                "collapsed": result["collapsed"]["kind"] if result["collapsed"] else "",
+                **entry[part],
+            }
+            for part in PARTS
+            if part in entry
+        ]
     summary = {
         "collapsed": {fold["fold"]: fold["collapsed"]["kind"] for fold in folds if fold["collapsed"]},
         "folds": folds,
@@ -190,8 +197,7 @@ def prediction_rows(results: list[dict], dataset, task: str) -> list[dict]:
 
 def describe(result: dict, labels: np.ndarray, task: str) -> str:
     """One line on a finished fold."""
-    summary, _ = summarise([result], labels, task, result["seed"])
-    fold = summary["folds"][0]
+    fold = fold_figures(result, labels, task)
     parts = [
         f"{part} " + " ".join(f"{name} {fold[part][name]:.4f}" for name in _headline(task) if name in fold[part])
         for part in ("heldout", "test")

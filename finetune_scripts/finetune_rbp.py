@@ -29,6 +29,7 @@ import logging
 import os
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -50,21 +51,18 @@ LR, HEAD_LR = 3e-5, 1e-3
 
 
 def positive(kind):
-    def parse(text: str):
-        value = kind(text)
-        if not 0 < value < (2**31 if kind is int else float("inf")):
-            raise argparse.ArgumentTypeError(f"found {text}, wanted more than 0")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
+    return number(kind, "more than 0", lambda value: 0 < value < (2**31 if kind is int else float("inf")))
 
 
 def not_negative(kind):
+    return number(kind, "0 or more", lambda value: 0 <= value < float("inf"))
+
+
+def number(kind, wanted: str, valid):
     def parse(text: str):
         value = kind(text)
-        if not 0 <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"found {text}, wanted 0 or more")
+        if not valid(value):
+            raise argparse.ArgumentTypeError(f"found {text}, wanted {wanted}")
         return value
 
     parse.__name__ = kind.__name__
@@ -279,8 +277,6 @@ def run(arguments: argparse.Namespace) -> dict:
     if arguments.demo:
         arguments.data_path = demo_data() / "labelled"
         logger.info("no --data_path given. %s", NOTICE)
-
-    from dataclasses import replace
 
     import torch
     import transformers
