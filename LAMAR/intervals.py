@@ -1,0 +1,127 @@
+"""Genomic intervals in tables: chromosome names, overlaps, merging, distances; bioframe underneath.
+
+A table of intervals is a pandas DataFrame with the columns ``chrom``, ``start``, ``end`` (0-based, half-open, int64)
+and, where strands count, ``strand``: ``+``, ``-`` or ``.`` (unknown, which agrees with either).
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["canonical_chromosome", "canonical_chromosomes", "is_standard", "merge", "overlap", "within"]
+
+STANDARD = frozenset(f"chr{name}" for name in [*range(1, 23), "X", "Y"])
+_SHORT = re.compile(r"(?:chr)?(\d{1,2}|[XYM]|MT)", re.IGNORECASE)
+_COORDINATES = ["chrom", "start", "end"]
+
+
+def canonical_chromosome(name: str) -> str:
+    """UCSC's name of a chromosome: ``9``, ``Chr9`` become ``chr9``, ``MT`` becomes ``chrM``; other names stay."""
+    match = _SHORT.fullmatch(name)
+    if match is None:
+        return name
+    short = match[1].upper()
+    return "chrM" if short == "MT" else f"chr{int(short) if short.isdigit() else short}"
+
+
+def canonical_chromosomes(names: pd.Series) -> pd.Series:
+    """`canonical_chromosome` of a column, each name looked at once."""
+    return names.map({name: canonical_chromosome(name) for name in names.unique()})
+
+
+def is_standard(name: str) -> bool:
+    """Whether a chromosome is one of chr1-22, chrX, chrY, however it is spelt."""
+    return canonical_chromosome(name) in STANDARD
+
+
+def _disagree(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    return (one != two) & (one != ".") & (two != ".")
+
+
+def overlap(one: pd.DataFrame, two: pd.DataFrame, *, stranded: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of overlapping intervals.
+
+    Parameters
+    ----------
+    one, two : DataFrame with chrom, start, end (and strand)
+        Intervals of one base or more.
+    stranded : bool
+        Leave out pairs on opposite known strands.
+
+    Returns
+    -------
+    int64 (n_pairs,), int64 (n_pairs,)
+        Row positions in ``one`` and in ``two``, ordered by the first and then the second.
+    """
+    if not len(one) or not len(two):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    import bioframe
+
+    tables = [table[_COORDINATES].reset_index(drop=True) for table in (one, two)]
+    pairs = bioframe.overlap(*tables, how="inner", return_input=False, return_index=True, suffixes=("_1", "_2"))
+    first, second = (pairs[f"index_{i}"].to_numpy(dtype=np.int64) for i in (1, 2))
+    if stranded:
+        agree = ~_disagree(one["strand"].to_numpy(object)[first], two["strand"].to_numpy(object)[second])
+        first, second = first[agree], second[agree]
+    order = np.lexsort((second, first))
+    return first[order], second[order]
+
+
+def merge(
+    intervals: pd.DataFrame, *, stranded: bool = True, min_gap: int | None = None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Join overlapping intervals.
+
+    Parameters
+    ----------
+    intervals : DataFrame with chrom, start, end (and strand)
+    stranded : bool
+        Keep each strand (``.`` is one of three) to itself.
+    min_gap : int, optional
+        Join intervals with at most that many bases between them too; 0 joins neighbours that touch.
+
+    Returns
+    -------
+    merged : DataFrame
+        chrom, start, end (and strand), sorted by them.
+    row : int64 (n,)
+        Row of ``merged`` that each interval went to.
+    """
+    columns = [*_COORDINATES, "strand"] if stranded else _COORDINATES
+    if not len(intervals):
+        return intervals[columns].reset_index(drop=True), np.zeros(0, np.int64)
+    import bioframe
+
+    table = intervals[columns].reset_index(drop=True)
+    if stranded:
+        table["strand"] = table["strand"].astype(object)
+    clusters = bioframe.cluster(table, min_dist=min_gap, on=["strand"] if stranded else None)
+    label = clusters["cluster"].to_numpy(dtype=np.int64)
+    merged = (
+        clusters.drop_duplicates("cluster")[["chrom", "cluster_start", "cluster_end", *columns[3:], "cluster"]]
+        .set_axis([*columns, "cluster"], axis=1)
+        .sort_values(columns, ignore_index=True)
+        .astype({"start": np.int64, "end": np.int64})
+    )
+    row = np.empty(len(merged), dtype=np.int64)
+    row[merged.pop("cluster").to_numpy(dtype=np.int64)] = np.arange(len(merged))
+    return merged, row[label]
+
+
+def within(one: pd.DataFrame, two: pd.DataFrame, distance: int, *, stranded: bool = False) -> np.ndarray:
+    """Whether fewer than ``distance`` bases lie between an interval of ``one`` and its nearest of ``two``.
+
+    Overlapping intervals always are; neighbours that touch have 0 bases between them.
+
+    Returns
+    -------
+    bool (len(one),)
+    """
+    near = np.zeros(len(one), dtype=bool)
+    # [a, b) and [c, d) with c - b < distance overlap exactly when [a, b + distance) and [c, d) do.
+    wider = one.assign(start=one["start"] - distance, end=one["end"] + distance)
+    near[overlap(wider, two, stranded=stranded)[0]] = True
+    return near
