@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from . import auto as _auto  # noqa: F401 - a model from here has an Auto class
 from .errors import InputError
 from .modeling_nucESM2 import CONFIGS, EsmConfig, count_parameters, named_config
 from .runs import sha256_file

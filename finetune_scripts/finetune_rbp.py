@@ -33,6 +33,11 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+
+from LAMAR.arguments import OneLineParser, fraction, not_negative, positive
+from LAMAR.errors import exit_on_input_error
 
 logger = logging.getLogger("finetune_rbp")
 
@@ -48,39 +53,6 @@ DEMO = {
     "output_dir": Path(__file__).resolve().parents[1] / "demo" / "finetune",
 }
 LR, HEAD_LR = 3e-5, 1e-3
-
-
-def positive(kind):
-    return number(kind, "more than 0", lambda value: 0 < value < (2**31 if kind is int else float("inf")))
-
-
-def not_negative(kind):
-    return number(kind, "0 or more", lambda value: 0 <= value < float("inf"))
-
-
-def number(kind, wanted: str, valid):
-    def parse(text: str):
-        value = kind(text)
-        if not valid(value):
-            raise argparse.ArgumentTypeError(f"found {text}, wanted {wanted}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, wanted a number from 0 up to, not including, 1")
-    return value
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Errors without the usage, which is twenty lines long."""
-
-    def error(self, message: str):
-        self.exit(2, f"error: {message} (--help lists the options)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -453,8 +425,6 @@ def main(argv=None) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.modeling_utils")
     for noisy in ("httpx", "matplotlib", "accelerate", "torch", "datasets", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    from LAMAR.errors import exit_on_input_error
-
     return exit_on_input_error(run, arguments)
 
 

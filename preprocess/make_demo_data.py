@@ -52,6 +52,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
+from LAMAR.arguments import OneLineParser
 from LAMAR.errors import InputError, exit_on_input_error
 
 STATEMENT = "SYNTHETIC demo data: invented sequences and sites, no organism, no experiment"
@@ -471,13 +472,6 @@ def write_folder(files: dict[str, bytes], folder: Path) -> None:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Errors without the usage: one line, as every other mistake ends in."""
-
-    def error(self, message: str):
-        self.exit(2, f"error: {message} (--help lists the options)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

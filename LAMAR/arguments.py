@@ -1,0 +1,52 @@
+"""Parts of command lines that scripts share: a parser whose errors are one line, and argument types.
+
+Imports nothing heavy, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+__all__ = ["OneLineParser", "fraction", "names", "not_negative", "number", "positive"]
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Errors without the usage, which can be twenty lines long; exit code 2."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
+def number(kind: type, wanted: str, valid: Callable[[float], bool]) -> Callable[[str], float]:
+    """Argument type: an int or a float that is ``valid``; ``wanted`` says in words what that means."""
+
+    def parse(text: str):
+        value = kind(text)
+        if not valid(value):
+            raise argparse.ArgumentTypeError(f"found {text}, wanted {wanted}")
+        return value
+
+    parse.__name__ = kind.__name__  # what argparse calls the type in its own message
+    return parse
+
+
+def positive(kind: type) -> Callable[[str], float]:
+    """Argument type: above 0, and finite."""
+    return number(kind, "more than 0", lambda value: 0 < value < (2**31 if kind is int else float("inf")))
+
+
+def not_negative(kind: type) -> Callable[[str], float]:
+    """Argument type: 0 or above, and finite."""
+    return number(kind, "0 or more", lambda value: 0 <= value < float("inf"))
+
+
+fraction = number(float, "a number from 0 up to, not including, 1", lambda value: 0 <= value < 1)
+
+
+def names(text: str) -> list[str]:
+    """Argument type: names joined by commas."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted names joined by commas")
+    return found

@@ -1,0 +1,19 @@
+"""Makes transformers' Auto classes know LAMAR's checkpoints; importing this module is enough."""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from LAMAR.modeling_nucESM2 import EsmConfig, EsmForMaskedLM, EsmForSequenceClassification, EsmModel
+from LAMAR.tokenization import LamarTokenizer
+
+# exist_ok: transformers compares class names and has an EsmConfig of its own, which stays what it was.
+AutoConfig.register(EsmConfig.model_type, EsmConfig)
+AutoModel.register(EsmConfig, EsmModel, exist_ok=True)
+AutoModelForMaskedLM.register(EsmConfig, EsmForMaskedLM, exist_ok=True)
+AutoModelForSequenceClassification.register(EsmConfig, EsmForSequenceClassification, exist_ok=True)
+AutoTokenizer.register(EsmConfig, tokenizer_class=LamarTokenizer, exist_ok=True)
