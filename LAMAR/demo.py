@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["NOTICE", "REPOSITORY", "demo_data"]
+__all__ = ["DEMO_VERSION", "NOTICE", "REPOSITORY", "demo_data"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DEMO_VERSION = 1  # of truth.json and of what the generator makes: raise it when either changes
 NOTICE = "SYNTHETIC demo data: planted motifs in a random genome; scores say nothing about real binding"
 
 
 def demo_data(argument: str = "--data_path") -> Path:
-    """Folder of the demo data, built on first use (seconds).
+    """Folder of the demo data, built (seconds) on first use and after an update of its generator.
 
     Raises
     ------
@@ -23,7 +25,8 @@ def demo_data(argument: str = "--data_path") -> Path:
         When the generator is not there (the package was installed without the repository around it).
     """
     folder = REPOSITORY / "demo" / "data"
-    if (folder / "truth.json").is_file():
+    truth = folder / "truth.json"
+    if truth.is_file() and json.loads(truth.read_bytes())["format_version"] == DEMO_VERSION:
         return folder
     script = REPOSITORY / "preprocess" / "make_demo_data.py"
     if not script.is_file():

@@ -53,6 +53,7 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
 from LAMAR.arguments import OneLineParser
+from LAMAR.demo import DEMO_VERSION
 from LAMAR.errors import InputError, exit_on_input_error
 
 STATEMENT = "SYNTHETIC demo data: invented sequences and sites, no organism, no experiment"
@@ -69,7 +70,6 @@ DECOYS = {
     "QKI": {"scattered": 0.5, "split": 0.1, "half": 0.2, "far": 0.1, "reversed": 0.1},
     "IRPSYN": {"scattered": 0.5, "unpaired": 0.3, "moved": 0.2},
 }
-VERSION = 1  # of truth.json and of what the arguments make: raise it when either changes
 ARGUMENTS = {"seed": (0, 2**63 - 1), "windows_per_rbp": (10, 20_000), "weak_fraction": (0.0, 0.5)}
 IUPAC = {"A": "A", "C": "C", "G": "G", "T": "T", "N": "ACGT", "Y": "CT", "H": "ACT"}
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
@@ -374,7 +374,7 @@ def describe(genome: Genome, windows: list[Window], background: dict, args: argp
             hit = None if w.mismatch is None else w.genomic(w.mismatch, w.mismatch + 1)[0]
             found = {"strength": w.kind, "instance": instance, "motif": spans, "pairs": pairs, "mismatch": hit}
             sites[w.rbp].append({**place, **found, "peak": w.peak, "window": w.header()})
-    head = {"format": "lamar-demo-truth", "format_version": VERSION, "synthetic": True, "statement": STATEMENT}
+    head = {"format": "lamar-demo-truth", "format_version": DEMO_VERSION, "synthetic": True, "statement": STATEMENT}
     head |= {"seed": args.seed, "arguments": {key: getattr(args, key) for key in ARGUMENTS}, "window": WINDOW}
     return head | {"rbps": RBPS, "sites": sites, "windows": local, "background_peaks": background}
 
@@ -445,7 +445,7 @@ def holds(folder: Path) -> dict | None:
     try:
         truth = json.loads((folder / "truth.json").read_text())
         whole = all((folder / name).stat().st_size == entry["bytes"] for name, entry in truth["files"].items())
-        return truth["arguments"] if whole and truth["format_version"] == VERSION else None
+        return truth["arguments"] if whole and truth["format_version"] == DEMO_VERSION else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
