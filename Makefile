@@ -82,6 +82,8 @@ step = @echo && echo "== demo: $(1)" && $(PY) $(2)
 demo: setup  ## the whole pipeline on synthetic data, outputs in demo/
 	@mkdir -p demo && date +%s > demo/.started
 	$(call step,synthetic data set with planted binding sites,preprocess/make_demo_data.py)
+	@echo && echo "== demo: windows for self-supervised training" && bash preprocess/run_prep.sh
+	$(call step,labelled sets with their composition baselines,preprocess/make_rbp_dataset.py)
 	$(call step,fine-tuning on one RNA-binding protein,finetune_scripts/finetune_rbp.py)
 	@echo
 	@echo "== demo done in $$(( $$(date +%s) - $$(cat demo/.started) )) s. Outputs:"

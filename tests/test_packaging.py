@@ -317,7 +317,8 @@ def clone(tmp_path):
     """A folder with the files that `make setup` reads, and a way to call make in it from another folder."""
     if shutil.which("make") is None:
         pytest.skip("no make")
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    (tmp_path / "preprocess").mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "preprocess/run_prep.sh"):
         shutil.copyfile(REPO / name, tmp_path / name)
     # This test may itself run under make, whose variables would reach the make called here.
     environment = {
@@ -408,8 +409,15 @@ def test_demo_runs_its_steps_in_order_and_stops_at_the_first_that_fails(clone):
     done, _ = clone("demo")
     assert done.returncode == 0, done.stderr
     steps = [call for call in (clone.folder / "calls").read_text(encoding="utf-8").splitlines() if ".py" in call]
-    assert steps[:2] == ["preprocess/make_demo_data.py", "finetune_scripts/finetune_rbp.py"]
-    assert all((REPO / step.split()[0]).is_file() for step in steps)
+    scripts = [step.split()[0].removeprefix(f"{clone.folder}/") for step in steps]
+    assert scripts == [
+        "preprocess/make_demo_data.py",
+        "preprocess/preprocess.py",
+        "preprocess/train_val_split.py",
+        "preprocess/make_rbp_dataset.py",
+        "finetune_scripts/finetune_rbp.py",
+    ]
+    assert all((REPO / script).is_file() for script in scripts)
     assert "SYNTHETIC" in done.stdout
     assert str(clone.folder / "demo") in done.stdout
     failed, _ = clone("demo", fail="make_demo_data")
