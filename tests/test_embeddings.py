@@ -9,8 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from LAMAR import embeddings
-from LAMAR.embeddings import EncodedSequences, Features, batched, extract_features, pad_batch, token_batches
-from LAMAR.modeling_nucESM2 import EsmForSequenceClassification, named_config
+from LAMAR.embeddings import (
+    POOLINGS,
+    EncodedSequences,
+    Features,
+    batched,
+    choose_device,
+    default_layers,
+    extract_embeddings,
+    extract_features,
+    pad_batch,
+    release_pages,
+    resolve_layers,
+    token_batches,
+)
+from LAMAR.errors import InputError
+from LAMAR.modeling_nucESM2 import EsmForMaskedLM, EsmForSequenceClassification, named_config
 from LAMAR.tokenization import LamarTokenizer
 
 # Lengths far apart, two equal ones, one nucleotide, none of them sorted.
@@ -221,3 +235,219 @@ def test_encoder_is_left_as_it_was(model, sequences):
     ids, mask = pad_batch([EncodedSequences.encode(sequences)[0]])
     model(ids, mask, labels=torch.tensor([1])).loss.backward()
     assert model.esm.embeddings.word_embeddings.weight.grad is not None
+
+
+# ---------------------------------------------------------------------------------- layers and pooling
+
+
+@pytest.fixture(scope="module")
+def states_alone(model_and_alone) -> list[list[np.ndarray]]:
+    """Of each record run alone through all blocks: its hidden states after block 0, 1, 2, special tokens included."""
+    model, sequences, _ = model_and_alone
+    tokenizer = LamarTokenizer()
+    with torch.no_grad():
+        runs = [
+            model.esm(**tokenizer(sequence, return_tensors="pt"), output_hidden_states=True) for sequence in sequences
+        ]
+    return [[state[0].numpy() for state in run.hidden_states[1:]] for run in runs]
+
+
+POOLED_BY_HAND = {
+    "none": lambda hidden: hidden[1:-1],
+    "mean": lambda hidden: hidden[1:-1].mean(0),
+    "max": lambda hidden: hidden[1:-1].max(0),
+    "cls": lambda hidden: hidden[0],
+}
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@given(budget=st.one_of(st.none(), st.integers(1, 400)), order=st.permutations(range(len(LENGTHS))))
+@settings(max_examples=8)
+def test_batches_order_and_padding_change_no_value(model_and_alone, states_alone, pooling, budget, order):
+    model, sequences, _ = model_and_alone
+    encoded = EncodedSequences.encode([sequences[i] for i in order])
+    found = extract_embeddings(model, encoded, layers=[0, 1, 2], pooling=pooling, token_budget=budget)
+    for layer in range(3):
+        assert found[layer].values.dtype == np.float32
+        assert len(found[layer]) == len(sequences)
+        for position, record in enumerate(order):
+            wanted = POOLED_BY_HAND[pooling](states_alone[record][layer])
+            assert found[layer][position].shape == wanted.shape
+            np.testing.assert_allclose(found[layer][position], wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_several_layers_in_one_pass_equal_one_pass_each(model_and_alone, pooling):
+    model, sequences, _ = model_and_alone
+    encoded = EncodedSequences.encode(sequences)
+    together = extract_embeddings(model, encoded, layers=[-1, 0, 1], pooling=pooling)
+    assert list(together) == [2, 0, 1]
+    for layer, embeddings_of_layer in together.items():
+        alone = extract_embeddings(model, encoded, layers=[layer], pooling=pooling)[layer]
+        np.testing.assert_array_equal(alone.values, embeddings_of_layer.values)
+
+
+def test_last_layer_is_the_last_hidden_state(model_and_alone):
+    model, sequences, alone = model_and_alone
+    found = extract_embeddings(model, EncodedSequences.encode(sequences), layers=[-1], pooling="none")[2]
+    for i, hidden in enumerate(alone):
+        np.testing.assert_allclose(found[i], hidden[1:-1], rtol=0, atol=1e-5)
+
+
+class _Output:
+    """Output of an encoder that returns, after block 0, each token's id and its position."""
+
+    def __init__(self, ids, mask):
+        positions = torch.arange(ids.shape[1]).expand_as(ids)
+        # Padding gets what would win every maximum and overflow every half: it must not be looked at.
+        self.last_hidden_state = torch.stack((ids, positions), dim=-1).float().masked_fill(mask[..., None] == 0, 1e9)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "wanted"),
+    [
+        # A is 5, T 6, C 7, G 8; nucleotides stand at positions 1, 2, ...
+        ("none", [[8, 1], [5, 1], [7, 2], [6, 3], [7, 4]]),
+        ("mean", [[8, 1], [6.25, 2.5]]),
+        ("max", [[8, 1], [7, 4]]),
+        ("cls", [[0, 0], [0, 0]]),
+    ],
+)
+def test_pooling_by_hand(monkeypatch, pooling, wanted):
+    model = EsmForSequenceClassification(named_config("lamar-tiny", hidden_size=4, num_attention_heads=1))
+    model.config.hidden_size = model.esm.config.hidden_size = 2
+    monkeypatch.setattr(model.esm, "forward", lambda ids, mask, **kwargs: _Output(ids, mask))
+    encoded = EncodedSequences.encode(["G", "ACTC"])
+    for dtype in ("float32", "float16"):
+        found = extract_embeddings(model, encoded, layers=[0], pooling=pooling, dtype=dtype)[0]
+        assert found.values.tolist() == wanted
+        assert (found.offsets is None) == (pooling != "none")
+
+
+@pytest.mark.parametrize(("layers", "wanted"), [([0], [1, 0, 0]), ([1, 0], [1, 1, 0]), ([-1], [1, 1, 1])])
+def test_blocks_above_the_highest_layer_are_not_run(model, sequences, layers, wanted):
+    calls = [0, 0, 0]
+
+    def counter(index):
+        def count(*_):
+            calls[index] += 1
+
+        return count
+
+    for index, block in enumerate(model.esm.encoder.layer):
+        block.register_forward_hook(counter(index))
+    extract_embeddings(model, EncodedSequences.encode(sequences), layers=layers, pooling="mean", token_budget=10_000)
+    assert calls == wanted
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_float16_is_float32_rounded(model_and_alone, pooling):
+    model, sequences, _ = model_and_alone
+    encoded = EncodedSequences.encode(sequences)
+    single = extract_embeddings(model, encoded, layers=[1], pooling=pooling)[1]
+    half = extract_embeddings(model, encoded, layers=[1], pooling=pooling, dtype="float16")[1]
+    assert half.values.dtype == np.float16
+    np.testing.assert_array_equal(half.values, single.values.astype(np.float16))
+
+
+def test_values_too_large_for_float16_are_an_error(model, sequences):
+    encoded = EncodedSequences.encode(sequences)
+    with torch.no_grad():
+        model.esm.encoder.layer[0].output.dense.bias[0] = 70_000.0
+    extract_embeddings(model, encoded, layers=[0], pooling="mean")
+    with pytest.raises(InputError, match=r"layer 0: found a value of 7\d{4}.*, too large for float16.*--dtype float32"):
+        extract_embeddings(model, encoded, layers=[0], pooling="mean", dtype="float16")
+    with torch.no_grad():
+        model.esm.encoder.layer[0].output.dense.bias[0] = torch.nan
+    with pytest.raises(InputError, match="layer 0: found values that are not finite"):
+        extract_embeddings(model, encoded, layers=[0], pooling="mean")
+
+
+def test_models_with_other_heads_and_without_one(model, sequences):
+    encoded = EncodedSequences.encode(sequences)
+    masked = EsmForMaskedLM(named_config("lamar-tiny"))
+    masked.esm.load_state_dict(model.esm.state_dict())
+    wanted = extract_embeddings(model, encoded, layers=[2], pooling="mean")[2].values
+    for other in (masked, model.esm):
+        np.testing.assert_array_equal(extract_embeddings(other, encoded, layers=[2], pooling="mean")[2].values, wanted)
+
+
+def test_given_arrays_are_filled(model, sequences, tmp_path, monkeypatch):
+    encoded = EncodedSequences.encode(sequences)
+    wanted = extract_embeddings(model, encoded, layers=[0, 2], pooling="none")
+    mapped = np.lib.format.open_memmap(tmp_path / "values.npy", mode="w+", dtype="float32", shape=(sum(LENGTHS), 64))
+    released = []
+
+    def counted(values):
+        released.append(values)
+        release_pages(values)
+
+    monkeypatch.setattr(embeddings, "release_pages", counted)
+    monkeypatch.setattr(embeddings, "RESIDENT_LIMIT_BYTES", 1)
+    found = extract_embeddings(model, encoded, layers=[0, 2], pooling="none", out={2: mapped}, token_budget=64)
+    assert found[2].values is mapped
+    # After each of the three or more batches, pages leave this process; what they held is still there.
+    assert len(released) >= 2 * 3
+    for layer in (0, 2):
+        np.testing.assert_allclose(found[layer].values, wanted[layer].values, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"out\[0\]: found float32 \(124, 64\), wanted float32 \(7, 64\)"):
+        extract_embeddings(model, encoded, layers=[0], pooling="mean", out={0: mapped})
+
+
+def test_reduced_precision_of_the_forward_pass(model_and_alone):
+    model, sequences, _ = model_and_alone
+    encoded = EncodedSequences.encode(sequences)
+    exact = extract_embeddings(model, encoded, layers=[2], pooling="mean")[2].values
+    rough = extract_embeddings(model, encoded, layers=[2], pooling="mean", precision="bfloat16")[2].values
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(rough - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_layers_by_number():
+    assert default_layers(12) == (11, 5)
+    assert default_layers(3) == (2, 1)
+    assert default_layers(1) == (0,)
+    assert resolve_layers([-1, 5, 0], 12) == (11, 5, 0)
+    for layers, message in (
+        ([12], r"--layers: layer: found 12, wanted -12 to 11"),
+        ([-13], r"--layers: layer: found -13"),
+        ([11, 3, -1], r"--layers: found 11 and -1, which are the same layer"),
+        ([], r"--layers: found none, wanted -12 to 11"),
+    ):
+        with pytest.raises(InputError, match=message):
+            resolve_layers(layers, 12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"pooling": "sum"}, "--pooling: found 'sum', wanted one of none, mean, cls, max"),
+        ({"dtype": "int8"}, "--dtype: found 'int8', wanted one of float32, float16"),
+        ({"precision": "float16"}, "--precision: found 'float16', wanted one of float32, bfloat16"),
+        ({"device": "abacus"}, "--device: found 'abacus'"),
+        ({"device": "cuda:99"}, "--device: found cuda:99, but"),
+    ],
+)
+def test_wrong_choices_name_their_argument(model, sequences, wrong, message):
+    with pytest.raises(InputError, match=message):
+        extract_embeddings(model, EncodedSequences.encode(sequences), **{"layers": [0], "pooling": "mean", **wrong})
+
+
+def test_record_without_nucleotides_is_an_error(model):
+    with pytest.raises(InputError, match=r"record 1 .*no nucleotides"):
+        extract_embeddings(model, EncodedSequences.encode(["A", ""]), layers=[0], pooling="max")
+
+
+def test_device_is_the_models_own_unless_asked(model):
+    assert choose_device(model, "cpu").type == "cpu"
+    assert choose_device(model).type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_same_and_hands_the_model_back(model, sequences):
+    encoded = EncodedSequences.encode(sequences)
+    wanted = extract_embeddings(model, encoded, layers=[1, 2], pooling="none", device="cpu")
+    found = extract_embeddings(model, encoded, layers=[1, 2], pooling="none")
+    assert next(model.parameters()).device.type == "cpu"
+    for layer in (1, 2):
+        np.testing.assert_allclose(found[layer].values, wanted[layer].values, rtol=0, atol=5e-5)

@@ -1,0 +1,321 @@
+"""Embeddings kept on disk: computed once, memory-mapped ever after.
+
+One folder per combination of weights, layer, pooling, dtype and sequences::
+
+    <weights>-layer<i>-<pooling>-<dtype>-<key>/
+        values.npy      (n, d), or (total nucleotides, d)
+        offsets.npy     (n + 1,), pooling "none" only
+        entry.json      the whole key, file sizes, library versions
+
+An entry is put together in a hidden staging folder and renamed when it is complete and on disk. A lock per entry, which
+ends with its process, lets a second process wait for the first and read what that one wrote.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .embeddings import (
+    DTYPES,
+    PRECISIONS,
+    Embeddings,
+    EncodedSequences,
+    check_choice,
+    choose_device,
+    embedding_layout,
+    extract_embeddings,
+    resolve_layers,
+)
+from .errors import InputError
+from .runs import read_json, write_json
+
+__all__ = ["FORMAT_VERSION", "cached_embeddings", "model_digest", "sequence_digest"]
+
+logger = logging.getLogger(__name__)
+
+# Counts up when entries of older code must not be read any more.
+FORMAT_VERSION = 1
+VALUES, OFFSETS, ENTRY = "values.npy", "offsets.npy", "entry.json"
+# What tensors do not tell, and what changes the embeddings all the same.
+_ARCHITECTURE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "layer_norm_eps", "rope_theta")
+
+
+def model_digest(model: torch.nn.Module) -> str:
+    """SHA-256 (hex) over names, types, shapes and contents of the encoder's tensors; heads do not enter."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(getattr(model, "esm", model).state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def sequence_digest(sequences: EncodedSequences) -> str:
+    """SHA-256 (hex) over the token ids of the records in their order."""
+    digest = hashlib.sha256(np.ascontiguousarray(sequences.offsets, dtype="<i8"))
+    digest.update(np.ascontiguousarray(sequences.ids))
+    return digest.hexdigest()
+
+
+def cached_embeddings(
+    model: torch.nn.Module,
+    weights_digest: str | None,
+    sequences: Sequence[str],
+    *,
+    layers: Sequence[int],
+    pooling: str,
+    dtype: str,
+    cache_dir: str | Path,
+    progress: str | None = None,
+    token_budget: int | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "float32",
+) -> dict[int, Embeddings]:
+    """Embeddings from the cache; layers that it lacks are computed, in one pass, and stored.
+
+    Memory stays bounded whatever the number of sequences: values go straight into memory-mapped files.
+
+    Parameters
+    ----------
+    model
+        See :func:`LAMAR.embeddings.extract_embeddings`.
+    weights_digest
+        SHA-256 of the weights file that filled the encoder. Without one ("" or None: random initialisation, weights
+        trained since) :func:`model_digest` is taken.
+    sequences
+        n nucleotide strings. Where they come from, and their labels, do not matter to the cache.
+    layers, pooling, dtype, token_budget, progress, device, precision
+        See :func:`LAMAR.embeddings.extract_embeddings`. Token budget and device are no part of the key.
+    cache_dir
+        Made when missing. Entries are folders in it and may be deleted whenever no run uses them.
+
+    Returns
+    -------
+    Embeddings by resolved layer, in the order of ``layers``; values are read-only memory maps.
+
+    Raises
+    ------
+    InputError
+        As :func:`LAMAR.embeddings.extract_embeddings`; when there are no sequences, when the folder cannot be written,
+        or when its disk has no room for what is missing.
+    ValueError
+        When ``weights_digest`` is none.
+    """
+    if not len(sequences):
+        raise InputError("sequences: found none to embed")
+    if weights_digest and not re.fullmatch(r"[0-9a-f]{64}", weights_digest):
+        raise ValueError(f"weights_digest: found {weights_digest!r}, wanted a SHA-256 in hexadecimal")
+    check_choice("--dtype", dtype, DTYPES)
+    check_choice("--precision", precision, PRECISIONS)
+    device = choose_device(model, device)
+    config = getattr(model, "esm", model).config
+    layers = resolve_layers(layers, config.num_hidden_layers)
+    encoded = EncodedSequences.encode(list(sequences))
+    layout = embedding_layout(encoded, pooling, config.hidden_size)
+    common = {
+        "format": FORMAT_VERSION,
+        "weights": weights_digest or model_digest(model),
+        "architecture": {name: getattr(config, name) for name in _ARCHITECTURE},
+        "pooling": pooling,
+        "dtype": dtype,
+        "precision": precision,
+        "sequences": sequence_digest(encoded),
+    }
+    folder = Path(cache_dir)
+    entries = {layer: _Entry(folder, {**common, "layer": layer}, *layout) for layer in layers}
+    found = {layer: entry.read() for layer, entry in entries.items()}
+    if any(embeddings is None for embeddings in found.values()):
+        with _writable(folder), ExitStack() as stack:
+            # In the order of names, so that no two processes wait for each other.
+            for entry in sorted((entries[i] for i in layers if found[i] is None), key=lambda entry: entry.name):
+                stack.enter_context(entry.locked())
+            # Another process may have written them while this one waited.
+            found |= {layer: entries[layer].read(warn=True) for layer in layers if found[layer] is None}
+            missing = {layer: entries[layer] for layer in layers if found[layer] is None}
+            for entry in missing.values():
+                _remove(entry.path)
+            _check_space(folder, sum(entry.n_bytes for entry in missing.values()))
+            out = {layer: entry.stage(stack) for layer, entry in missing.items()}
+            if missing:
+                extract_embeddings(
+                    model,
+                    encoded,
+                    layers=list(missing),
+                    pooling=pooling,
+                    dtype=dtype,
+                    token_budget=token_budget,
+                    progress=progress,
+                    out=out,
+                    device=device,
+                    precision=precision,
+                )
+            for layer, entry in missing.items():
+                out.pop(layer).flush()
+                entry.publish()
+                found[layer] = entry.read(warn=True)
+                if found[layer] is None:
+                    raise InputError(f"--cache_dir: {entry.path} cannot be read back after it was written")
+    return {layer: found[layer] for layer in layers}
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Make the cache folder; what the file system refuses inside becomes one line."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--cache_dir: {folder} cannot be made ({error.strerror})") from error
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f"--cache_dir: {folder}: no space left on its disk") from error
+        # Writing elsewhere, or torch reading a file, is no matter of the cache.
+        if error.filename is not None and Path(error.filename).is_relative_to(folder):
+            raise InputError(f"--cache_dir: {folder} cannot be written ({error.strerror})") from error
+        raise
+
+
+def _check_space(folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise InputError(
+            f"--cache_dir: {folder}: found {free:,} bytes free, wanted {wanted:,} for the embeddings; "
+            "choose a folder on another disk"
+        )
+
+
+def _reserve(path: Path, n_bytes: int) -> None:
+    """Reserve the blocks of a file. Filled through a memory map, a disk that runs full would kill the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "r+b") as handle:
+        try:
+            os.posix_fallocate(handle.fileno(), 0, n_bytes)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise InputError(f"--cache_dir: {path.parent.parent}: no room for {n_bytes:,} bytes") from error
+            # A file system that cannot reserve; the check of free space must do.
+            logger.debug("%s: space cannot be reserved (%s)", path, error.strerror)
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in ("torch", "transformers", "numpy"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+class _Entry:
+    """One layer's embeddings in the cache: ``key`` names them, ``shape`` and ``offsets`` are what they must have."""
+
+    def __init__(self, folder: Path, key: dict[str, Any], shape: tuple[int, int], offsets: np.ndarray | None):
+        self.key, self.shape, self.offsets = key, shape, offsets
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        # The digest alone tells entries apart; the rest is for people who look into the folder.
+        self.name = f"{key['weights'][:8]}-layer{key['layer']}-{key['pooling']}-{key['dtype']}-{digest[:32]}"
+        self.path = folder / self.name
+        self.staging: Path | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the entry on disk, without headers and ``entry.json``."""
+        values = self.shape[0] * self.shape[1] * np.dtype(self.key["dtype"]).itemsize
+        return values + (0 if self.offsets is None else self.offsets.nbytes)
+
+    def read(self, warn: bool = False) -> Embeddings | None:
+        """The embeddings, or None when the entry is absent or damaged; ``warn`` logs what is wrong with it."""
+        if not os.path.lexists(self.path):
+            return None
+        try:
+            record = read_json(self.path / ENTRY)
+            if record["key"] != self.key:
+                raise ValueError(f"{ENTRY} is that of another key")
+            for file, size in record["bytes"].items():
+                if (found := (self.path / file).stat().st_size) != size:
+                    raise ValueError(f"{file} has {found} bytes, wanted {size}")
+            values = np.lib.format.open_memmap(self.path / VALUES, mode="r")
+            if (values.shape, values.dtype) != (self.shape, np.dtype(self.key["dtype"])):
+                raise ValueError(f"{VALUES} holds {values.dtype} {values.shape}, wanted {self.shape}")
+            if self.offsets is not None and not np.array_equal(np.load(self.path / OFFSETS), self.offsets):
+                raise ValueError(f"{OFFSETS} are not those of the sequences")
+        except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
+            if warn:
+                logger.warning("%s: damaged, computed again (%s)", self.path, error)
+            return None
+        return Embeddings(values, self.offsets)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the entry's lock; waits for the process that has it, and removes what a killed one left."""
+        # The lock file stays: removed, it could be locked by two processes under one name.
+        lock = os.open(self.path.with_name(f".{self.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("%s: another process computes these embeddings; waiting for it", self.path)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:  # some network file systems have no locks
+                logger.warning("%s: cannot be locked (%s); start no second run on it", self.path, error.strerror)
+            for left in self.path.parent.glob(f".{self.name}.*.partial"):
+                _remove(left)
+            yield
+        finally:
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_UN)  # forked workers hold the file open too
+            os.close(lock)
+
+    def stage(self, stack: ExitStack) -> np.memmap:
+        """Values to be filled, in a staging folder that goes when ``stack`` is left unless it was published."""
+        self.staging = self.path.with_name(f".{self.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        self.staging.mkdir()
+        stack.callback(_remove, self.staging)
+        values = np.lib.format.open_memmap(self.staging / VALUES, mode="w+", dtype=self.key["dtype"], shape=self.shape)
+        _reserve(self.staging / VALUES, (self.staging / VALUES).stat().st_size)
+        return values
+
+    def publish(self) -> None:
+        """Complete the staging folder, whose values must be on disk, and put it in its place."""
+        files = [VALUES]
+        if self.offsets is not None:
+            files.append(OFFSETS)
+            with open(self.staging / OFFSETS, "wb") as handle:
+                np.save(handle, self.offsets)
+                handle.flush()
+                os.fsync(handle.fileno())
+        sizes = {file: (self.staging / file).stat().st_size for file in files}
+        write_json(
+            self.staging / ENTRY,
+            {"key": self.key, "shape": self.shape, "bytes": sizes, "versions": _versions()},
+        )
+        try:
+            os.rename(self.staging, self.path)
+        except OSError as error:
+            # Where locks do not work, another process may have been faster; its entry is as good.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
