@@ -107,7 +107,7 @@ def load_labelled(
         - a folder with ``train.csv``, ``dev.csv`` (or ``validation``, ``valid``, ``val``) and ``test.csv``,
           or TSV; dev and test may be absent;
         - a folder with ``<name>.positives.fa`` and ``<name>.negatives.fa``, one of these two files, or their
-          common prefix ``folder/<name>``;
+          common prefix ``folder/<name>``; tables of parts in a folder of that name come before it;
         - one CSV or TSV file;
         - a folder written by Hugging Face ``save_to_disk``;
         - an HDF5 file with ``X_train``, ``Y_train``, ``X_valid`` (or ``dev``, ``val``, ``validation``),
@@ -187,7 +187,8 @@ def _find(path: Path, name: str | None, task: str) -> _Found:
 
 def _find_in_folder(folder: Path, name: str | None, task: str) -> _Found:
     pairs = _pairs(folder)
-    if name in pairs:
+    # A set's own folder may hold it both as a pair and as tables; the tables know the parts.
+    if name in pairs and not (name == folder.name and any((folder / f"train{end}").exists() for end in _TABLE_ENDS)):
         return _read_pair(folder, name, task)
     for end in ("", *_TABLE_ENDS, *_HDF5_ENDS) if name else ():
         if (inner := folder / f"{name}{end}").exists():
