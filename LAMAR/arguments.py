@@ -6,9 +6,13 @@ Imports nothing heavy, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 from collections.abc import Callable
 
-__all__ = ["OneLineParser", "fraction", "names", "not_negative", "number", "positive"]
+__all__ = ["OneLineParser", "fraction", "names", "not_negative", "number", "positive", "usable_workers"]
+
+logger = logging.getLogger(__name__)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -42,6 +46,15 @@ def not_negative(kind: type) -> Callable[[str], float]:
 
 
 fraction = number(float, "a number from 0 up to, not including, 1", lambda value: 0 <= value < 1)
+
+
+def usable_workers(wanted: int) -> int:
+    """``--workers``, at most as many as there are cores (four at least): each process costs memory, and more than
+    cores gain nothing. That fewer are used is logged."""
+    most = max(4, os.cpu_count() or 1)
+    if wanted > most:
+        logger.warning("--workers %d: using %d, this machine has %d cores", wanted, most, os.cpu_count() or 1)
+    return min(wanted, most)
 
 
 def names(text: str) -> list[str]:

@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, fraction, names, not_negative, positive
+from LAMAR.arguments import OneLineParser, fraction, names, not_negative, positive, usable_workers
 from LAMAR.demo import NOTICE, REPOSITORY, demo_data
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -252,7 +252,8 @@ def run(arguments: argparse.Namespace) -> None:
         if len(todo) < len(sets):
             logger.info("%d of %d sets are there already", len(sets) - len(todo), len(sets))
         if arguments.workers > 1 and len(todo) > 1:
-            pool = ProcessPoolExecutor(arguments.workers, initializer=_start_worker, initargs=(arguments, peaks))
+            n_workers = min(usable_workers(arguments.workers), len(todo))
+            pool = ProcessPoolExecutor(n_workers, initializer=_start_worker, initargs=(arguments, peaks))
             results = stack.enter_context(pool).map(_build, todo)
         elif todo:
             _start_worker(arguments, peaks)

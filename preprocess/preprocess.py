@@ -51,7 +51,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser
+from LAMAR.arguments import OneLineParser, usable_workers
 from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("preprocess")
@@ -383,7 +383,7 @@ def run(args: argparse.Namespace) -> None:
             open_metadata(outputs.paths[1], args.format, context.schema) as write,
         ):
             batches = read_batches(args.fasta, rule, args.keep_nonstandard, tally)
-            for result in process_all(batches, context, args.workers):
+            for result in process_all(batches, context, usable_workers(args.workers)):
                 sequences.write(result.sequences)
                 for part in result.metadata:
                     write(part)
