@@ -117,8 +117,7 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
 
     positives, counts = _positives(own, sources, options)
     if len(positives) < options.min_sites:
-        lost = ", ".join(f"{number} {name}" for name, number in counts.items() if number and name != "peaks")
-        found = f"{len(positives)} usable sites of {len(own)} peaks ({lost or 'none lost'})"
+        found = f"{len(positives)} usable sites of {len(own)} peaks ({_losses(counts)})"
         raise InputError(f"{set_name(rbp, cell)}: found {found}, wanted --min_sites {options.min_sites}")
     report = {"rbp": rbp, "cell": cell, "positives": {**counts, "kept": len(positives)}}
     positives = _annotate(positives, sources.annotation)
@@ -134,7 +133,7 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
     if len(negatives) < max(options.min_sites, 1):
         raise InputError(
             f"{set_name(rbp, cell)}: --negatives {options.negatives}: found {len(negatives)} windows for "
-            f"{len(positives)} positives, wanted {wanted}, --min_sites {options.min_sites} at least ({counts})"
+            f"{len(positives)} positives, wanted {wanted}, --min_sites {options.min_sites} at least ({_losses(counts)})"
         )
     if len(negatives) < wanted:
         logger.warning("%s: %d negatives instead of %d", set_name(rbp, cell), len(negatives), wanted)
@@ -321,11 +320,10 @@ def describe(name: str, report: dict) -> str:
     lines = [name, "=" * len(name)]
     for side in ("positives", "negatives"):
         counts = report[side]
-        lost = [f"{number:,} {what.replace('_', ' ')}" for what, number in counts.items() if _is_loss(what) and number]
         kind = f" ({counts['kind']}, match {counts['match']})" if "kind" in counts else ""
         source = counts.get("peaks", counts.get("drawn"))
         lines.append(f"{side}{kind}: {counts['kept']:,} of {source:,} {'peaks' if 'peaks' in counts else 'drawn'}")
-        lines.append(f"  lost: {', '.join(lost) or 'none'}")
+        lines.append(f"  lost: {_losses(counts)}")
     conflicts = report["gene_strand_conflicts"]
     if sum(conflicts.values()):
         numbers = f"{conflicts['positives']:,} positives, {conflicts['negatives']:,} negatives"
@@ -341,5 +339,9 @@ def describe(name: str, report: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _is_loss(what: str) -> bool:
-    return what not in ("peaks", "drawn", "kept", "kind", "match", "wanted")
+def _losses(counts: dict) -> str:
+    """Numbers of lost windows by reason, as text."""
+    losses = {
+        name: n for name, n in counts.items() if name not in ("peaks", "drawn", "kept", "kind", "match", "wanted")
+    }
+    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in losses.items() if n) or "none lost"

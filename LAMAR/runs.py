@@ -160,6 +160,9 @@ def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
     """SHA-256 by path as given, of files and folders; :class:`InputError` names one that cannot be read."""
     hashes = {}
     for path in paths:
+        # What comes through a pipe would be gone after hashing.
+        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+            raise InputError(f"{path}: found a pipe or device, wanted a file: inputs are read more than once")
         try:
             hashes[str(path)] = sha256_tree(path) if Path(path).is_dir() else sha256_file(path)
         except OSError as error:
@@ -461,6 +464,16 @@ class RunFolder:
         if self.is_writer:
             self.record |= {"status": "finished", "finished": _now(), "summary": _plain(summary)}
             self._write()
+
+    def discard(self) -> None:
+        """Remove what this run has made, and the folder if nothing else is in it; for one that came to nothing."""
+        self._empty(self.record)
+        self.record["status"] = "discarded"
+        for name in (RECORD, LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        self.close()
+        with suppress(OSError):
+            self.path.rmdir()
 
     def close(self) -> None:
         """Release the lock."""

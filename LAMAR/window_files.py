@@ -19,6 +19,8 @@ __all__ = ["FORMS", "OutputFiles", "metadata_form", "metadata_schema", "open_met
 FORMS = ("jsonl", "json", "parquet")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
+_UNWRITABLE = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
+
 
 def metadata_schema(merged: bool = False):
     """Arrow schema of the windows' metadata; ``merged``: of peaks that were joined."""
@@ -184,7 +186,7 @@ class OutputFiles:
             for folder in made:
                 with suppress(OSError):
                     folder.rmdir()
-            if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.ENOTDIR, errno.EEXIST, errno.EROFS):
+            if isinstance(error, OSError) and error.errno in _UNWRITABLE:
                 raise InputError(f"--output {self.prefix}: cannot be written ({error.strerror})") from None
             raise
 

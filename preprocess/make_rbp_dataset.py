@@ -36,6 +36,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("make_rbp_dataset")
 
+FOLDER_NAME = re.compile(r"(?!\.)[\w.+()-]{1,100}")
 TEST_CHROMS = ("chr8", "chr9")
 SUMMARY = ["rbp", "cell", "n_positives", "n_negatives", "n_train", "n_dev", "n_test", "gc_auroc", "dinucleotide_auroc"]
 SUMMARY += ["test_sharing_30mer", "longest_shared_run", "status"]
@@ -151,6 +153,12 @@ def choose_sets(peaks, arguments: argparse.Namespace) -> list[tuple[str, str]]:
     if arguments.cell:
         wanted = wanted[wanted["cell"].isin(arguments.cell)]
     sets = list(dict.fromkeys(zip(wanted["rbp"], wanted["cell"])))
+    for rbp, cell in sets:
+        if not FOLDER_NAME.fullmatch(f"{rbp}_{cell}"):
+            raise InputError(
+                f"--peaks {arguments.peaks}: found RBP {rbp[:50]!r} and cell line {cell[:50]!r}, wanted names that a "
+                "folder can have: up to 100 letters, digits, '_', '-', '+', '.', '(', ')', no '.' at the beginning"
+            )
     if not sets:
         found = f"{','.join(arguments.rbp)} in {','.join(arguments.cell)}"
         raise InputError(f"--rbp, --cell: found no peaks of {found} in {arguments.peaks}")
@@ -182,11 +190,11 @@ def read_all_peaks(arguments: argparse.Namespace):
 _in_worker: dict = {}
 
 
-def _start_worker(arguments: argparse.Namespace, peaks) -> None:
+def _start_worker(arguments: argparse.Namespace, peaks, sources=None) -> None:
     """Open the sequence once in each process; a handle on an indexed file cannot be sent there."""
     from LAMAR.binding_sets import Sources
 
-    _in_worker["sources"] = Sources.open(peaks, arguments.fasta, arguments.gtf)
+    _in_worker["sources"] = sources or Sources.open(peaks, arguments.fasta, arguments.gtf)
     _in_worker["options"] = set_options(arguments)
 
 
@@ -232,11 +240,14 @@ def run(arguments: argparse.Namespace) -> None:
     from contextlib import ExitStack
 
     from LAMAR import runs
-    from LAMAR.binding_sets import set_name
+    from LAMAR.binding_sets import Sources, set_name
 
     peaks = read_all_peaks(arguments)
     sets = choose_sets(peaks, arguments)
     inputs = [path for path in (arguments.peaks, arguments.fasta, arguments.gtf) if path]
+    # Opened before the run's folder is made: what is wrong with the inputs must leave nothing behind.
+    runs.hash_inputs(path for path in inputs if not path.is_file())
+    sources = Sources.open(peaks, arguments.fasta, arguments.gtf)
     options = {key: value for key, value in vars(arguments).items() if key not in ("overwrite", "workers", "demo")}
     with ExitStack() as stack:
         folder = stack.enter_context(
@@ -256,12 +267,13 @@ def run(arguments: argparse.Namespace) -> None:
             pool = ProcessPoolExecutor(n_workers, initializer=_start_worker, initargs=(arguments, peaks))
             results = stack.enter_context(pool).map(_build, todo)
         elif todo:
-            _start_worker(arguments, peaks)
+            _start_worker(arguments, peaks, sources)
             results = map(_build, todo)
         for key, result in zip(todo, results if todo else ()):
             name = set_name(*key)
             if isinstance(result, str):
                 if len(sets) == 1:
+                    folder.discard()
                     raise InputError(result)
                 logger.warning("left out: %s", result)
             else:
@@ -275,6 +287,7 @@ def run(arguments: argparse.Namespace) -> None:
         rows = [folder.load_unit(set_name(*key)) for key in sets]
         made = sum(row["status"] == "made" for row in rows)
         if not made:
+            folder.discard()
             raise InputError(f"--peaks {arguments.peaks}: none of {len(sets)} sets could be made; {rows[0]['status']}")
         runs.write_csv(folder.file("summary.csv"), rows, SUMMARY)
         folder.finish({"sets": made, "left_out": len(sets) - made})

@@ -506,3 +506,23 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path):
         assert not [path for path in names(out) if path.endswith(".partial")]
         assert len(os.listdir(out / "units")) == N_UNITS
     assert all_kills >= 4
+
+
+def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path):
+    with pytest.raises(InputError), RunFolder.open(tmp_path / "new", arguments={}, seed=1) as run:
+        run.save_unit("one", {"x": 1})
+        run.file("a.csv").write_text("x")
+        run.discard()
+        raise InputError("nothing could be made")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "mine.txt").write_text("keep")
+    with RunFolder.open(tmp_path / "old", arguments={}, seed=1, overwrite=True) as run:
+        run.discard()
+    assert [p.name for p in (tmp_path / "old").iterdir()] == ["mine.txt"]
+
+
+def test_pipes_are_no_inputs(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: found a pipe or device, wanted a file"):
+        hash_inputs([tmp_path / "pipe"])
