@@ -117,7 +117,7 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
 
     positives, counts = _positives(own, sources, options)
     if len(positives) < options.min_sites:
-        found = f"{len(positives)} usable sites of {len(own)} peaks ({_losses(counts)})"
+        found = f"{len(positives)} usable sites of {len(own)} peaks (lost: {_losses(counts)})"
         raise InputError(f"{set_name(rbp, cell)}: found {found}, wanted --min_sites {options.min_sites}")
     report = {"rbp": rbp, "cell": cell, "positives": {**counts, "kept": len(positives)}}
     positives = _annotate(positives, sources.annotation)
@@ -133,7 +133,7 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
     if len(negatives) < max(options.min_sites, 1):
         raise InputError(
             f"{set_name(rbp, cell)}: --negatives {options.negatives}: found {len(negatives)} windows for "
-            f"{len(positives)} positives, wanted {wanted}, --min_sites {options.min_sites} at least ({_losses(counts)})"
+            f"{len(positives)} positives, wanted {wanted}, --min_sites {options.min_sites} at least (lost: {_losses(counts)})"
         )
     if len(negatives) < wanted:
         logger.warning("%s: %d negatives instead of %d", set_name(rbp, cell), len(negatives), wanted)
@@ -341,7 +341,6 @@ def describe(name: str, report: dict) -> str:
 
 def _losses(counts: dict) -> str:
     """Numbers of lost windows by reason, as text."""
-    losses = {
-        name: n for name, n in counts.items() if name not in ("peaks", "drawn", "kept", "kind", "match", "wanted")
-    }
-    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in losses.items() if n) or "none lost"
+    others = ("peaks", "drawn", "kept", "kind", "match", "wanted")
+    losses = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if name not in others and n]
+    return ", ".join(losses) or "none"
