@@ -133,7 +133,8 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
     if len(negatives) < max(options.min_sites, 1):
         raise InputError(
             f"{set_name(rbp, cell)}: --negatives {options.negatives}: found {len(negatives)} windows for "
-            f"{len(positives)} positives, wanted {wanted}, --min_sites {options.min_sites} at least (lost: {_losses(counts)})"
+            f"{len(positives)} positives (lost: {_losses(counts)}), wanted {wanted}, at least --min_sites "
+            f"{options.min_sites}"
         )
     if len(negatives) < wanted:
         logger.warning("%s: %d negatives instead of %d", set_name(rbp, cell), len(negatives), wanted)
