@@ -205,7 +205,7 @@ def read_gtf(path: str | PathLike) -> Annotation:
                 first, last = int(start), int(end)
             except ValueError:
                 first = last = 0
-            if not 1 <= first <= last:
+            if not 1 <= first <= last < 2**31:
                 found = f"start {start!r} and end {end!r}"
                 raise InputError(f"{path}: line {number}: found {found}, wanted whole numbers, 1 <= start <= end")
             (exons if feature == "exon" else coding).extend((first - 1, last, rows[key]))

@@ -7,10 +7,22 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["OneLineParser", "fraction", "names", "not_negative", "number", "positive", "usable_workers"]
+__all__ = [
+    "OneLineParser",
+    "finite",
+    "fraction",
+    "names",
+    "not_negative",
+    "number",
+    "output_prefix",
+    "positive",
+    "usable_workers",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +54,22 @@ def positive(kind: type) -> Callable[[str], float]:
 
 def not_negative(kind: type) -> Callable[[str], float]:
     """Argument type: 0 or above, and finite."""
-    return number(kind, "0 or more", lambda value: 0 <= value < float("inf"))
+    return number(kind, "0 or more", lambda value: 0 <= value < (2**31 if kind is int else float("inf")))
 
+
+def finite(text: str) -> float:
+    """Argument type: a number, neither infinite nor NaN."""
+    return number(float, "a finite number", math.isfinite)(text)
+
+
+def output_prefix(text: str) -> Path:
+    """Argument type: what the names of output files begin with, the folder before it."""
+    if not text or text.endswith(os.sep) or Path(text).name in ("", ".."):
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a folder and the beginning of a name: prep/clip")
+    return Path(text)
+
+
+finite.__name__ = "float"
 
 fraction = number(float, "a number from 0 up to, not including, 1", lambda value: 0 <= value < 1)
 

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 
 import numpy as np
@@ -119,14 +119,20 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
     if len(positives) < options.min_sites:
         found = f"{len(positives)} usable sites of {len(own)} peaks (lost: {_losses(counts)})"
         raise InputError(f"{set_name(rbp, cell)}: found {found}, wanted --min_sites {options.min_sites}")
-    report = {"rbp": rbp, "cell": cell, "positives": {**counts, "kept": len(positives)}}
+    report = {"rbp": rbp, "cell": cell, "options": asdict(options), "positives": {**counts, "kept": len(positives)}}
     positives = _annotate(positives, sources.annotation)
 
     if options.negatives == "shuffle":
         negatives, counts = _shuffled(positives, options, rng)
     else:
         sites = peaks[peaks["rbp"] == rbp]
-        negatives, counts = _candidates(rbp, cell, positives, sites, sources, options, rng)
+        # At least 1,000, for sets of few sites in a sequence that covers little.
+        draw = max(_DRAW * options.ratio * len(positives), 1000)
+        draw = max(draw, _DRAW_TO_MATCH) if options.match != "none" else draw
+        negatives, counts = _candidates(rbp, cell, positives, sites, sources, options, draw, rng)
+        if len(negatives) < options.ratio * len(positives) and options.negatives == "other_rbps":
+            # A piece of a genome holds few of them: look at all there are.
+            negatives, counts = _candidates(rbp, cell, positives, sites, sources, options, len(peaks), rng)
         negatives = _annotate(negatives, sources.annotation)
         negatives = negatives.iloc[_matched(positives, negatives, options, int(rng.integers(2**31)))]
     wanted = options.ratio * len(positives)
@@ -164,13 +170,10 @@ def _candidates(
     sites: pd.DataFrame,
     sources: Sources,
     options: SetOptions,
+    draw: int,
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Windows without a site, in random order, and how many were lost to what."""
-    # At least 1,000, for sets of few sites in a sequence that covers little.
-    draw = max(_DRAW * options.ratio * len(positives), 1000)
-    if options.match != "none":
-        draw = max(draw, _DRAW_TO_MATCH)
     if options.negatives == "other_rbps":
         peaks = sources.peaks
         others = peaks[(peaks["cell"] == cell) & (peaks["rbp"] != rbp)]

@@ -145,8 +145,9 @@ def read_bed5(path: str | PathLike) -> pd.DataFrame:
     """
     table, lines = _read_bed(path, 5, "BED5, the score being the number of overlapping binding sites", needs_score=True)
     score = table["score"].to_numpy()
-    if (score < 0).any():
-        row = int(np.argmax(score < 0))
+    wrong = (score < 0) | ~np.isfinite(score)
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise InputError(f"{path}: line {lines[row]}: column 5 (score): found {score[row]}, wanted 0 or more")
     if "strand" not in table:
         table["strand"] = "."
@@ -225,7 +226,12 @@ def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.Da
             row = index[index["accession"] == name].iloc[0]
             return _read_peak_file(path, row["rbp"], row["cell"], name)
         return _read_peak_file(path, name, "", name)
-    files = {match[1]: file for file in sorted(path.iterdir()) if (match := _PEAK_FILE.fullmatch(file.name))}
+    files: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if match := _PEAK_FILE.fullmatch(file.name):
+            if match[1] in files:
+                raise InputError(f"{path}: found {files[match[1]].name} and {file.name}, wanted one file of a name")
+            files[match[1]] = file
     if not files:
         raise InputError(f"{path}: found no *.bed, *.narrowPeak or *.bed.gz file in the folder")
     if index is None and (path / "index.tsv").is_file():

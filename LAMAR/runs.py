@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 RECORD, LOCK, UNITS = "run.json", ".lock", "units"
 PACKAGES = ["torch", "transformers", "numpy", "scikit-learn", "scipy", "pandas", "safetensors", "accelerate"]
-PACKAGES += ["peft", "captum", "tensorflow", "keras"]
+PACKAGES += ["peft", "captum", "tensorflow", "keras", "bioframe", "pyfaidx", "pyarrow"]
 _OWN_KEYS = {"status", "arguments", "seed", "git", "versions", "inputs", "weights", "files", "starts"}
 _PARTIAL = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.partial")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -19,7 +21,7 @@ __all__ = ["FORMS", "OutputFiles", "metadata_form", "metadata_schema", "open_met
 FORMS = ("jsonl", "json", "parquet")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-_UNWRITABLE = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.EPERM, errno.ENAMETOOLONG)
+_UNWRITABLE = {getattr(errno, name) for name in "EACCES EEXIST EISDIR ENAMETOOLONG ENOENT ENOTDIR EPERM EROFS".split()}
 
 
 def metadata_schema(merged: bool = False):
@@ -97,7 +99,7 @@ def read_metadata(path: str | PathLike, form: str) -> Iterator[tuple[str, dict]]
             with pq.ParquetFile(path) as file:
                 records = (record for batch in file.iter_batches(4096) for record in batch.to_pylist())
                 yield from ((f"record {number}", record) for number, record in enumerate(records, start=1))
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: cannot be read as Parquet: {error}") from None
         return
     with open_text(path) as handle:
@@ -116,6 +118,16 @@ def read_metadata(path: str | PathLike, form: str) -> Iterator[tuple[str, dict]]
             if not isinstance(record, dict):
                 raise InputError(f"{path}: {where}: found no JSON object, wanted one window")
             yield where, record
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # someone else's
+        return True
+    return True
 
 
 class OutputFiles:
@@ -172,6 +184,20 @@ class OutputFiles:
                 )
         return False
 
+    def refuse(self, inputs: Sequence[Path]) -> None:
+        """:class:`InputError` where one of the files would replace an input."""
+        for path in (*self.paths, self.record):
+            if any(path.exists() and path.samefile(file) for file in inputs if Path(file).exists()):
+                raise InputError(f"--output {self.prefix}: {path} is an input of this run, wanted another prefix")
+
+    def _remove_leftovers(self) -> None:
+        """Staged files of processes that are gone, which were killed before they could remove them."""
+        for path in (*self.paths, self.record):
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.partial"):
+                process = left.name.removesuffix(".partial").rsplit(".", 1)[1].split("-")[0]
+                if process.isdigit() and not _is_running(int(process)):
+                    left.unlink(missing_ok=True)
+
     def _sizes(self) -> dict[str, int]:
         return {path.name: path.stat().st_size for path in self.paths}
 
@@ -181,6 +207,7 @@ class OutputFiles:
         made = [folder for folder in self.prefix.absolute().parents if not folder.exists()]
         try:
             self.prefix.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
             yield
         except BaseException as error:
             for folder in made:

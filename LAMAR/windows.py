@@ -90,12 +90,12 @@ class WindowRule:
             object.__setattr__(self, "jitter", self.max_len // 4)
         if self.sampling not in SAMPLING:
             raise InputError(f"--sampling: found {self.sampling!r}, wanted {' or '.join(SAMPLING)}")
-        if self.max_len < 8:
-            raise InputError(f"--max_len: found {self.max_len}, wanted 8 or more")
+        if not 8 <= self.max_len < 2**31:
+            raise InputError(f"--max_len: found {self.max_len}, wanted 8 or more, below 2**31")
         if not 1 <= self.stride <= self.max_len:
             raise InputError(f"--stride: found {self.stride}, wanted 1 to --max_len ({self.max_len})")
-        if self.jitter < 0:
-            raise InputError(f"--jitter: found {self.jitter}, wanted 0 or more")
+        if not 0 <= self.jitter < 2**31:
+            raise InputError(f"--jitter: found {self.jitter}, wanted 0 or more, below 2**31")
         if self.seed < 0:
             raise InputError(f"--seed: found {self.seed}, wanted 0 or more")
 

@@ -44,13 +44,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, fraction, names, not_negative, positive, usable_workers
+from LAMAR.arguments import OneLineParser, finite, fraction, names, not_negative, positive, usable_workers
 from LAMAR.demo import NOTICE, REPOSITORY, demo_data
 from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("make_rbp_dataset")
 
 FOLDER_NAME = re.compile(r"(?!\.)[\w.+()-]{1,100}")
+RESERVED = ("units", "run.json", "summary.csv")
 TEST_CHROMS = ("chr8", "chr9")
 SUMMARY = ["rbp", "cell", "n_positives", "n_negatives", "n_train", "n_dev", "n_test", "gc_auroc", "dinucleotide_auroc"]
 SUMMARY += ["test_sharing_30mer", "longest_shared_run", "status"]
@@ -73,8 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     sites.add_argument(
         "--center", choices=("middle", "five_prime", "summit"), default="middle", help="default: %(default)s"
     )
-    sites.add_argument("--min_log2fc", type=float, default=3.0, help="column 7 of narrowPeak (default: %(default)s)")
-    sites.add_argument("--min_neg_log10_p", type=float, default=3.0, help="column 8 (default: %(default)s)")
+    sites.add_argument("--min_log2fc", type=finite, default=3.0, help="column 7 of narrowPeak (default: %(default)s)")
+    sites.add_argument("--min_neg_log10_p", type=finite, default=3.0, help="column 8 (default: %(default)s)")
     sites.add_argument("--min_sites", type=positive(int), default=50, help="least positives of a set (default: 50)")
     sites.add_argument("--keep_nonstandard", action="store_true", help="keep chromosomes other than chr1-22, X, Y")
 
@@ -153,8 +154,17 @@ def choose_sets(peaks, arguments: argparse.Namespace) -> list[tuple[str, str]]:
     if arguments.cell:
         wanted = wanted[wanted["cell"].isin(arguments.cell)]
     sets = list(dict.fromkeys(zip(wanted["rbp"], wanted["cell"])))
+    called: dict[str, tuple[str, str]] = {}
     for rbp, cell in sets:
-        if not FOLDER_NAME.fullmatch(f"{rbp}_{cell}"):
+        name = f"{rbp}_{cell}" if cell else rbp
+        # Some file systems take upper and lower case for the same.
+        first = called.setdefault(name.lower(), (rbp, cell))
+        if first != (rbp, cell):
+            raise InputError(
+                f"--peaks {arguments.peaks}: found RBP {first[0]!r} in {first[1]!r} and {rbp!r} in {cell!r}, which "
+                f"would both be called {name}; wanted different names"
+            )
+        if not (rbp and FOLDER_NAME.fullmatch(name)) or name.lower() in RESERVED:
             raise InputError(
                 f"--peaks {arguments.peaks}: found RBP {rbp[:50]!r} and cell line {cell[:50]!r}, wanted names that a "
                 "folder can have: up to 100 letters, digits, '_', '-', '+', '.', '(', ')', no '.' at the beginning"

@@ -51,7 +51,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, usable_workers
+from LAMAR.arguments import OneLineParser, output_prefix, usable_workers
 from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("preprocess")
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     files.add_argument("--fasta", type=Path, help="regions, gzipped or plain")
     files.add_argument("--bed", type=Path, help="BED5 of the regions; the score is the number of binding sites")
     files.add_argument("--eclip", type=Path, help="peaks: BED3+ or narrowPeak, or a folder of them with index.tsv")
-    files.add_argument("--output", type=Path, help="prefix of the output files, with the folder")
+    files.add_argument("--output", type=output_prefix, help="prefix of the output files, with the folder")
     files.add_argument(
         "--format", choices=("jsonl", "json", "parquet"), default="jsonl", help="form of the metadata (jsonl)"
     )
@@ -242,6 +242,7 @@ def summarise(counts: Counter, context: Context, found, n_read: int) -> dict:
     if context.peaks is not None:
         on["distinct"] = Counter(context.peaks.table["chrom"][found].tolist())
         peaks = {"read": n_read, "listed": len(found), "distinct_in_windows": int(found.sum())}
+        peaks["in_no_window"] = len(found) - int(found.sum())
         peaks |= {"complete_in_windows": sums["complete"], "partial_in_windows": sums["partial"]}
         peaks |= {"overlaps_on_opposite_strand": total["opposite"]}
     return {
@@ -371,6 +372,7 @@ def run(args: argparse.Namespace) -> None:
     inputs = [path for path in (args.fasta, args.bed, args.eclip) if path is not None]
     stats = ({"data": NOTICE} if args.demo else {}) | runs.provenance(arguments, seed=args.seed, inputs=inputs)
     outputs = OutputFiles(args.output, ["sequences.txt", f"metadata.{args.format}"], "stats.json")
+    outputs.refuse(inputs)
     if outputs.are_complete(stats, ("fasta", "bed", "eclip"), ignore=("workers",)):
         print(f"{outputs.record}: complete already with these arguments, nothing done (--overwrite does it again)")
         return

@@ -13,7 +13,7 @@
 # Paths are relative to the folder it is called from.
 set -euo pipefail
 
-root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-}
 if [[ -z $python ]]; then
     if [[ -x $root/.venv/bin/python ]]; then python=$root/.venv/bin/python; else python=python3; fi
@@ -92,6 +92,9 @@ elif [[ -n $fasta && -z $output ]]; then
     fail "--output: not given, wanted the prefix of the output files"
 fi
 output=${output:-$root/demo/prep/demo}
+
+# Parsed before the first step is run, so that a mistake in the second one's flags leaves nothing behind.
+"$python" "$root/preprocess/train_val_split.py" ${split[@]+"${split[@]}"} --help > /dev/null
 
 echo "== 1/2 windows"
 "$python" "$root/preprocess/preprocess.py" ${windows[@]+"${windows[@]}"}

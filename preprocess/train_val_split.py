@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -33,7 +34,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser
+from LAMAR.arguments import OneLineParser, not_negative, number, output_prefix
 from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("train_val_split")
@@ -41,18 +42,21 @@ logger = logging.getLogger("train_val_split")
 SIDES = ("train", "val")
 KEYS = {"sequence": str, "seq_id": str, "chrom": str, "start": int, "end": int}
 COMPARED_WINDOWS, COMPARED_NUCLEOTIDES = 20_000, 8_000_000  # a side; comparing takes some 60 bytes a nucleotide
+LETTERS = re.compile("[ACGTN]+")
 RUN = 30  # nt in a row that count as shared
 RECORDS_AT_ONCE = 4096
+
+share = number(float, "more than 0 and less than 1", lambda value: 0 < value < 1)
 
 
 def build_parser() -> argparse.ArgumentParser:
     summary, _, details = __doc__.partition("\n\n")
     parser = OneLineParser(description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metadata", type=Path, help="PREFIX_metadata.jsonl, .json or .parquet of preprocess.py")
-    parser.add_argument("--val_fraction", type=float, default=0.02, help="share of windows for validation (0.02)")
+    parser.add_argument("--val_fraction", type=share, default=0.02, help="share of windows for validation (0.02)")
     parser.add_argument("--group", choices=("none", "chrom", "region"), default="region", help="what stays together")
-    parser.add_argument("--seed", type=int, default=42, help="seed of the draw (42)")
-    parser.add_argument("--output", type=Path, help="prefix of the output files (that of the metadata)")
+    parser.add_argument("--seed", type=not_negative(int), default=42, help="seed of the draw (42)")
+    parser.add_argument("--output", type=output_prefix, help="prefix of the output files (that of the metadata)")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
     return parser
 
@@ -72,6 +76,11 @@ def read_groups(path: Path, form: str, group: str):
             if not isinstance(record.get(key), kind):
                 wanted = "text" if kind is str else "an integer"
                 raise InputError(f"{path}: {where}: {key}: found {record.get(key)!r}, wanted {wanted}")
+        if not 0 <= record["start"] < record["end"] < 2**31:
+            found = f"found start {record['start']} and end {record['end']}"
+            raise InputError(f"{path}: {where}: {found}, wanted 0 <= start < end")
+        if not LETTERS.fullmatch(record["sequence"]):
+            raise InputError(f"{path}: {where}: sequence: found {record['sequence'][:20]!r}, wanted letters of ACGTN")
         region = record["chrom"], record["seq_id"]
         code = region_of.setdefault(region, len(spans))
         if code == len(spans):
@@ -180,10 +189,6 @@ def run(args: argparse.Namespace) -> None:
                 f"--metadata: not given, and {args.metadata} is not there; run preprocess/preprocess.py first"
             )
         print(f"no --metadata given. {NOTICE}")
-    if not 0 < args.val_fraction < 1:
-        raise InputError(f"--val_fraction: found {args.val_fraction}, wanted more than 0 and less than 1")
-    if args.seed < 0:
-        raise InputError(f"--seed: found {args.seed}, wanted 0 or more")
     form = metadata_form(args.metadata)
     args.output = args.output or default_prefix(args.metadata, form)
     if not args.output.name:
@@ -193,6 +198,7 @@ def run(args: argparse.Namespace) -> None:
     report |= provenance(arguments, seed=args.seed, inputs=[args.metadata])
     names = [f"{side}.{form}" for side in SIDES] + [f"{side}_sequences.txt" for side in SIDES]
     outputs = OutputFiles(args.output, names, "split.json")
+    outputs.refuse([args.metadata])
     if outputs.are_complete(report, ("metadata",)):
         print(f"{outputs.record}: complete already with these arguments, nothing done (--overwrite does it again)")
         return

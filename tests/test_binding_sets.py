@@ -236,6 +236,8 @@ def test_script_writes_resumes_and_does_not_depend_on_workers(demo, tmp_path):
         ({"--fasta": "absent.fa"}, "absent.fa: cannot be read (No such file"),
         ({"--peaks": "absent"}, "absent: found no such file"),
         ({"--gtf": "absent.gtf"}, "absent.gtf: cannot be read (No such file"),
+        ({"--min_distance": str(2**63 - 1)}, "argument --min_distance: found 9223372036854775807, wanted 0 or more"),
+        ({"--min_log2fc": "nan"}, "argument --min_log2fc: found nan, wanted a finite number"),
         ({"--window": "0"}, "argument --window: found 0, wanted more than 0"),
         ({"--negatives": "shuffle", "--match": "gc"}, "--match gc: shuffled negatives have"),
         ({"--match": "region", "--gtf": None}, "--match region: needs --gtf"),
@@ -270,6 +272,17 @@ def test_peaks_of_another_genome(demo, tmp_path):
     done = call("--peaks", peaks, "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out")
     assert done.returncode == 2
     assert "79 chromosome absent" in done.stderr
+
+
+def test_sets_that_would_share_a_name(demo, tmp_path):
+    peaks = tmp_path / "peaks"
+    peaks.mkdir()
+    for name in ("one", "two"):
+        (peaks / f"{name}.bed").write_text("chr1\t5\t9\n")
+    (peaks / "index.tsv").write_text("accession\ttarget\tcell\none\tA_B\tC\ntwo\tA\tB_C\n")
+    done = call("--peaks", peaks, "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out")
+    assert done.returncode == 2
+    assert "which would both be called A_B_C" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["../QKI", "Q/I", ".QKI", "Q" * 200])

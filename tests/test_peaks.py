@@ -104,6 +104,7 @@ def test_bed5_needs_a_score(tmp_path):
     for text, message in [
         ("chr1\t5\t9\tn\t1\nchr1\t5\t9\tn\t.\n", "line 2: column 5 (score): found '.', wanted a number"),
         ("chr1\t5\t9\tn\t-1\n", "line 1: column 5 (score): found -1.0, wanted 0 or more"),
+        ("chr1\t5\t9\tn\t1e400\n", "line 1: column 5 (score): found inf, wanted 0 or more"),
         ("chr1\t5\t9\tn\tnan\n", "line 1: column 5 (score): found 'nan', wanted a number"),
         ("chr1\t5\t9\tn\n", "line 1: found 4 columns, wanted 5"),
     ]:
@@ -141,6 +142,13 @@ def test_faults_of_the_index(tmp_path, index, message):
     with pytest.raises(InputError) as error:
         read_peaks(tmp_path)
     assert message in str(error.value)
+
+
+def test_two_files_of_one_name(tmp_path):
+    write(tmp_path, "chr1\t5\t9\n", "Q.bed")
+    write(tmp_path, "chr1\t5\t9\n", "Q.narrowPeak")
+    with pytest.raises(InputError, match=r"found Q\.bed and Q\.narrowPeak, wanted one file"):
+        read_peaks(tmp_path)
 
 
 def test_folder_without_peak_files(tmp_path):

@@ -48,7 +48,10 @@ def load(name: str):
 
 def call(name: str, *arguments) -> int:
     """The script's exit code, run in this process."""
-    return load(name).main([str(argument) for argument in arguments])
+    try:
+        return load(name).main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # of the argument parser
+        return stop.code
 
 
 def run(name: str, *arguments, cwd=None) -> subprocess.CompletedProcess:
@@ -486,6 +489,9 @@ def test_split_meets_its_fraction_and_reports_what_is_shared(tmp_path):
     assert again != first[0]
 
 
+WINDOW = '{"sequence":"ACGT","seq_id":"chr1:1-5","chrom":"chr1","start":1,"end":5}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "named"),
     [
@@ -495,21 +501,44 @@ def test_split_meets_its_fraction_and_reports_what_is_shared(tmp_path):
         ("{\n", [], "m.jsonl: line 1: cannot be read as JSON"),
         ("[{},\n", [], "m.jsonl: cannot be read as JSON"),
         ("PAR1 and no more", [], "m.jsonl: cannot be read as Parquet"),
-        (None, ["--val_fraction", 0], "--val_fraction: found 0.0"),
-        (None, ["--val_fraction", 1], "--val_fraction: found 1.0"),
+        (None, ["--val_fraction", 0], "--val_fraction: found 0, wanted more than 0"),
+        (None, ["--val_fraction", 1], "--val_fraction: found 1, wanted more than 0"),
         (None, ["--seed", -1], "--seed: found -1"),
+        (None, ["--output", "prep/"], "--output: found 'prep/', wanted a folder and the beginning of a name"),
+        (WINDOW.replace('"end":5', '"end":1'), [], "line 1: found start 1 and end 1, wanted 0 <= start < end"),
+        (WINDOW.replace("ACGT", "AC\\nGT"), [], "line 1: sequence: found 'AC\\nGT', wanted letters of ACGTN"),
         (None, [], "found all 1 windows in one group"),
         (None, ["--group", "chrom"], "found all 1 windows in one chromosome"),
     ],
 )
 def test_a_split_that_cannot_be_is_one_line_and_leaves_nothing(content, arguments, named, tmp_path, capsys):
-    window = {"sequence": "ACGT", "seq_id": "chr1:1-5", "chrom": "chr1", "start": 1, "end": 5}
-    (tmp_path / "m.jsonl").write_text(json.dumps(window) + "\n" if content is None else content)
+    (tmp_path / "m.jsonl").write_text(WINDOW if content is None else content)
     assert call("train_val_split", "--metadata", tmp_path / "m.jsonl", *arguments) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1
     assert named in errors[0]
     assert names_in(tmp_path) == ["m.jsonl"]
+
+
+def test_inputs_are_never_replaced(tmp_path, capsys):
+    fasta = tmp_path / "x_sequences.txt"
+    fasta.write_text(">chr1:0-20\n" + "ACGTA" * 4 + "\n")
+    assert call("preprocess", "--fasta", fasta, "--output", tmp_path / "x", "--overwrite") == 2
+    assert "x_sequences.txt is an input of this run" in capsys.readouterr().err
+    assert fasta.read_text().startswith(">chr1")
+
+
+def test_what_a_killed_run_staged_is_removed(tmp_path):
+    fasta = tmp_path / "regions.fa"
+    fasta.write_text(">chr1:0-20\n" + "ACGTA" * 4 + "\n")
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = tmp_path / f".x_sequences.txt.{gone.stdout.strip()}-00000000.partial"
+    mine = tmp_path / f".x_sequences.txt.{os.getpid()}-00000000.partial"
+    left.touch()
+    mine.touch()  # of a process that still runs
+    assert call("preprocess", "--fasta", fasta, "--output", tmp_path / "x") == 0
+    assert not left.exists()
+    assert mine.exists()
 
 
 def test_both_scripts_on_the_demo_set(repo_root, tmp_path):
