@@ -53,7 +53,7 @@ def positive(kind: type) -> Callable[[str], float]:
 
 
 def not_negative(kind: type) -> Callable[[str], float]:
-    """Argument type: 0 or above, and finite."""
+    """Argument type: 0 or above, and finite; whole numbers below 2**31, so that sums of a few stay in every range."""
     return number(kind, "0 or more", lambda value: 0 <= value < (2**31 if kind is int else float("inf")))
 
 

@@ -217,8 +217,6 @@ def check(arguments: argparse.Namespace) -> str:
     for source in arguments.report_to.split(","):
         if source not in ("none", *reporters):
             raise InputError(f"--report_to: found {source!r}, wanted none or one of: {', '.join(reporters)}")
-    if arguments.seed + arguments.cv_folds > 2**32:
-        raise InputError(f"--seed: found {arguments.seed}, wanted less than 2**32 with one for each fold")
     name = arguments.rbp_name
     if name is not None and (Path(name).name != name or name in (".", "..") or len(name) > 200):
         raise InputError(f"--rbp_name: found {name[:220]!r}, wanted a plain name without slashes")
