@@ -1,0 +1,253 @@
+"""Evaluation of frozen embeddings on labelled sets: data sets, parts, baselines, linear probes, and their figures.
+
+Everything that is compared sees the same parts of the same records: train to fit on, validation to choose by, test to
+score once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from LAMAR.composition import FEATURES, composition_scores, likeness, words
+from LAMAR.errors import InputError
+from LAMAR.folds import inner_validation
+from LAMAR.labelled import LabelledSet, load_labelled
+from LAMAR.metrics import auroc, classification_metrics
+from LAMAR.splits import make_split
+
+__all__ = [
+    "COLUMNS",
+    "Parts",
+    "Probe",
+    "baseline_row",
+    "find_sets",
+    "fit_probe",
+    "prepare",
+    "result",
+    "unit_name",
+]
+
+logger = logging.getLogger(__name__)
+
+METRICS = ("accuracy", "auroc", "auprc", "f1", "mcc")
+COLUMNS = ["dataset", "representation", "variant", "layer", "pooling", "split", "repeat", *METRICS]
+COLUMNS += ["n_train", "n_test", "n_parameters", "seconds", "chosen"]
+# Inverse strengths of the L2 penalty that a probe chooses from on validation: 768 dimensions on 2,800 records need
+# more than scikit-learn's 1.
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[LabelledSet]:
+    """Read the labelled sets below a folder, or the one that a path is.
+
+    Parameters
+    ----------
+    data_dir : path
+        A folder of FASTA pairs ``<name>.positives.fa``, ``<name>.negatives.fa``, a folder of data-set folders or
+        files, or any single form of `LAMAR.labelled.load_labelled`.
+    rbps : sequence of str, optional
+        Names of the sets to read; default all.
+
+    Raises
+    ------
+    InputError
+        Nothing there that is a labelled set, a name that is not there, a set that is not of two classes 0 and 1.
+    """
+    path = Path(data_dir)
+    if rbps:
+        sets = [load_labelled(path, name=name) for name in rbps]
+    else:
+        names = _names(path)
+        sets = [load_labelled(path, name=name) for name in names] if names else [load_labelled(path)]
+    for dataset in sets:
+        if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
+            found = ", ".join(map(str, np.unique(dataset.labels)[:5]))
+            raise InputError(f"--data_dir: {dataset.name}: found labels {found}, wanted two classes, 0 and 1")
+    names = [dataset.name for dataset in sets]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"--data_dir: found two sets called {twice[0]!r} in {path}, wanted different names")
+    return sets
+
+
+def _names(path: Path) -> list[str]:
+    """Names of the sets in a folder of sets; none where the path is one set."""
+    if not path.is_dir() or any((path / f"train{end}").exists() for end in (".csv", ".tsv", ".csv.gz", ".tsv.gz")):
+        return []
+    if any((path / name).exists() for name in ("dataset_dict.json", "state.json", "dataset_info.json")):
+        return []
+    names = []
+    for entry in sorted(path.iterdir()):
+        pair = entry.name.split(".positives.fa")[0]
+        if entry.is_dir():
+            inside = {item.name for item in entry.iterdir()}
+            if any(item.startswith("train.") or ".positives.fa" in item for item in inside):
+                names.append(entry.name)
+        elif pair != entry.name:
+            names.append(pair)
+    return names
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A labelled set and its parts.
+
+    Attributes
+    ----------
+    dataset : LabelledSet
+    train, validation, test : int64
+        Indices into the set.
+    method : str
+        How they were made.
+    report : dict
+        ``split`` of `LAMAR.splits.make_split`, and ``composition`` of `LAMAR.composition.likeness`.
+    """
+
+    dataset: LabelledSet
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    method: str
+    report: dict
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.dataset.labels
+
+
+def prepare(
+    dataset: LabelledSet,
+    method: str = "auto",
+    *,
+    test_chroms: Sequence[str] = (),
+    dev_chroms: Sequence[str] = (),
+    seed: int = 42,
+    allow_duplicates: bool = False,
+) -> Parts:
+    """Split a set; where the split has no dev part, 10 % of train are set aside for validation, never any of test."""
+    split = make_split(
+        dataset,
+        method,
+        test_chroms=test_chroms,
+        dev_chroms=dev_chroms,
+        seed=seed,
+        allow_duplicates=allow_duplicates,
+    )
+    train, validation = split.train, split.dev
+    if not len(validation):
+        train, validation = inner_validation(dataset.labels, split.train, seed=seed, groups=split.groups)
+    positives, negatives = (np.flatnonzero(dataset.labels == label) for label in (1, 0))
+    place = np.empty(len(dataset), dtype=np.int64)
+    place[np.concatenate([positives, negatives])] = np.arange(len(dataset))
+    report = {
+        "split": split.report,
+        "composition": likeness(
+            [dataset.sequences[i] for i in positives],
+            [dataset.sequences[i] for i in negatives],
+            split=(place[train], place[split.test]),
+            seed=seed,
+        ),
+    }
+    return Parts(dataset, train, validation, split.test, split.report["method"], report)
+
+
+def unit_name(dataset: str, representation: str, variant: str = "", layer: int | str = "", repeat: int = 0) -> str:
+    """Name of a unit of work in `LAMAR.runs.RunFolder`."""
+    return ",".join([dataset, representation, variant, str(layer), str(repeat)])
+
+
+def result(
+    parts: Parts,
+    representation: str,
+    probabilities: np.ndarray,
+    *,
+    n_parameters: int,
+    seconds: float,
+    variant: str = "",
+    layer: int | str = "",
+    pooling: str = "",
+    repeat: int = 0,
+    chosen: bool = True,
+) -> dict:
+    """One unit's row of ``results.csv`` and its test probabilities (float, in the order of ``parts.test``)."""
+    with warnings.catch_warnings():
+        # A model that predicts one class has no F1 or MCC: the cell stays empty, and says so.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        figures = classification_metrics(parts.labels[parts.test], probabilities)
+    row = {"dataset": parts.dataset.name, "representation": representation, "variant": variant, "layer": layer}
+    row |= {"pooling": pooling, "split": parts.method, "repeat": repeat}
+    row |= {name: figures[name] for name in METRICS}
+    row |= {"n_train": len(parts.train), "n_test": len(parts.test), "n_parameters": n_parameters}
+    row |= {"seconds": round(seconds, 3), "chosen": int(chosen)}
+    return {"row": row, "probabilities": [float(value) for value in probabilities]}
+
+
+def baseline_row(parts: Parts, features: str) -> dict:
+    """`result` of a composition baseline (``gc``, ``dinucleotide`` or ``4mer``), fitted on train."""
+    start = time.perf_counter()
+    sequences = parts.dataset.sequences
+    train, test = ([sequences[i] for i in part] for part in (parts.train, parts.test))
+    scores = composition_scores(train, parts.labels[parts.train], test, features)
+    n_features = {"gc": 2, "dinucleotide": len(words(2)), "4mer": len(words(4))}[features]
+    seconds = time.perf_counter() - start
+    return result(parts, features, scores, n_parameters=n_features + 1, seconds=seconds)
+
+
+BASELINES = tuple(FEATURES)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A fitted linear probe.
+
+    Attributes
+    ----------
+    probabilities : float64 (n_test,)
+    validation_auroc : float
+    penalty : float
+        The inverse strength C that validation chose.
+    n_parameters : int
+    seconds : float
+    """
+
+    probabilities: np.ndarray
+    validation_auroc: float
+    penalty: float
+    n_parameters: int
+    seconds: float
+
+
+def fit_probe(parts: Parts, embeddings: np.ndarray, penalties: Sequence[float] = PENALTIES) -> Probe:
+    """Logistic regression on standardised mean-pooled embeddings (Alain and Bengio, 2017), penalty by validation.
+
+    Parameters
+    ----------
+    embeddings : float (n, d)
+        Of the whole set.
+    penalties : sequence of float
+        Inverse strengths of the L2 penalty to choose from by validation AUROC.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    start = time.perf_counter()
+    train, validation, test = (
+        np.asarray(embeddings[part], dtype=np.float64) for part in (parts.train, parts.validation, parts.test)
+    )
+    best: tuple[float, float, Callable] | None = None
+    for penalty in penalties:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=2000))
+        model.fit(train, parts.labels[parts.train])
+        score = auroc(parts.labels[parts.validation], model.predict_proba(validation)[:, 1])
+        if best is None or score > best[0]:
+            best = score, penalty, model
+    score, penalty, model = best
+    probabilities = model.predict_proba(test)[:, 1]
+    return Probe(probabilities, score, penalty, embeddings.shape[1] + 1, time.perf_counter() - start)

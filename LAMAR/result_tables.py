@@ -1,0 +1,398 @@
+"""Tables of evaluation runs: reading them, one figure per data set and method, and paired tests.
+
+A method is a representation with its variant and layer. A linear probe, whose layer was chosen on validation, is one
+method per variant, whichever layer that was. Rows that `chosen` marks with 0 serve the layer curves alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from LAMAR.errors import InputError
+from LAMAR.metrics import bootstrap_intervals, classification_metrics, delong_test, holm
+from LAMAR.runs import read_json
+
+__all__ = [
+    "Results",
+    "mean_ranks",
+    "method_values",
+    "paired_tests",
+    "read_results",
+    "signed_rank",
+    "summarise",
+    "wilcoxon_table",
+]
+
+METRICS = ("accuracy", "auroc", "auprc", "f1", "mcc")
+BASELINES = {"gc": "GC", "dinucleotide": "dinucleotide", "4mer": "4-mer"}
+REPRESENTATIONS = (*BASELINES, "one_hot", "linear_probe", "lamar")
+VARIANTS = ("Random", "TAPT", "Pretrained")
+UNIT = ["dataset", "representation", "variant", "layer", "pooling", "split", "repeat"]
+OF_PREDICTIONS = ["dataset", "representation", "variant", "layer", "repeat"]
+SIZES = ["n_train", "n_test", "n_parameters", "seconds"]
+RIVALS = ("one-hot CNN", "dinucleotide", "4-mer")  # what a LAMAR method is tested against, data set by data set
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What `read_results` found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per unit, all layers: the columns of ``results.csv``, ``chosen`` (bool), ``method`` (its name) and
+        ``run``. A data set with several splits is called ``NAME [SPLIT]``.
+    methods : list of str
+        Names in a fixed order: composition, one-hot, probes, CNNs.
+    predictions : DataFrame
+        Columns dataset, method, id, occurrence, label, probability (mean over repeats): test records of chosen rows.
+    runs : list of (str, dict)
+        Name of each folder and its ``run.json``.
+    reports : list of (str, str, dict)
+        Run, data set, and its entry in ``split_report.json``; the same entry of a second run is left out.
+    """
+
+    table: pd.DataFrame
+    methods: list[str]
+    predictions: pd.DataFrame
+    runs: list[tuple[str, dict]]
+    reports: list[tuple[str, str, dict]]
+
+    @property
+    def datasets(self) -> list[str]:
+        return sorted(self.table["dataset"].unique())
+
+    def of(self, *representations: str) -> list[str]:
+        """Methods of these representations."""
+        names = self.table.loc[self.table["representation"].isin(representations) & self.table["chosen"], "method"]
+        return [name for name in self.methods if name in set(names)]
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def _read_csv(path: Path, text: Sequence[str], numeric: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """A table with these columns; text as it stands, empty cells of numbers as NaN."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                dtype=dict.fromkeys(text, str),
+                keep_default_na=False,  # a protein may be called NA
+                na_values={name: [""] for name in (*numeric, *optional)},
+                float_precision="round_trip",
+                index_col=False,
+                low_memory=False,  # one type per column
+            )
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:  # parsing errors are ValueErrors
+        raise InputError(f"{path}: cannot be read as the CSV of an evaluation run: {error}") from None
+    if missing := [name for name in (*text, *numeric) if name not in table]:
+        raise InputError(f"{path}: found no column {missing[0]}, wanted {', '.join((*text, *numeric))}")
+    if table.empty:
+        raise InputError(f"{path}: found a header and no records")
+    for name in text:
+        _refuse(path, table, name, table[name].isna(), "as many cells as the header has")
+    for name in (*numeric, *(name for name in optional if name in table)):
+        if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
+            values = pd.to_numeric(table[name].astype(str).where(table[name].notna()), errors="coerce")
+            _refuse(path, table, name, values.isna() & table[name].notna(), "a number")
+            table[name] = values
+        _refuse(path, table, name, np.isinf(table[name]), "a finite number")
+    return table
+
+
+def _refuse(path: Path, table: pd.DataFrame, column: str, bad, wanted: str) -> None:
+    if np.any(bad):
+        row = int(np.flatnonzero(bad)[0])
+        found = table[column].iloc[row]
+        found = "an empty cell" if pd.isna(found) or found == "" else found
+        raise InputError(f"{path}: row {row + 2}: column {column}: found {found}, wanted {wanted}")
+
+
+def _check_unit(path: Path, table: pd.DataFrame) -> None:
+    """Layers, which may be empty, and repeats are whole numbers; layers become text."""
+    for name in ("layer", "repeat"):
+        bad = ~((table[name] >= 0) & (table[name] % 1 == 0))
+        _refuse(path, table, name, bad & table[name].notna() if name == "layer" else bad, "a whole number from 0")
+    table["layer"] = table["layer"].map(lambda layer: "" if pd.isna(layer) else str(int(layer))).astype(str)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    text = [name for name in UNIT if name not in ("layer", "repeat")]
+    table = _read_csv(path, text, ["layer", "repeat", *METRICS, *SIZES], ["chosen"])
+    _refuse(path, table, "dataset", table["dataset"] == "", "a name")
+    wanted = f"one of {', '.join(REPRESENTATIONS)}"
+    _refuse(path, table, "representation", ~table["representation"].isin(REPRESENTATIONS), wanted)
+    _check_unit(path, table)
+    for name in METRICS:
+        low = -1 if name == "mcc" else 0
+        _refuse(path, table, name, (table[name] < low) | (table[name] > 1), f"{low} to 1")
+    table["chosen"] = table.get("chosen", 1)
+    _refuse(path, table, "chosen", ~table["chosen"].isin([0, 1]), "0 or 1")
+    return table.astype({"chosen": bool})
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    text = ["dataset", "representation", "variant", "id"]
+    table = _read_csv(path, text, ["layer", "repeat", "label", "probability"])
+    _check_unit(path, table)
+    _refuse(path, table, "label", ~table["label"].isin([0, 1]), "0 or 1")
+    _refuse(path, table, "probability", ~table["probability"].between(0, 1), "0 to 1")
+    return table
+
+
+def read_results(folders: Sequence[Path]) -> Results:
+    """Read the folders of one or several runs and join their rows.
+
+    Raises
+    ------
+    InputError
+        A file or column is missing, a value is not what it should be (with its row; the header is row 1), a table
+        is empty, or a unit has different figures in two runs. Seconds may differ.
+    """
+    tables, predictions, records, reports = [], [], [], []
+    for number, folder in enumerate(folders):
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"--results: found no folder {folder}, wanted that of an evaluation run")
+        tables.append(_read_table(folder / "results.csv").assign(run=str(folder), run_number=number))
+        predictions.append(_read_predictions(folder / "predictions.csv").assign(run_number=number))
+        found = {name: read_json(folder / name) for name in ("run.json", "split_report.json")}
+        for name, content in found.items():
+            within = content.values() if name != "run.json" and isinstance(content, dict) else ()
+            if not all(isinstance(part, dict) for part in (content, *within)):
+                raise InputError(f"{folder / name}: found no JSON object, wanted what an evaluation run writes")
+        records.append((str(folder), found["run.json"]))
+        known = [(name, report) for _, name, report in reports]
+        reports += [(str(folder), *item) for item in found["split_report.json"].items() if item not in known]
+    table = _join(tables)
+    table["method"] = _method_names(table)
+    scored = _join_predictions(pd.concat(predictions, ignore_index=True), table, folders)
+    splits = table.groupby("dataset")["split"].transform("nunique")
+    labels = table["dataset"].where(splits == 1, table["dataset"] + " [" + table["split"] + "]")
+    scored["dataset"] = labels.loc[scored.pop("row")].to_numpy()
+    table["dataset"] = labels
+    methods = {row.method: _place(row) for row in table[table["chosen"]].itertuples()}
+    return Results(table, sorted(methods, key=methods.get), _mean_predictions(scored), records, reports)
+
+
+def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    table = pd.concat(tables, ignore_index=True)
+    compared = [name for name in table if name in (*UNIT, *METRICS, *SIZES) and name != "seconds"]
+    table = table[~table.duplicated(compared)]
+    again = table[table.duplicated(UNIT, keep=False)].sort_values(UNIT, kind="stable")
+    if len(again):
+        first, other = again.iloc[0], again.iloc[1]["run"]
+        unit = " ".join(f"{name} {first[name]}" for name in UNIT if str(first[name]))
+        raise InputError(f"--results: found {unit} with different figures in {first['run']} and {other}")
+    return table.reset_index(drop=True)
+
+
+def _method_names(table: pd.DataFrame) -> pd.Series:
+    """Names by row; layer and pooling only where they tell methods apart."""
+    probes = table[(table["representation"] == "linear_probe") & table["chosen"]]
+    by_layer = probes.duplicated([name for name in UNIT if name not in ("layer", "pooling")]).any()
+    poolings = table.groupby(["representation", "variant", "layer"])["pooling"].transform("nunique")
+
+    def name(row, n_poolings: int) -> str:
+        if row.representation in BASELINES:
+            return BASELINES[row.representation]
+        kind = "probe" if row.representation == "linear_probe" else "CNN"
+        if row.representation == "one_hot":
+            return "one-hot CNN"
+        layer = f"L{row.layer}" if row.layer and (kind == "CNN" or by_layer or not row.chosen) else ""
+        pooling = f"({row.pooling})" if n_poolings > 1 else ""
+        return " ".join(filter(None, [row.variant or "LAMAR", layer, kind, pooling]))
+
+    return pd.Series([name(*pair) for pair in zip(table.itertuples(), poolings)], table.index, dtype=object)
+
+
+def _place(row) -> tuple:  # what methods are sorted by
+    variant = VARIANTS.index(row.variant) if row.variant in VARIANTS else len(VARIANTS)
+    return REPRESENTATIONS.index(row.representation), variant, row.variant, int(row.layer or 0), row.method
+
+
+def _join_predictions(predictions: pd.DataFrame, table: pd.DataFrame, folders: Sequence[Path]) -> pd.DataFrame:
+    """Predictions of chosen units, with their method and the row of ``table`` they belong to."""
+    keys = ["run_number", *OF_PREDICTIONS]
+    units = table[[*keys, "method", "chosen"]].assign(row=table.index)
+    if (twice := units.duplicated(keys)).any():
+        unit = units[twice].iloc[0]
+        path = Path(folders[unit["run_number"]]) / "predictions.csv"
+        raise InputError(f"{path}: cannot tell which pooling or split of {unit['dataset']} its rows belong to")
+    known = set(table[OF_PREDICTIONS].itertuples(index=False, name=None))
+    for unit in predictions[keys].drop_duplicates().itertuples(index=False):
+        if tuple(unit[1:]) not in known:
+            path = Path(folders[unit.run_number]) / "predictions.csv"
+            named = " ".join(map(str, filter(lambda part: part != "", unit[1:])))
+            raise InputError(f"{path}: found predictions of {named}, which results.csv does not list")
+    joined = predictions.merge(units[units["chosen"]], on=keys)
+    # An id may stand for several records; runs write them in one order.
+    joined["occurrence"] = joined.groupby(["row", "id"], sort=False).cumcount()
+    return joined[["row", "dataset", "method", "id", "occurrence", "label", "probability"]]
+
+
+def _mean_predictions(scored: pd.DataFrame) -> pd.DataFrame:
+    differing = scored.groupby(["dataset", "id", "occurrence"], sort=False)["label"].transform("nunique") > 1
+    if differing.any():
+        row = scored[differing].iloc[0]
+        raise InputError(f"predictions.csv: data set {row['dataset']}: record {row['id']} has two labels")
+    by = ["dataset", "method", "id", "occurrence", "label"]
+    return scored.groupby(by, sort=False, as_index=False)["probability"].mean()
+
+
+# ---------------------------------------------------------------------------------------------------- figures
+
+
+def method_values(results: Results, metric: str = "auroc") -> pd.DataFrame:
+    """Mean over repeats: data sets in rows, methods in columns, NaN where a method was not run or is undefined."""
+    chosen = results.table[results.table["chosen"]]
+    values = chosen.groupby(["dataset", "method"])[metric].mean().unstack("method")
+    return values.reindex(index=results.datasets, columns=results.methods)
+
+
+def summarise(results: Results, metric: str = "auroc", n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """One row per data set and method.
+
+    Columns: dataset, method, representation, n_repeats, n_train, n_test, n_parameters; for every metric its mean over
+    repeats; ``sd`` of ``metric`` over repeats (n - 1; NaN for one); ``pooled``, the metric of the mean probability
+    over repeats, with ``low`` and ``high``, its 95 % bootstrap interval (NaN without predictions).
+    """
+    chosen = results.table[results.table["chosen"]]
+    groups = chosen.groupby(["dataset", "method"])
+    summary = groups[list(METRICS)].mean()
+    summary["sd"] = groups[metric].std()
+    summary = summary.join(groups[["representation", "n_train", "n_test", "n_parameters"]].first())
+    summary["n_repeats"] = groups.size()
+    predicted = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # what is undefined shows as an empty cell
+        for key, records in results.predictions.groupby(["dataset", "method"], sort=False):
+            labels, scores = records["label"].to_numpy(), records["probability"].to_numpy()
+            low, high = bootstrap_intervals(labels, scores, [metric], n_boot=n_boot, seed=seed)[metric]
+            predicted[key] = classification_metrics(labels, scores)[metric], low, high
+    summary[["pooled", "low", "high"]] = [predicted.get(key, (math.nan,) * 3) for key in summary.index]
+    pairs = [(dataset, method) for dataset in results.datasets for method in results.methods]
+    return summary.loc[[pair for pair in pairs if pair in summary.index]].reset_index()
+
+
+# ------------------------------------------------------------------------------------------------------ tests
+
+
+def signed_rank(differences) -> tuple[float, float]:
+    """Wilcoxon's signed-rank test, two-sided and exact, ties included.
+
+    Zeros are left out; tied sizes share their mean rank, and the distribution is that of all 2^n signs of these
+    ranks; scipy approximates where more than a few tie. Wilcoxon, Biometrics Bull 1:80 (1945).
+
+    Returns
+    -------
+    statistic : float
+        Sum of the ranks of positive differences.
+    p_value : float
+        1 where no difference is left; never below ``2 / 2^n``.
+    """
+    from scipy.stats import rankdata
+
+    # Equal differences of decimal figures differ in the last bits: 0.9 - 0.8 and 0.8 - 0.7.
+    differences = np.round(np.asarray(differences, dtype=np.float64), 12)
+    differences = differences[differences != 0]
+    if not len(differences):
+        return 0.0, 1.0
+    doubled = np.rint(2 * rankdata(np.abs(differences))).astype(np.int64)  # mean ranks are halves
+    share = np.zeros(doubled.sum() + 1)
+    share[0] = 1.0
+    for rank in doubled:
+        share /= 2
+        share[rank:] += share[:-rank].copy()
+    positive = int(doubled[differences > 0].sum())
+    p_value = 2 * min(share[: positive + 1].sum(), share[positive:].sum())
+    return positive / 2, min(1.0, float(p_value))
+
+
+def wilcoxon_table(values: pd.DataFrame) -> pd.DataFrame:
+    """`signed_rank` of every pair of columns over the rows that have both, Holm-adjusted over all pairs.
+
+    Columns: method_a, method_b, n (rows), median_difference (a - b), a_better, b_better, statistic, p_value, p_holm,
+    and smallest_p, the smallest p-value that n allows.
+    """
+    rows = []
+    for a, b in itertools.combinations(values.columns, 2):
+        d = (values[a] - values[b]).dropna().round(12)
+        statistic, p_value = signed_rank(d)
+        better = {"a_better": int((d > 0).sum()), "b_better": int((d < 0).sum())}
+        row = {"method_a": a, "method_b": b, "n": len(d), "median_difference": d.median(), **better}
+        tested = {"p_value": p_value, "smallest_p": min(1.0, 2.0 ** (1 - len(d)))}
+        rows.append(row | {"statistic": statistic} | (tested if len(d) else dict.fromkeys(tested, math.nan)))
+    columns = "method_a method_b n median_difference a_better b_better statistic p_value smallest_p".split()
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = holm(table["p_value"].to_numpy(dtype=np.float64))
+    return table
+
+
+def mean_ranks(values: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
+    """Mean rank of each method over data sets, 1 the best; Friedman's test and Nemenyi's critical difference.
+
+    Only a full block can be ranked: the row or column with the largest share of missing values is left out until
+    none is missing (columns first). Demšar, J Mach Learn Res 7:1 (2006).
+
+    Returns
+    -------
+    table : DataFrame
+        method, mean_rank, mean (of the metric), sorted by rank
+    facts : dict
+        n (data sets), left_out (methods), friedman_p and critical_difference (mean ranks further apart than this
+        differ at 0.05), NaN below two data sets or three methods
+    """
+    from scipy.stats import friedmanchisquare, studentized_range
+
+    block = values.dropna(how="all").dropna(how="all", axis=1)
+    while block.isna().any(axis=None):
+        by_method, by_set = block.isna().mean(), block.isna().mean(axis=1)
+        by_columns = by_method.max() >= by_set.max()
+        block = block.drop(columns=by_method.idxmax()) if by_columns else block.drop(index=by_set.idxmax())
+    n, k = block.shape
+    ranks = block.round(12).rank(axis=1, ascending=False)
+    table = pd.DataFrame({"mean_rank": ranks.mean(), "mean": block.mean()}).rename_axis("method").reset_index()
+    left_out = [name for name in values if name not in block]
+    facts = {"n": n, "left_out": left_out, "friedman_p": math.nan, "critical_difference": math.nan}
+    if n >= 2 and k >= 3:
+        if (ranks.nunique(axis=1) > 1).any():  # all tied: the statistic is 0 / 0
+            facts["friedman_p"] = float(friedmanchisquare(*ranks.to_numpy().T).pvalue)
+        q = studentized_range.ppf(0.95, k, math.inf) / math.sqrt(2)
+        facts["critical_difference"] = float(q * math.sqrt(k * (k + 1) / (6 * n)))
+    return table.sort_values("mean_rank", kind="stable", ignore_index=True), facts
+
+
+def paired_tests(results: Results) -> pd.DataFrame:
+    """DeLong's test on mean probabilities: each LAMAR method against one-hot, dinucleotide and 4-mer, per data set.
+
+    Columns: dataset, method_a, method_b, n (test records that both scored), difference (of AUROC, a - b), low, high,
+    p_value, p_holm (over the whole table).
+    """
+    lamar, rows = results.of("linear_probe", "lamar"), []
+    for dataset, records in results.predictions.groupby("dataset", sort=True):
+        wide = records.pivot(index=["id", "occurrence", "label"], columns="method", values="probability")
+        for a in (name for name in lamar if name in wide):
+            for b in (name for name in RIVALS if name in wide):
+                both = wide[[a, b]].dropna()
+                row = {"dataset": dataset, "method_a": a, "method_b": b, "n": len(both)}
+                if len(both):
+                    labels = both.index.get_level_values("label").to_numpy()
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", RuntimeWarning)  # undefined: an empty cell
+                        test = delong_test(labels, both[a].to_numpy(), both[b].to_numpy())
+                    row |= {"difference": test.difference, "low": test.low, "high": test.high, "p_value": test.p_value}
+                rows.append(row)
+    table = pd.DataFrame(rows, columns="dataset method_a method_b n difference low high p_value".split())
+    table["p_holm"] = holm(table["p_value"].to_numpy(dtype=np.float64))
+    return table

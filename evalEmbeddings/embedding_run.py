@@ -1,0 +1,219 @@
+"""The run that LAMAR_CNN_clip_data.py, LAMAR_CNN_tapt.py and LAMAR_CNN_random.py start, each with its defaults."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from LAMAR.arguments import OneLineParser, names, not_negative, positive
+from LAMAR.demo import NOTICE, REPOSITORY, demo_data
+from LAMAR.errors import InputError, exit_on_input_error
+
+logger = logging.getLogger("embedding_run")
+
+VARIANTS = ("Pretrained", "TAPT", "Random")
+# What ships; a variant whose folder is not there is reported and left out, unless it was asked for.
+SHIPPED = {"Pretrained": "weights/lamar-mini", "TAPT": "weights/lamar-mini-tapt"}
+DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "config": "lamar-tiny"}
+
+
+def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argparse.ArgumentParser:
+    summary, _, epilog = description.partition("\n\n")
+    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    data = parser.add_argument_group("data")
+    data.add_argument("--data_dir", type=Path, help="labelled set or folder of sets (default: the synthetic demo set)")
+    data.add_argument("--rbps", nargs="+", help="names of sets (default: all)")
+    data.add_argument(
+        "--split",
+        choices=("auto", "given", "random", "chromosome", "cluster"),
+        default="auto",
+        help="auto keeps a set's own parts, else draws at random (default: %(default)s)",
+    )
+    data.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome: chr8,chr9")
+    data.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
+    data.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
+    data.add_argument(
+        "--max_length", type=positive(int), default=512, help="most tokens, two of them special (default: %(default)s)"
+    )
+
+    model = parser.add_argument_group("encoders")
+    model.add_argument("--variants", nargs="+", choices=VARIANTS, help=f"default: {' '.join(variants)}")
+    model.add_argument("--pretrained_weights", type=Path, help=f"default: {SHIPPED['Pretrained']}")
+    model.add_argument("--tapt_weights", type=Path, help=f"default: {SHIPPED['TAPT']}")
+    model.add_argument("--config", help="shape of Random: lamar, lamar-mini ... (default: that of the weights)")
+    model.add_argument("--layers", nargs="+", type=int, help="block indices (default: the top and the middle one)")
+    model.add_argument("--pooling", choices=("none",), default="none", help="what the CNN reads: every nucleotide")
+    model.add_argument("--extraction_batch_size", type=positive(int), help="records of the longest length per batch")
+    model.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: %(default)s")
+    model.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
+    model.add_argument("--cache_dir", type=Path, help="embeddings on disk (default: OUTPUT_DIR/embeddings)")
+
+    fit = parser.add_argument_group("CNN and run")
+    fit.add_argument("--n_repeats", type=positive(int), default=5, help="seeds of the CNN (default: %(default)s)")
+    fit.add_argument("--recipe", choices=("default", "doc"), default="default", help="see evalEmbeddings/cnn.py")
+    fit.add_argument("--epochs", type=positive(int), help="most epochs (default: the recipe's)")
+    fit.add_argument("--batch_size", type=positive(int), help="default: the recipe's")
+    fit.add_argument("--lr", type=positive(float), help="default: the recipe's")
+    fit.add_argument("--no_baselines", action="store_true", help="leave out composition, one-hot and linear probes")
+    fit.add_argument("--output_dir", type=Path, help="folder of the results")
+    fit.add_argument("--seed", type=not_negative(int), default=42, help="default: %(default)s")
+    fit.add_argument("--overwrite", action="store_true", help="start the run in --output_dir anew")
+    return parser
+
+
+def complete(arguments: argparse.Namespace, parser: argparse.ArgumentParser, argv, output: str) -> argparse.Namespace:
+    """Values of the demo where no data are named."""
+    if arguments.data_dir is None:
+        print(NOTICE)
+        parser.set_defaults(**DEMO)
+        arguments = parser.parse_args(argv)
+        arguments.data_dir = demo_data("--data_dir") / "labelled"
+        arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / output
+    if arguments.output_dir is None:
+        raise InputError("--output_dir: not given, wanted a folder for the results")
+    return arguments
+
+
+def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
+    from LAMAR import runs
+    from LAMAR.configuration import CONFIGS, named_config
+    from LAMAR.embedding_cache import cached_embeddings
+    from LAMAR.embedding_evaluation import evaluate, open_variants, write_tables
+    from LAMAR.evaluation import find_sets, prepare
+    from LAMAR.sequences import check_lengths
+
+    if arguments.config is not None and arguments.config not in CONFIGS:
+        raise InputError(f"--config: found {arguments.config!r}, wanted one of {', '.join(CONFIGS)}")
+    weights = {
+        "Pretrained": arguments.pretrained_weights or REPOSITORY / SHIPPED["Pretrained"],
+        "TAPT": arguments.tapt_weights or REPOSITORY / SHIPPED["TAPT"],
+    }
+    asked = arguments.variants or []
+    asked += [name for name in weights if getattr(arguments, f"{name.lower()}_weights") and name not in asked]
+    chosen = arguments.variants or [name for name in VARIANTS if name in variants or name in asked]
+
+    sets = find_sets(arguments.data_dir, arguments.rbps)
+    for dataset in sets:
+        check_lengths(dataset, dataset.ids, arguments.max_length)
+    parts = [
+        prepare(
+            dataset,
+            arguments.split,
+            test_chroms=arguments.test_chroms,
+            dev_chroms=arguments.dev_chroms,
+            seed=arguments.seed,
+            allow_duplicates=arguments.allow_duplicates,
+        )
+        for dataset in sets
+    ]
+    encoders = open_variants(
+        chosen,
+        weights,
+        named=set(asked),
+        config=named_config(arguments.config) if arguments.config else None,
+        layers=arguments.layers,
+        seed=arguments.seed,
+    )
+    options = {key: value for key, value in vars(arguments).items() if key not in ("overwrite", "cache_dir", "device")}
+    inputs = sorted({file for dataset in sets for file in dataset.files})
+    with runs.RunFolder.open(
+        arguments.output_dir,
+        arguments=options,
+        seed=arguments.seed,
+        inputs=inputs,
+        weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in encoders},
+        overwrite=arguments.overwrite,
+    ) as folder:
+        cache = arguments.cache_dir or folder.folder("embeddings")
+
+        def embeddings_of(encoder, sequences, layers, pooling):
+            budget = None
+            if arguments.extraction_batch_size:
+                budget = arguments.extraction_batch_size * (max(map(len, sequences)) + 2)
+            return cached_embeddings(
+                encoder.model,
+                encoder.digest,
+                sequences,
+                layers=layers,
+                pooling=pooling,
+                dtype=arguments.dtype,
+                cache_dir=cache,
+                progress=f"{encoder.name} embeddings" if sys.stderr.isatty() else None,
+                token_budget=budget,
+                device=arguments.device,
+            )
+
+        results = {}
+        for one in parts:
+            results[one.dataset.name] = list(
+                evaluate(
+                    folder,
+                    one,
+                    encoders,
+                    cnn_trainer(arguments),
+                    n_repeats=arguments.n_repeats,
+                    pooling=arguments.pooling,
+                    seed=arguments.seed,
+                    embeddings_of=embeddings_of,
+                    baselines=not arguments.no_baselines,
+                )
+            )
+        write_tables(folder, parts, results)
+        folder.finish({"data_sets": len(parts), "units": sum(map(len, results.values()))})
+        print(closing_table(results))
+    print(
+        f"\nresults: {arguments.output_dir}; figures: python evalEmbeddings/plot_results.py "
+        f"--results {arguments.output_dir}"
+    )
+
+
+def cnn_trainer(arguments: argparse.Namespace):
+    """`train_cnn` of evalEmbeddings/cnn.py as `LAMAR.embedding_evaluation.evaluate` calls it."""
+
+    def train(records, labels, train, validation, test, representation, seed):
+        import cnn
+
+        options = cnn.CnnOptions.of(
+            arguments.recipe, epochs=arguments.epochs, batch_size=arguments.batch_size, lr=arguments.lr
+        )
+        model, _ = cnn.train_cnn(records, labels, train, validation, options, seed, representation=representation)
+        return cnn.predict(model, records, test), cnn.count_parameters(model)
+
+    return train
+
+
+def closing_table(results: dict[str, list[dict]]) -> str:
+    """Mean test AUROC of each method, its standard deviation over repeats behind it."""
+    import numpy as np
+
+    lines = []
+    for name, found in results.items():
+        values: dict[str, list[float]] = {}
+        for row in (unit["row"] for unit in found if unit["row"]["chosen"]):
+            layer = f" layer {row['layer']}" if row["layer"] != "" else ""
+            method = " ".join(filter(None, [row["representation"], row["variant"]])) + layer
+            values.setdefault(method, []).append(row["auroc"])
+        lines += ["", f"{name}: test AUROC, mean (sd over repeats)"]
+        for method, aurocs in values.items():
+            spread = f" ({np.std(aurocs, ddof=1):.3f})" if len(aurocs) > 1 else ""
+            lines.append(f"  {method:<36} {np.mean(aurocs):.3f}{spread}")
+    return "\n".join(lines)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    description: str,
+    variants: Sequence[str] = VARIANTS,
+    output: str = "evaluation",
+) -> int:
+    parser = build_parser(description, variants)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for noisy in ("httpx", "matplotlib", "absl", "tensorflow", "h5py"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return exit_on_input_error(lambda: run(complete(arguments, parser, argv, output), variants))
