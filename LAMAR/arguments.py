@@ -57,11 +57,6 @@ def not_negative(kind: type) -> Callable[[str], float]:
     return number(kind, "0 or more", lambda value: 0 <= value < (2**31 if kind is int else float("inf")))
 
 
-def finite(text: str) -> float:
-    """Argument type: a number, neither infinite nor NaN."""
-    return number(float, "a finite number", math.isfinite)(text)
-
-
 def output_prefix(text: str) -> Path:
     """Argument type: what the names of output files begin with, the folder before it."""
     if not text or text.endswith(os.sep) or Path(text).name in ("", ".."):
@@ -69,8 +64,7 @@ def output_prefix(text: str) -> Path:
     return Path(text)
 
 
-finite.__name__ = "float"
-
+finite = number(float, "a finite number", math.isfinite)
 fraction = number(float, "a number from 0 up to, not including, 1", lambda value: 0 <= value < 1)
 
 

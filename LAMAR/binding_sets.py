@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import logging
 from collections.abc import Sequence
@@ -125,14 +124,13 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
     if options.negatives == "shuffle":
         negatives, counts = _shuffled(positives, options, rng)
     else:
-        sites = peaks[peaks["rbp"] == rbp]
         # At least 1,000, for sets of few sites in a sequence that covers little.
         draw = max(_DRAW * options.ratio * len(positives), 1000)
         draw = max(draw, _DRAW_TO_MATCH) if options.match != "none" else draw
-        negatives, counts = _candidates(rbp, cell, positives, sites, sources, options, draw, rng)
+        negatives, counts = _candidates(rbp, cell, positives, sources, options, draw, rng)
         if len(negatives) < options.ratio * len(positives) and options.negatives == "other_rbps":
             # A piece of a genome holds few of them: look at all there are.
-            negatives, counts = _candidates(rbp, cell, positives, sites, sources, options, len(peaks), rng)
+            negatives, counts = _candidates(rbp, cell, positives, sources, options, len(peaks), rng)
         negatives = _annotate(negatives, sources.annotation)
         negatives = negatives.iloc[_matched(positives, negatives, options, int(rng.integers(2**31)))]
     wanted = options.ratio * len(positives)
@@ -167,15 +165,14 @@ def _candidates(
     rbp: str,
     cell: str,
     positives: pd.DataFrame,
-    sites: pd.DataFrame,
     sources: Sources,
     options: SetOptions,
     draw: int,
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Windows without a site, in random order, and how many were lost to what."""
+    peaks = sources.peaks
     if options.negatives == "other_rbps":
-        peaks = sources.peaks
         others = peaks[(peaks["cell"] == cell) & (peaks["rbp"] != rbp)]
         others = others[significant(others, options.min_log2fc, options.min_neg_log10_p)]
         drawn = others.iloc[rng.permutation(len(others))[:draw]]
@@ -185,7 +182,7 @@ def _candidates(
         windows = random_windows(_spans(positives, sources, options.window, draw, rng), options.window, rng)
         windows = windows.assign(kind="genome", origin=".", log2fc=np.nan, neg_log10_p=np.nan)
     counts = {"drawn": len(windows)}
-    far = far_from(windows, sites, options.min_distance)
+    far = far_from(windows, peaks[peaks["rbp"] == rbp], options.min_distance)
     counts["near_a_site"] = int((~far).sum())
     known = positives["sequence"].tolist()
     windows, dropped = with_sequence(windows[far], sources.sequence, known, options.keep_nonstandard)
@@ -314,7 +311,7 @@ def _assemble(name: str, both: pd.DataFrame, report: dict, options: SetOptions) 
         indices = getattr(split, part)
         if len(indices):
             table = io.StringIO()
-            both.iloc[indices][_COLUMNS].to_csv(table, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+            both.iloc[indices][_COLUMNS].to_csv(table, index=False, lineterminator="\n")
             files[f"{part}.csv"] = table.getvalue()
     return BindingSet(files, report, describe(name, report))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from LAMAR.errors import InputError
 from LAMAR.folds import assign_groups
+from LAMAR.kmers import join_codes
 from LAMAR.metrics import auroc, bootstrap_intervals
 
 __all__ = ["FEATURES", "composition_scores", "describe_likeness", "gc_content", "kmer_frequencies", "likeness", "words"]
@@ -21,8 +22,6 @@ N_FOLDS = 5
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _JUDGED = ("gc", "dinucleotide")
 _BLOCK = 2_000_000  # letters counted at a time: bounds memory
-_CODES = np.full(256, 4, dtype=np.int64)
-_CODES[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.arange(4)
 
 
 def words(k: int) -> list[str]:
@@ -57,16 +56,14 @@ def kmer_frequencies(sequences: Sequence[str], k: int = 2) -> np.ndarray:
 
 def _kmer_counts(sequences: Sequence[str], k: int) -> np.ndarray:
     """Counts (n, 4**k) of all words, from the sequences joined end to end."""
-    lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), np.int64, len(sequences))
-    codes = _CODES[np.frombuffer("".join(f"{sequence}\n" for sequence in sequences).encode("ascii"), dtype=np.uint8)]
+    codes, record = join_codes(sequences)
     n_starts = max(len(codes) - k + 1, 0)
     word, known = np.zeros(n_starts, dtype=np.int64), np.ones(n_starts, dtype=bool)
     for offset in range(k):
         letter = codes[offset : offset + n_starts]
         word = 4 * word + letter
         known &= letter < 4  # the line end after each sequence counts as unknown, so no word spans two
-    record = np.repeat(np.arange(len(sequences)), lengths)[:n_starts]
-    counts = np.bincount((record * 4**k + word)[known], minlength=len(sequences) * 4**k)
+    counts = np.bincount((record[:n_starts] * 4**k + word)[known], minlength=len(sequences) * 4**k)
     return counts.reshape(len(sequences), 4**k).astype(np.float64)
 
 

@@ -20,11 +20,9 @@ import json
 import logging
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +41,14 @@ from .embeddings import (
     resolve_layers,
 )
 from .errors import InputError
-from .runs import read_json, write_json
+from .runs import library_versions, partial_path, read_json, write_json
 
 __all__ = ["FORMAT_VERSION", "cached_embeddings", "model_digest", "sequence_digest"]
 
 logger = logging.getLogger(__name__)
 
 # Counts up when entries of older code must not be read any more.
+_PACKAGES = ("torch", "transformers", "numpy")  # what the values may depend on
 FORMAT_VERSION = 1
 VALUES, OFFSETS, ENTRY = "values.npy", "offsets.npy", "entry.json"
 # What tensors do not tell, and what changes the embeddings all the same.
@@ -214,14 +213,6 @@ def _reserve(path: Path, n_bytes: int) -> None:
             logger.debug("%s: space cannot be reserved (%s)", path, error.strerror)
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in ("torch", "transformers", "numpy"):
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
-
-
 class _Entry:
     """One layer's embeddings in the cache: ``key`` names them, ``shape`` and ``offsets`` are what they must have."""
 
@@ -284,7 +275,7 @@ class _Entry:
 
     def stage(self, stack: ExitStack) -> np.memmap:
         """Values to be filled, in a staging folder that goes when ``stack`` is left unless it was published."""
-        self.staging = self.path.with_name(f".{self.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        self.staging = partial_path(self.path)
         self.staging.mkdir()
         stack.callback(_remove, self.staging)
         values = np.lib.format.open_memmap(self.staging / VALUES, mode="w+", dtype=self.key["dtype"], shape=self.shape)
@@ -303,7 +294,12 @@ class _Entry:
         sizes = {file: (self.staging / file).stat().st_size for file in files}
         write_json(
             self.staging / ENTRY,
-            {"key": self.key, "shape": self.shape, "bytes": sizes, "versions": _versions()},
+            {
+                "key": self.key,
+                "shape": self.shape,
+                "bytes": sizes,
+                "versions": library_versions(["torch", "transformers", "numpy"]),
+            },
         )
         try:
             os.rename(self.staging, self.path)

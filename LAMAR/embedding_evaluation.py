@@ -16,13 +16,12 @@ import numpy as np
 
 from LAMAR import runs
 from LAMAR.errors import InputError
-from LAMAR.evaluation import BASELINES, COLUMNS, Parts, baseline_row, fit_probe, result, unit_name
+from LAMAR.evaluation import BASELINES, Parts, baseline_row, fit_probe, result, unit_name
+from LAMAR.result_columns import COLUMNS, PREDICTED_UNIT, PREDICTION_COLUMNS
 
-__all__ = ["PREDICTION_COLUMNS", "EncoderVariant", "evaluate", "open_variants", "write_tables"]
+__all__ = ["EncoderVariant", "evaluate", "open_variants", "write_tables"]
 
 logger = logging.getLogger(__name__)
-
-PREDICTION_COLUMNS = ["dataset", "representation", "variant", "layer", "repeat", "id", "label", "probability"]
 
 # (records, labels, train, validation, test, representation, seed) -> test probabilities, number of parameters
 TrainCnn = Callable[..., tuple[np.ndarray, int]]
@@ -183,7 +182,7 @@ def write_tables(run: runs.RunFolder, sets: Sequence[Parts], results: dict[str, 
 def _prediction_rows(sets: Sequence[Parts], results: dict[str, list[dict]]) -> Iterator[dict]:
     for parts in sets:
         for found in results[parts.dataset.name]:
-            of = {name: found["row"][name] for name in PREDICTION_COLUMNS[:5]}
+            of = {name: found["row"][name] for name in PREDICTED_UNIT}
             for index, probability in zip(parts.test.tolist(), found["probabilities"]):
                 label = int(parts.labels[index])
                 yield {**of, "id": parts.dataset.ids[index], "label": label, "probability": probability}

@@ -32,7 +32,6 @@ __all__ = [
     "PRECISIONS",
     "Embeddings",
     "EncodedSequences",
-    "Features",
     "batched",
     "check_choice",
     "choose_device",
@@ -192,10 +191,6 @@ class Embeddings:
         if self.offsets is None:
             return self.values[index]
         return self.values[self.offsets[index] : self.offsets[index + 1]]
-
-
-# Fine-tuning's word for what a head reads.
-Features = Embeddings
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:
@@ -419,7 +414,7 @@ def extract_features(
     token_budget: int | None = None,
     progress: str | None = None,
     scratch: Path | None = None,
-) -> Features:
+) -> Embeddings:
     """Features of a frozen encoder for a head of :mod:`LAMAR.sequence_classification_patch`, float32.
 
     Parameters

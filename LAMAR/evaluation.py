@@ -18,12 +18,12 @@ import numpy as np
 from LAMAR.composition import FEATURES, composition_scores, likeness, words
 from LAMAR.errors import InputError
 from LAMAR.folds import inner_validation
-from LAMAR.labelled import LabelledSet, load_labelled
+from LAMAR.labelled import LabelledSet, load_labelled, set_names
 from LAMAR.metrics import auroc, classification_metrics
+from LAMAR.result_columns import METRICS
 from LAMAR.splits import make_split
 
 __all__ = [
-    "COLUMNS",
     "Parts",
     "Probe",
     "baseline_row",
@@ -36,9 +36,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-METRICS = ("accuracy", "auroc", "auprc", "f1", "mcc")
-COLUMNS = ["dataset", "representation", "variant", "layer", "pooling", "split", "repeat", *METRICS]
-COLUMNS += ["n_train", "n_test", "n_parameters", "seconds", "chosen"]
 # Inverse strengths of the L2 penalty that a probe chooses from on validation: 768 dimensions on 2,800 records need
 # more than scikit-learn's 1.
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -64,7 +61,7 @@ def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[L
     if rbps:
         sets = [load_labelled(path, name=name) for name in rbps]
     else:
-        names = _names(path)
+        names = set_names(path)
         sets = [load_labelled(path, name=name) for name in names] if names else [load_labelled(path)]
     for dataset in sets:
         if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
@@ -74,24 +71,6 @@ def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[L
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"--data_dir: found two sets called {twice[0]!r} in {path}, wanted different names")
     return sets
-
-
-def _names(path: Path) -> list[str]:
-    """Names of the sets in a folder of sets; none where the path is one set."""
-    if not path.is_dir() or any((path / f"train{end}").exists() for end in (".csv", ".tsv", ".csv.gz", ".tsv.gz")):
-        return []
-    if any((path / name).exists() for name in ("dataset_dict.json", "state.json", "dataset_info.json")):
-        return []
-    names = []
-    for entry in sorted(path.iterdir()):
-        pair = entry.name.split(".positives.fa")[0]
-        if entry.is_dir():
-            inside = {item.name for item in entry.iterdir()}
-            if any(item.startswith("train.") or ".positives.fa" in item for item in inside):
-                names.append(entry.name)
-        elif pair != entry.name:
-            names.append(pair)
-    return names
 
 
 @dataclass(frozen=True, eq=False)

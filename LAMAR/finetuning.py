@@ -14,7 +14,7 @@ import torch
 
 from . import runs
 from .checkpoints import LoadReport, load_pretrained
-from .embeddings import EncodedSequences, Features, batched, extract_features
+from .embeddings import Embeddings, EncodedSequences, batched, extract_features
 from .errors import InputError
 from .folds import inner_validation, make_folds, subsample
 from .modeling_nucESM2 import EsmConfig, EsmForSequenceClassification
@@ -149,7 +149,7 @@ def _to_device(model):
 
 def frozen_features(
     settings: ModelSettings, encoded: EncodedSequences, seed: int, scratch: Path | None = None, progress=True
-) -> tuple[dict[str, torch.Tensor], Features]:
+) -> tuple[dict[str, torch.Tensor], Embeddings]:
     """Run the encoder once over all records.
 
     Returns
@@ -167,7 +167,7 @@ def frozen_features(
 
 def predict(
     model: EsmForSequenceClassification,
-    inputs: EncodedSequences | Features,
+    inputs: EncodedSequences | Embeddings,
     indices: np.ndarray,
     task: str,
     *,
@@ -201,7 +201,7 @@ def train_fold(
     settings: ModelSettings,
     options: FitOptions,
     folder: Path,
-    frozen: tuple[dict[str, torch.Tensor], Features] | None = None,
+    frozen: tuple[dict[str, torch.Tensor], Embeddings] | None = None,
 ) -> tuple[EsmForSequenceClassification, dict]:
     """Train a new model on a fold and score its held-out part and the test part.
 
@@ -222,7 +222,7 @@ def train_fold(
     seed = options.seed + number
     options = replace(options, seed=seed)
     model, report = build_classifier(settings, seed)
-    inputs: EncodedSequences | Features = encoded
+    inputs: EncodedSequences | Embeddings = encoded
     history: list[dict] = []
     if frozen is not None:
         model.esm.load_state_dict(frozen[0], strict=True)

@@ -8,6 +8,7 @@ import os
 import struct
 import tempfile
 import zlib
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from LAMAR.errors import InputError
 from LAMAR.intervals import canonical_chromosomes
 from LAMAR.runs import atomic_write
-from LAMAR.sequences import normalize_sequence, open_text, parse_region, read_fasta, reverse_complement
+from LAMAR.sequences import check_span, normalize_sequence, open_text, parse_region, read_fasta, reverse_complement
 
 __all__ = ["SequenceSource", "open_genome"]
 
@@ -56,7 +57,7 @@ def open_genome(path: str | PathLike) -> SequenceSource:
     return _open_index(path) or _read_contigs(path)
 
 
-class SequenceSource:
+class SequenceSource(ABC):
     """Sequence of the windows that lie in some contig or region.
 
     A context manager; files are closed at its end, or by `close`. It cannot be sent to another process: open one there.
@@ -137,11 +138,11 @@ class SequenceSource:
             sequences[i] = reverse_complement(sequence) if is_minus[i] else sequence
         return sequences
 
+    @abstractmethod
     def _fetch(self, contig: int, start: int, end: int) -> str:
         """Normalized forward sequence of genomic positions that row ``contig`` of `contigs` holds."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a source in memory has nothing to close
         """Close the file; the source gives no more sequence."""
 
     def __enter__(self) -> SequenceSource:
@@ -239,14 +240,8 @@ def _read_regions(path: str | PathLike) -> SequenceSource:
         if region is None:
             others.append(header)
             continue
-        if len(sequence) != region.end - region.start:
-            hint = ""
-            if len(sequence) == region.end - region.start + 1:
-                hint = "; coordinates that count from 1, as samtools faidx writes them, need start - 1"
-            raise InputError(
-                f"{path}: record {header}: found {len(sequence)} nucleotides, wanted end - start = "
-                f"{region.end - region.start}{hint}"
-            )
+        hint = "; coordinates that count from 1, as samtools faidx writes them, need start - 1"
+        check_span(region, len(sequence), f"{path}: record {header}", hint)
         regions.append(region)
         bases += (reverse_complement(sequence) if region.strand == "-" else sequence).encode("ascii")
     if others:

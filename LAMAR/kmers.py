@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["SharedRuns", "WindowHashes", "cluster_sequences", "longest_shared_run"]
+__all__ = ["SharedRuns", "WindowHashes", "cluster_sequences", "join_codes", "longest_shared_run"]
 
 
 def cluster_sequences(
@@ -131,6 +131,20 @@ def _is_in(values: np.ndarray, table: np.ndarray) -> np.ndarray:
     return found
 
 
+_CODES = np.full(256, 4, dtype=np.uint8)
+_CODES[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.arange(4)
+
+
+def join_codes(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """All sequences one after the other, each followed by a separator, and the index of the sequence of each position.
+
+    uint8 (total,): A, C, G, T are 0-3, all else is 4; int64 (total,).
+    """
+    text = "".join(f"{sequence}\n" for sequence in sequences).encode("ascii")
+    lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), np.int64, len(sequences))
+    return _CODES[np.frombuffer(text, dtype=np.uint8)], np.repeat(np.arange(len(sequences)), lengths)
+
+
 class WindowHashes:
     """Rolling hash of every window of a set of sequences, for finding runs that records share.
 
@@ -147,12 +161,7 @@ class WindowHashes:
     """
 
     def __init__(self, sequences: Sequence[str]):
-        lookup = np.full(256, 4, dtype=np.uint8)
-        lookup[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.arange(4)
-        text = "".join(f"{sequence}\n" for sequence in sequences).encode("ascii")
-        self.codes = lookup[np.frombuffer(text, dtype=np.uint8)]
-        lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), np.int64, len(sequences))
-        self.record = np.repeat(np.arange(len(sequences)), lengths)
+        self.codes, self.record = join_codes(sequences)
         constants = np.random.default_rng(0x5EED).integers(0, 2**64, size=5, dtype=np.uint64)
         base, values = constants[0] | np.uint64(1), np.append(constants[1:], np.uint64(0))
         inverse = np.uint64(pow(int(base), -1, 2**64))

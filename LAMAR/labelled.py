@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from LAMAR.errors import InputError
-from LAMAR.sequences import decode_one_hot, normalize_sequence, parse_region, read_fasta, read_table
+from LAMAR.sequences import check_span, decode_one_hot, normalize_sequence, parse_region, read_fasta, read_table
 
-__all__ = ["LabelledSet", "load_labelled"]
+__all__ = ["LabelledSet", "load_labelled", "set_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def _find(path: Path, name: str | None, task: str) -> _Found:
 def _find_in_folder(folder: Path, name: str | None, task: str) -> _Found:
     pairs = _pairs(folder)
     # A set's own folder may hold it both as a pair and as tables; the tables know the parts.
-    if name in pairs and not (name == folder.name and any((folder / f"train{end}").exists() for end in _TABLE_ENDS)):
+    if name in pairs and not (name == folder.name and _has_tables(folder)):
         return _read_pair(folder, name, task)
     for end in ("", *_TABLE_ENDS, *_HDF5_ENDS) if name else ():
         if (inner := folder / f"{name}{end}").exists():
@@ -220,6 +220,22 @@ def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:
     return pairs
 
 
+def set_names(path: str | PathLike) -> list[str]:
+    """Names by which `load_labelled` finds the sets of a folder of sets; none where ``path`` is one set itself."""
+    path = Path(path)
+    if not path.is_dir() or _has_tables(path):
+        return []
+    if any((path / name).exists() for name in ("dataset_dict.json", "state.json", "dataset_info.json")):
+        return []
+    folders = (entry for entry in path.iterdir() if entry.is_dir())
+    inside = {folder.name for folder in folders if _has_tables(folder) or _pairs(folder)}
+    return sorted({*_pairs(path), *inside})
+
+
+def _has_tables(folder: Path) -> bool:
+    return any((folder / f"train{end}").exists() for end in _TABLE_ENDS)
+
+
 def _read_pair(folder: Path, name: str, task: str) -> _Found:
     if task != "classification":
         raise InputError(f"{folder / name}: a FASTA pair holds two classes, wanted a table for {task}")
@@ -236,10 +252,9 @@ def _fasta_table(path: Path, label: int) -> _Table:
     headers, sequences = map(list, zip(*records))
     regions = [parse_region(header) for header in headers]
     for (header, sequence), region in zip(records, regions):
-        if region and (span := region.end - region.start) != len(sequence):
-            hint = " (0-based half-open; these look 1-based)" if span + 1 == len(sequence) else ""
-            found = f"found {len(sequence)} nucleotides, wanted end - start = {span}{hint}"
-            raise InputError(f"{path}: record {header}: {found}")
+        if region:
+            hint = " (0-based half-open; these look 1-based)"
+            check_span(region, len(sequence), f"{path}: record {header}", hint)
     columns = {"sequence": sequences, "label": [label] * len(records), "id": headers}
     if all(regions):
         columns.update(zip(_COORDINATES, map(list, zip(*regions))))

@@ -6,28 +6,35 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["plot_learning_curves", "plot_regression", "plot_roc_pr"]
+from LAMAR.runs import atomic_write
+
+__all__ = ["new_figure", "plot_learning_curves", "plot_regression", "plot_roc_pr"]
 
 
-def _figure(n_columns: int):
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, grid: float = 0.25, **kwargs):
+    """A Figure in inches and its axes, an array (rows, columns), with a grid of that opacity."""
     import matplotlib
 
     matplotlib.use("Agg", force=False)
     from matplotlib.figure import Figure
 
     # Figures made without pyplot leave no global state behind.
-    figure = Figure(figsize=(5.2 * n_columns, 4.2), layout="constrained")
-    axes = figure.subplots(1, n_columns, squeeze=False)[0]
-    for axis in axes:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25, linewidth=0.6)
+        axis.grid(alpha=grid, linewidth=0.6)
     return figure, axes
 
 
+def _figure(n_columns: int):
+    figure, axes = new_figure(5.2 * n_columns, 4.2, 1, n_columns)
+    return figure, axes[0]
+
+
 def _save(figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=150, format="png")
-    temporary.replace(path)
+    with atomic_write(path, "wb") as handle:
+        figure.savefig(handle, dpi=150, format="png")
 
 
 def _colour(index: int) -> str:

@@ -10,8 +10,9 @@ from html import escape
 
 import pandas as pd
 
+from LAMAR.result_columns import METRICS
 from LAMAR.result_plots import LABELS
-from LAMAR.result_tables import BASELINES, METRICS, Results, mean_ranks, method_values
+from LAMAR.result_tables import BASELINES, Results, mean_ranks, method_values
 
 __all__ = ["FigureOnPage", "above_dinucleotide", "build_report"]
 

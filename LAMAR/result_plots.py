@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from LAMAR.plots import new_figure
 from LAMAR.result_tables import Results, method_values
 from LAMAR.runs import atomic_write
 
-__all__ = ["PANELS_PER_PAGE", "plot_bars", "plot_boxes", "plot_layers", "plot_scatter", "png_bytes", "save_figure"]
+__all__ = ["PANELS_PER_PAGE", "plot_bars", "plot_boxes", "plot_layers", "plot_scatter", "save_figure"]
 
 # Okabe & Ito: told apart with every common kind of colour blindness. Pooled by variant, so that a variant keeps its
 # colour from figure to figure.
@@ -29,16 +30,8 @@ DPI = 160
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs):
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    figure, axes = new_figure(width, height, rows, columns, grid=0.3, **kwargs)
     for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.3, linewidth=0.6)
         axis.set_axisbelow(True)
     return figure, axes
 
@@ -290,11 +283,6 @@ def plot_layers(results: Results, metric: str = "auroc"):
 
 
 # ------------------------------------------------------------------------------------------------------ files
-
-
-def png_bytes(figure) -> bytes:
-    """The figure as PNG, nothing cut off."""
-    return _render(figure, "png")
 
 
 def _render(figure, kind: str) -> bytes:

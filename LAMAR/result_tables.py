@@ -18,6 +18,7 @@ import pandas as pd
 
 from LAMAR.errors import InputError
 from LAMAR.metrics import bootstrap_intervals, classification_metrics, delong_test, holm
+from LAMAR.result_columns import METRICS, PREDICTED_UNIT, SIZES, UNIT
 from LAMAR.runs import read_json
 
 __all__ = [
@@ -31,13 +32,9 @@ __all__ = [
     "wilcoxon_table",
 ]
 
-METRICS = ("accuracy", "auroc", "auprc", "f1", "mcc")
 BASELINES = {"gc": "GC", "dinucleotide": "dinucleotide", "4mer": "4-mer"}
 REPRESENTATIONS = (*BASELINES, "one_hot", "linear_probe", "lamar")
 VARIANTS = ("Random", "TAPT", "Pretrained")
-UNIT = ["dataset", "representation", "variant", "layer", "pooling", "split", "repeat"]
-OF_PREDICTIONS = ["dataset", "representation", "variant", "layer", "repeat"]
-SIZES = ["n_train", "n_test", "n_parameters", "seconds"]
 RIVALS = ("one-hot CNN", "dinucleotide", "4-mer")  # what a LAMAR method is tested against, data set by data set
 
 
@@ -189,7 +186,7 @@ def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True)
     compared = [name for name in table if name in (*UNIT, *METRICS, *SIZES) and name != "seconds"]
     table = table[~table.duplicated(compared)]
-    again = table[table.duplicated(UNIT, keep=False)].sort_values(UNIT, kind="stable")
+    again = table[table.duplicated(list(UNIT), keep=False)].sort_values(list(UNIT), kind="stable")
     if len(again):
         first, other = again.iloc[0], again.iloc[1]["run"]
         unit = " ".join(f"{name} {first[name]}" for name in UNIT if str(first[name]))
@@ -223,13 +220,13 @@ def _place(row) -> tuple:  # what methods are sorted by
 
 def _join_predictions(predictions: pd.DataFrame, table: pd.DataFrame, folders: Sequence[Path]) -> pd.DataFrame:
     """Predictions of chosen units, with their method and the row of ``table`` they belong to."""
-    keys = ["run_number", *OF_PREDICTIONS]
+    keys = ["run_number", *PREDICTED_UNIT]
     units = table[[*keys, "method", "chosen"]].assign(row=table.index)
     if (twice := units.duplicated(keys)).any():
         unit = units[twice].iloc[0]
         path = Path(folders[unit["run_number"]]) / "predictions.csv"
         raise InputError(f"{path}: cannot tell which pooling or split of {unit['dataset']} its rows belong to")
-    known = set(table[OF_PREDICTIONS].itertuples(index=False, name=None))
+    known = set(table[list(PREDICTED_UNIT)].itertuples(index=False, name=None))
     for unit in predictions[keys].drop_duplicates().itertuples(index=False):
         if tuple(unit[1:]) not in known:
             path = Path(folders[unit.run_number]) / "predictions.csv"

@@ -13,6 +13,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -32,8 +33,12 @@ __all__ = [
     "RunFolder",
     "atomic_write",
     "hash_inputs",
+    "library_versions",
+    "partial_path",
     "provenance",
     "read_json",
+    "remove_leftovers",
+    "require_files",
     "sha256_file",
     "sha256_tree",
     "write_csv",
@@ -46,7 +51,30 @@ RECORD, LOCK, UNITS = "run.json", ".lock", "units"
 PACKAGES = ["torch", "transformers", "numpy", "scikit-learn", "scipy", "pandas", "safetensors", "accelerate"]
 PACKAGES += ["peft", "captum", "tensorflow", "keras", "bioframe", "pyfaidx", "pyarrow"]
 _OWN_KEYS = {"status", "arguments", "seed", "git", "versions", "inputs", "weights", "files", "starts"}
-_PARTIAL = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.partial")
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
+
+
+def partial_path(path: Path) -> Path:
+    """A new hidden name beside ``path`` for what will be renamed to it; it tells the process."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that are gone have staged for the file ``path``: a kill left them no time to."""
+    for left in path.parent.iterdir():
+        match = _PARTIAL.fullmatch(left.name)
+        if match and match["name"] == path.name and not _is_running(int(match["process"])):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # someone else's
+        return True
+    return True
 
 
 @contextmanager
@@ -60,7 +88,7 @@ def atomic_write(path: str | Path, mode: str = "w", newline: str | None = None) 
     if mode not in ("w", "wb"):
         raise ValueError(f"mode: found {mode!r}, wanted 'w' or 'wb'")
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    partial = partial_path(path)
     text = {"encoding": "utf-8", "newline": newline} if mode == "w" else {}
     try:
         with open(partial, mode.replace("w", "x"), **text) as handle:
@@ -160,14 +188,23 @@ def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
     """SHA-256 by path as given, of files and folders; :class:`InputError` names one that cannot be read."""
     hashes = {}
     for path in paths:
-        # What comes through a pipe would be gone after hashing.
-        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-            raise InputError(f"{path}: found a pipe or device, wanted a file: inputs are read more than once")
+        require_files([path])
         try:
             hashes[str(path)] = sha256_tree(path) if Path(path).is_dir() else sha256_file(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return hashes
+
+
+def require_files(paths: Iterable[str | Path]) -> None:
+    """:class:`InputError` unless each is there and a file or a folder: what comes through a pipe is read but once."""
+    for path in paths:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{path}: found a pipe or device, wanted a file: inputs are read more than once")
 
 
 def _git(*arguments: str) -> str | None:
@@ -199,8 +236,13 @@ def _source() -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     from LAMAR import __version__
 
-    versions = {"LAMAR": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
+    return {"LAMAR": __version__, "python": platform.python_version(), **library_versions(PACKAGES)}
+
+
+def library_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed; nothing is imported for it."""
+    versions = {}
+    for package in packages:
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return versions

@@ -26,6 +26,7 @@ from LAMAR.errors import InputError
 __all__ = [
     "Region",
     "check_lengths",
+    "check_span",
     "decode_one_hot",
     "normalize_sequence",
     "open_text",
@@ -123,6 +124,14 @@ def parse_region(header: str) -> Region | None:
         return None
     chrom, start, end, strand = match.groups()
     return Region(chrom, int(start), int(end), strand or ".")
+
+
+def check_span(region: Region, length: int, where: str, one_based: str = "") -> None:
+    """:class:`InputError` unless a record is ``end - start`` nt long; ``one_based`` is the hint if it is one longer."""
+    span = region.end - region.start
+    if length != span:
+        hint = one_based if length == span + 1 else ""
+        raise InputError(f"{where}: found {length} nucleotides, wanted end - start = {span}{hint}")
 
 
 @contextmanager

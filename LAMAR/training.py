@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from .embeddings import EncodedSequences, Features, pad_batch
+from .embeddings import Embeddings, EncodedSequences, pad_batch
 from .sequence_classification_patch import sequence_loss
 from .summaries import task_metrics
 
@@ -49,7 +49,7 @@ class LabelledData(torch.utils.data.Dataset):
         Of all records: int64 (N,) classes, float32 (N,) targets, or (N, k) 0/1.
     """
 
-    def __init__(self, inputs: EncodedSequences | Features, indices: np.ndarray, labels: np.ndarray):
+    def __init__(self, inputs: EncodedSequences | Embeddings, indices: np.ndarray, labels: np.ndarray):
         self.inputs = inputs
         self.indices = np.asarray(indices)
         self.labels = labels

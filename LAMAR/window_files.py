@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import glob
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from LAMAR.errors import InputError
-from LAMAR.runs import atomic_write, read_json, write_json
+from LAMAR.runs import atomic_write, read_json, remove_leftovers, write_json
 from LAMAR.sequences import open_text
 
 __all__ = ["FORMS", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata", "read_metadata", "render"]
@@ -120,16 +118,6 @@ def read_metadata(path: str | PathLike, form: str) -> Iterator[tuple[str, dict]]
             yield where, record
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # someone else's
-        return True
-    return True
-
-
 class OutputFiles:
     """The files that one run makes under one prefix; a JSON record, written last, marks them as complete.
 
@@ -190,14 +178,6 @@ class OutputFiles:
             if any(path.exists() and path.samefile(file) for file in inputs if Path(file).exists()):
                 raise InputError(f"--output {self.prefix}: {path} is an input of this run, wanted another prefix")
 
-    def _remove_leftovers(self) -> None:
-        """Staged files of processes that are gone, which were killed before they could remove them."""
-        for path in (*self.paths, self.record):
-            for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.partial"):
-                process = left.name.removesuffix(".partial").rsplit(".", 1)[1].split("-")[0]
-                if process.isdigit() and not _is_running(int(process)):
-                    left.unlink(missing_ok=True)
-
     def _sizes(self) -> dict[str, int]:
         return {path.name: path.stat().st_size for path in self.paths}
 
@@ -207,7 +187,8 @@ class OutputFiles:
         made = [folder for folder in self.prefix.absolute().parents if not folder.exists()]
         try:
             self.prefix.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers()
+            for path in (*self.paths, self.record):
+                remove_leftovers(path)
             yield
         except BaseException as error:
             for folder in made:

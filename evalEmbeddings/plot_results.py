@@ -28,10 +28,10 @@ if __name__ == "__main__":
 from LAMAR.arguments import OneLineParser, not_negative, positive
 from LAMAR.demo import NOTICE, REPOSITORY
 from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.result_columns import METRICS
 
 logger = logging.getLogger("plot_results")
 
-METRICS = ("accuracy", "auroc", "auprc", "f1", "mcc")
 READ = ("results.csv", "predictions.csv", "split_report.json")
 
 

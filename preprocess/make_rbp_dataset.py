@@ -140,6 +140,8 @@ def complete(arguments: argparse.Namespace) -> None:
 
 def choose_sets(peaks, arguments: argparse.Namespace) -> list[tuple[str, str]]:
     """(RBP, cell line) of the sets to make, in the order of the peaks."""
+    from LAMAR.binding_sets import set_name
+
     for argument, column in (("rbp", "rbp"), ("cell", "cell")):
         present = peaks[column].unique().tolist()
         missing = [name for name in getattr(arguments, argument) or () if name not in present]
@@ -156,7 +158,7 @@ def choose_sets(peaks, arguments: argparse.Namespace) -> list[tuple[str, str]]:
     sets = list(dict.fromkeys(zip(wanted["rbp"], wanted["cell"])))
     called: dict[str, tuple[str, str]] = {}
     for rbp, cell in sets:
-        name = f"{rbp}_{cell}" if cell else rbp
+        name = set_name(rbp, cell)
         # Some file systems take upper and lower case for the same.
         first = called.setdefault(name.lower(), (rbp, cell))
         if first != (rbp, cell):
@@ -256,7 +258,7 @@ def run(arguments: argparse.Namespace) -> None:
     sets = choose_sets(peaks, arguments)
     inputs = [path for path in (arguments.peaks, arguments.fasta, arguments.gtf) if path]
     # Opened before the run's folder is made: what is wrong with the inputs must leave nothing behind.
-    runs.hash_inputs(path for path in inputs if not path.is_file())
+    runs.require_files(inputs)
     sources = Sources.open(peaks, arguments.fasta, arguments.gtf)
     options = {key: value for key, value in vars(arguments).items() if key not in ("overwrite", "workers", "demo")}
     with ExitStack() as stack:

@@ -51,7 +51,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, output_prefix, usable_workers
+from LAMAR.arguments import OneLineParser, output_prefix, positive, usable_workers
 from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("preprocess")
@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--merge_peaks", action="store_true", help="join overlapping peaks of one strand first")
     how.add_argument("--keep_nonstandard", action="store_true", help="keep regions outside chr1-22, chrX, chrY")
     how.add_argument("--seed", type=int, default=42, help="seed of all that is random (42)")
-    how.add_argument("--workers", type=int, default=1, help="processes; the output is the same (1)")
+    how.add_argument("--workers", type=positive(int), default=1, help="processes; the output is the same (1)")
     return parser
 
 
@@ -130,7 +130,7 @@ class Tally:
 def read_batches(path: Path, rule, keep_nonstandard: bool, tally: Tally) -> Iterator[list]:
     """Regions of a FASTA file, checked, in batches that are bounded in records and in nucleotides of their windows."""
     from LAMAR.intervals import canonical_chromosome, is_standard
-    from LAMAR.sequences import parse_region, read_fasta
+    from LAMAR.sequences import check_span, parse_region, read_fasta
     from LAMAR.windows import Record
 
     canonical = functools.cache(canonical_chromosome)
@@ -143,11 +143,7 @@ def read_batches(path: Path, rule, keep_nonstandard: bool, tally: Tally) -> Iter
             tally.skip("no_coordinates", name)
             continue
         length = region.end - region.start
-        if length != len(sequence):
-            one_based = " (are they counted from 1?)" if len(sequence) == length + 1 else ""
-            raise InputError(
-                f"{path}: record {name}: found {len(sequence)} nucleotides, wanted end - start = {length}{one_based}"
-            )
+        check_span(region, len(sequence), f"{path}: record {name}", " (are they counted from 1?)")
         chrom = canonical(region.chrom)
         if not keep_nonstandard and not is_standard(chrom):
             tally.skip("nonstandard_chromosome", name)
@@ -347,8 +343,6 @@ def check_arguments(args: argparse.Namespace):
         raise InputError("--fasta: not given, wanted a FASTA file of regions")
     if args.output is None or not args.output.name:
         raise InputError(f"--output: found {args.output or 'nothing'}, wanted a prefix such as prep/clip")
-    if args.workers < 1:
-        raise InputError(f"--workers: found {args.workers}, wanted 1 or more")
     rule = WindowRule(args.max_len, args.stride, args.sampling, args.jitter, args.seed)
     args.jitter = rule.jitter
     return rule

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from LAMAR import embeddings
 from LAMAR.embeddings import (
     POOLINGS,
+    Embeddings,
     EncodedSequences,
-    Features,
     batched,
     choose_device,
     default_layers,
@@ -94,11 +94,11 @@ def test_encoded_sequences_and_padding():
 
 def test_features_of_records_of_different_lengths():
     values = np.arange(10).reshape(5, 2)
-    ragged = Features(values, np.array([0, 2, 5]))
+    ragged = Embeddings(values, np.array([0, 2, 5]))
     assert len(ragged) == 2
     assert ragged[1].tolist() == [[4, 5], [6, 7], [8, 9]]
-    assert len(Features(values)) == 5
-    assert Features(values)[3].tolist() == [6, 7]
+    assert len(Embeddings(values)) == 5
+    assert Embeddings(values)[3].tolist() == [6, 7]
 
 
 # ------------------------------------------------------------------------------------------------ loop

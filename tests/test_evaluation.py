@@ -11,9 +11,10 @@ import pytest
 from LAMAR.embedding_evaluation import EncoderVariant, evaluate, open_variants, write_tables
 from LAMAR.embeddings import Embeddings
 from LAMAR.errors import InputError
-from LAMAR.evaluation import COLUMNS, baseline_row, find_sets, fit_probe, prepare, result
+from LAMAR.evaluation import baseline_row, find_sets, fit_probe, prepare, result
 from LAMAR.labelled import LabelledSet, load_labelled
 from LAMAR.metrics import auroc
+from LAMAR.result_columns import COLUMNS
 from LAMAR.runs import RunFolder
 
 
@@ -84,7 +85,7 @@ def test_parts_and_their_report():
     baseline = baseline_row(parts, "gc")
     # The report's baseline is fitted and scored on the same records.
     assert parts.report["composition"]["auroc"]["gc"]["value"] == pytest.approx(baseline["row"]["auroc"])
-    assert list(baseline["row"]) == COLUMNS
+    assert list(baseline["row"]) == list(COLUMNS)
     assert baseline["row"]["auroc"] == auroc(parts.labels[parts.test], baseline["probabilities"])
 
 
@@ -158,7 +159,7 @@ def test_units_tables_and_resume(tmp_path, encoder):
     whole: list = []
     run_all(tmp_path / "whole", parts, encoder, whole)
     table = pd.read_csv(tmp_path / "whole" / "results.csv")
-    assert table.columns.tolist() == COLUMNS
+    assert table.columns.tolist() == list(COLUMNS)
     counts = table["representation"].value_counts().to_dict()
     assert counts == {"lamar": 4, "linear_probe": 3, "one_hot": 2, "gc": 1, "dinucleotide": 1, "4mer": 1}
     assert table.query("representation == 'linear_probe'")["chosen"].sum() == 1

@@ -19,7 +19,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, finetuning, named_config, summaries
-from LAMAR.embeddings import EncodedSequences, Features
+from LAMAR.embeddings import Embeddings, EncodedSequences
 from LAMAR.splits import Split
 from LAMAR.training import LabelledData, _collate, diagnose
 
@@ -146,7 +146,7 @@ def test_batches_are_padded_to_their_own_longest_record():
 
 
 def test_ragged_features_are_padded_with_a_mask():
-    features = Features(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 4, 6]))
+    features = Embeddings(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 4, 6]))
     data = LabelledData(features, np.array([1, 0]), np.array([1, 0]))
     batch = _collate([data[0], data[1]])
     assert batch["features"].shape == (2, 4, 2)

@@ -413,7 +413,7 @@ def test_page_with_one_set_and_an_unfinished_run(tmp_path):
     results = read_results([folder])
     values = result_tables.method_values(results)
     tables = result_tables.summarise(results, n_boot=20), result_tables.wilcoxon_table(values)
-    png = result_plots.png_bytes(result_plots.plot_boxes(results))
+    png = result_plots.save_figure(result_plots.plot_boxes(results), tmp_path / "boxes")
     figures = [FigureOnPage("a < b", "x & y", png)]
     source = build_report(results, *tables, result_tables.paired_tests(results), figures, notice="MADE UP")
     text = " ".join(Page(source).text)
