@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         "Pretrained": arguments.pretrained_weights or REPOSITORY / SHIPPED["Pretrained"],
         "TAPT": arguments.tapt_weights or REPOSITORY / SHIPPED["TAPT"],
     }
-    asked = arguments.variants or []
+    asked = list(arguments.variants or [])
     asked += [name for name in weights if getattr(arguments, f"{name.lower()}_weights") and name not in asked]
     chosen = arguments.variants or [name for name in VARIANTS if name in variants or name in asked]
 
