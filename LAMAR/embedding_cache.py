@@ -29,21 +29,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from .batches import EncodedSequences
 from .embeddings import (
     DTYPES,
     PRECISIONS,
     Embeddings,
-    EncodedSequences,
     check_choice,
     choose_device,
     embedding_layout,
-    extract_embeddings,
-    resolve_layers,
+    extract_outputs,
+    resolve_outputs,
 )
 from .errors import InputError
 from .runs import library_versions, partial_path, read_json, write_json
 
-__all__ = ["FORMAT_VERSION", "cached_embeddings", "model_digest", "sequence_digest"]
+__all__ = ["FORMAT_VERSION", "cached_embeddings", "cached_outputs", "model_digest", "sequence_digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,39 +78,57 @@ def cached_embeddings(
     *,
     layers: Sequence[int],
     pooling: str,
+    **options,
+) -> dict[int, Embeddings]:
+    """Embeddings of several layers with one pooling; ``options`` are those of :func:`cached_outputs`.
+
+    Returns
+    -------
+    Embeddings by resolved layer, in the order of ``layers``.
+    """
+    found = cached_outputs(model, weights_digest, sequences, [(layer, pooling) for layer in layers], **options)
+    return {layer: embeddings for (layer, _), embeddings in found.items()}
+
+
+def cached_outputs(
+    model: torch.nn.Module,
+    weights_digest: str | None,
+    sequences: Sequence[str],
+    outputs: Sequence[tuple[int, str]],
+    *,
     dtype: str,
     cache_dir: str | Path,
     progress: str | None = None,
     token_budget: int | None = None,
     device: str | torch.device | None = None,
     precision: str = "float32",
-) -> dict[int, Embeddings]:
-    """Embeddings from the cache; layers that it lacks are computed, in one pass, and stored.
+) -> dict[tuple[int, str], Embeddings]:
+    """Embeddings from the cache; those that it lacks are computed, in one pass, and stored.
 
     Memory stays bounded whatever the number of sequences: values go straight into memory-mapped files.
 
     Parameters
     ----------
     model
-        See :func:`LAMAR.embeddings.extract_embeddings`.
+        See :func:`LAMAR.embeddings.extract_outputs`.
     weights_digest
         SHA-256 of the weights file that filled the encoder. Without one ("" or None: random initialisation, weights
         trained since) :func:`model_digest` is taken.
     sequences
         n nucleotide strings. Where they come from, and their labels, do not matter to the cache.
-    layers, pooling, dtype, token_budget, progress, device, precision
-        See :func:`LAMAR.embeddings.extract_embeddings`. Token budget and device are no part of the key.
+    outputs, dtype, token_budget, progress, device, precision
+        See :func:`LAMAR.embeddings.extract_outputs`. Token budget and device are no part of the key.
     cache_dir
         Made when missing. Entries are folders in it and may be deleted whenever no run uses them.
 
     Returns
     -------
-    Embeddings by resolved layer, in the order of ``layers``; values are read-only memory maps.
+    Embeddings by resolved output, in the order of ``outputs``; values are read-only memory maps.
 
     Raises
     ------
     InputError
-        As :func:`LAMAR.embeddings.extract_embeddings`; when there are no sequences, when the folder cannot be written,
+        As :func:`LAMAR.embeddings.extract_outputs`; when there are no sequences, when the folder cannot be written,
         or when its disk has no room for what is missing.
     ValueError
         When ``weights_digest`` is none.
@@ -123,39 +141,43 @@ def cached_embeddings(
     check_choice("--precision", precision, PRECISIONS)
     device = choose_device(model, device)
     config = getattr(model, "esm", model).config
-    layers = resolve_layers(layers, config.num_hidden_layers)
+    outputs = resolve_outputs(outputs, config.num_hidden_layers)
     encoded = EncodedSequences.encode(list(sequences))
-    layout = embedding_layout(encoded, pooling, config.hidden_size)
     common = {
         "format": FORMAT_VERSION,
         "weights": weights_digest or model_digest(model),
         "architecture": {name: getattr(config, name) for name in _ARCHITECTURE},
-        "pooling": pooling,
         "dtype": dtype,
         "precision": precision,
         "sequences": sequence_digest(encoded),
     }
     folder = Path(cache_dir)
-    entries = {layer: _Entry(folder, {**common, "layer": layer}, *layout) for layer in layers}
-    found = {layer: entry.read() for layer, entry in entries.items()}
+    entries = {
+        output: _Entry(
+            folder,
+            {**common, "layer": output[0], "pooling": output[1]},
+            *embedding_layout(encoded, output[1], config.hidden_size),
+        )
+        for output in outputs
+    }
+    found = {output: entry.read() for output, entry in entries.items()}
     if any(embeddings is None for embeddings in found.values()):
         with _writable(folder), ExitStack() as stack:
             # In the order of names, so that no two processes wait for each other.
-            for entry in sorted((entries[i] for i in layers if found[i] is None), key=lambda entry: entry.name):
+            for entry in sorted((entries[i] for i in outputs if found[i] is None), key=lambda entry: entry.name):
                 stack.enter_context(entry.locked())
             # Another process may have written them while this one waited.
-            found |= {layer: entries[layer].read(warn=True) for layer in layers if found[layer] is None}
-            missing = {layer: entries[layer] for layer in layers if found[layer] is None}
+            found |= {output: entries[output].read(warn=True) for output in outputs if found[output] is None}
+            missing = {output: entries[output] for output in outputs if found[output] is None}
             for entry in missing.values():
                 _remove(entry.path)
             _check_space(folder, sum(entry.n_bytes for entry in missing.values()))
-            out = {layer: entry.stage(stack) for layer, entry in missing.items()}
+            out = {output: entry.stage(stack) for output, entry in missing.items()}
             if missing:
-                extract_embeddings(
+                extract_outputs(
                     model,
                     encoded,
-                    layers=list(missing),
-                    pooling=pooling,
+                    list(missing),
                     dtype=dtype,
                     token_budget=token_budget,
                     progress=progress,
@@ -163,13 +185,13 @@ def cached_embeddings(
                     device=device,
                     precision=precision,
                 )
-            for layer, entry in missing.items():
-                out.pop(layer).flush()
+            for output, entry in missing.items():
+                out.pop(output).flush()
                 entry.publish()
-                found[layer] = entry.read(warn=True)
-                if found[layer] is None:
+                found[output] = entry.read(warn=True)
+                if found[output] is None:
                     raise InputError(f"--cache_dir: {entry.path} cannot be read back after it was written")
-    return {layer: found[layer] for layer in layers}
+    return {output: found[output] for output in outputs}
 
 
 @contextmanager

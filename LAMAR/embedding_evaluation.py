@@ -98,14 +98,15 @@ def evaluate(
     train_cnn: TrainCnn,
     *,
     n_repeats: int,
-    pooling: str,
     seed: int,
-    embeddings_of: Callable[..., dict],
+    pooling: str = "none",
+    embeddings_of: Callable[..., dict] | None = None,
     baselines: bool = True,
 ) -> Iterator[dict]:
     """Results of every unit of one data set, done now or on an earlier start, in the order of the tables.
 
-    ``embeddings_of(variant, sequences, layers, pooling)`` gives `LAMAR.embeddings.Embeddings` by layer.
+    ``embeddings_of(variant, sequences, outputs)`` gives `LAMAR.embeddings.Embeddings` by output, a pair of layer and
+    pooling; it is called once for a variant, with all that is still needed of it. Without variants it is not needed.
     """
     name = parts.dataset.name
 
@@ -140,25 +141,32 @@ def evaluate(
 
     for variant in variants:
         keys = [(layer, repeat) for layer in variant.layers for repeat in range(n_repeats)]
-        todo = not all(run.done(unit_name(name, "lamar", variant.name, *key)) for key in keys)
-        found = embeddings_of(variant, parts.dataset.sequences, variant.layers, pooling) if todo else {}
+        outputs = []
+        if not all(run.done(unit_name(name, "lamar", variant.name, *key)) for key in keys):
+            outputs += [(layer, pooling) for layer in variant.layers]
+        if baselines and not _probes_done(run, name, variant):
+            outputs += [(layer, "mean") for layer in range(variant.n_layers)]
+        found = embeddings_of(variant, parts.dataset.sequences, outputs) if outputs else {}
         for layer, repeat in keys:
             labels = {"variant": variant.name, "layer": layer, "pooling": pooling}
-            compute = functools.partial(cnn, found.get(layer), "lamar", repeat, **labels)
+            compute = functools.partial(cnn, found.get((layer, pooling)), "lamar", repeat, **labels)
             yield unit("lamar", compute, variant.name, layer, repeat)
         if baselines:
-            yield from _probes(run, parts, variant, embeddings_of, unit)
+            yield from _probes(run, parts, variant, found, unit)
 
 
-def _probes(run, parts: Parts, variant: EncoderVariant, embeddings_of, unit) -> Iterator[dict]:
+def _probes_done(run, dataset: str, variant: EncoderVariant) -> bool:
+    return all(run.done(unit_name(dataset, "linear_probe", variant.name, layer)) for layer in range(variant.n_layers))
+
+
+def _probes(run, parts: Parts, variant: EncoderVariant, embeddings: dict, unit) -> Iterator[dict]:
     """Linear probes of every layer; the one with the best validation AUROC is marked as chosen."""
-    layers = tuple(range(variant.n_layers))
-    names = [unit_name(parts.dataset.name, "linear_probe", variant.name, layer) for layer in layers]
-    if all(run.done(name) for name in names):
+    layers = range(variant.n_layers)
+    if _probes_done(run, parts.dataset.name, variant):
+        names = [unit_name(parts.dataset.name, "linear_probe", variant.name, layer) for layer in layers]
         yield from (run.load_unit(name) for name in names)
         return
-    embeddings = embeddings_of(variant, parts.dataset.sequences, layers, "mean")
-    probes = {layer: fit_probe(parts, embeddings[layer].values) for layer in layers}
+    probes = {layer: fit_probe(parts, embeddings[layer, "mean"].values) for layer in layers}
     best = max(layers, key=lambda layer: probes[layer].validation_auroc)
     for layer, probe in probes.items():
 

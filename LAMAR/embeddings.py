@@ -1,172 +1,51 @@
-"""The one batched inference loop, layer selection and pooling.
+"""Embeddings of frozen weights: layer selection and pooling over the inference loop of :mod:`LAMAR.batches`.
 
-Records are sorted by length and cut into batches under a token budget, so that a batch is padded to its own longest
-record and no further; results come back in the order of the input. The forward pass stops after the highest layer
-that is asked for, and one pass gives several layers. :mod:`LAMAR.embedding_cache` keeps the results on disk.
+The forward pass stops after the highest layer that is asked for, and one pass gives several layers and poolings.
+:mod:`LAMAR.embedding_cache` keeps the results on disk.
 
 Layers are 0-based block indices, negatives count from the end; the last block carries the final layer norm.
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
-from .configuration import PAD
+from .batches import EncodedSequences, batched
 from .errors import InputError
+from .memory_maps import RESIDENT_LIMIT_BYTES, release_pages
 from .modeling_nucESM2 import normalize_layer, nucleotide_mask
 from .sequence_classification_patch import masked_mean
-from .tokenization import encode_ragged
 
 __all__ = [
     "DTYPES",
     "POOLINGS",
     "PRECISIONS",
     "Embeddings",
-    "EncodedSequences",
-    "batched",
     "check_choice",
     "choose_device",
     "default_layers",
     "embedding_layout",
     "extract_embeddings",
     "extract_features",
-    "pad_batch",
-    "release_pages",
+    "extract_outputs",
     "resolve_layers",
-    "token_batches",
+    "resolve_outputs",
 ]
 
 POOLINGS = ("none", "mean", "cls", "max")
 DTYPES = ("float32", "float16")
 PRECISIONS = ("float32", "bfloat16")
 
-# Tokens a batch may hold, padding included. On a CPU small batches stay in the cache and are the faster ones.
-CPU_TOKEN_BUDGET = 2_048
-CUDA_TOKEN_BUDGET = 65_536
 # Features beyond this go to a memory-mapped file.
 MEMORY_LIMIT_BYTES = 2 * 1024**3
-# Pages of a memory map that may stay in this process's memory while it is being filled.
-RESIDENT_LIMIT_BYTES = 256 * 1024**2
 # What a classification head reads, as a pooling.
 _HEAD_POOLING = {"linear": "cls", "mean": "mean", "cnn": "none"}
-
-_Output = TypeVar("_Output")
-
-
-@dataclass(frozen=True)
-class EncodedSequences:
-    """Token ids of n records, ``<cls>`` and ``<eos>`` included, in one ragged array.
-
-    Attributes
-    ----------
-    ids
-        uint8, (total tokens,).
-    offsets
-        int64, (n + 1,).
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-
-    @classmethod
-    def encode(cls, sequences: list[str]) -> EncodedSequences:
-        """Encode nucleotide sequences, see :func:`LAMAR.tokenization.encode_ragged`."""
-        return cls(*encode_ragged(sequences))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
-
-    def take(self, indices: np.ndarray) -> EncodedSequences:
-        """The records at ``indices``, int (m,), in that order; may be empty."""
-        records = [self[index] for index in indices]
-        return EncodedSequences(
-            np.concatenate([self.ids[:0], *records]), np.concatenate([[0], np.cumsum(self.lengths[indices])])
-        )
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """int64, (n,), in tokens."""
-        return np.diff(self.offsets)
-
-
-def pad_batch(records: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad token ids to the longest record: input_ids and attention_mask, int64, (batch, longest)."""
-    longest = max(map(len, records))
-    ids = np.full((len(records), longest), PAD, dtype=np.int64)
-    for row, record in zip(ids, records):
-        row[: len(record)] = record
-    ids = torch.from_numpy(ids)
-    return ids, ids.ne(PAD).long()
-
-
-def token_batches(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:
-    """Record indices of each batch, longest records first.
-
-    Parameters
-    ----------
-    lengths
-        int, (n,), in tokens.
-    token_budget
-        Most tokens in a batch, padding included. A record longer than that is a batch of its own.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        # The longest comes first, so it sets the padded length of its batch.
-        size = max(1, token_budget // int(lengths[order[start]]))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
-
-
-@torch.inference_mode()
-def batched(
-    model: torch.nn.Module,
-    sequences: EncodedSequences,
-    function: Callable[[torch.Tensor, torch.Tensor], _Output],
-    *,
-    token_budget: int | None = None,
-    progress: str | None = None,
-) -> Iterator[tuple[np.ndarray, _Output]]:
-    """Run ``function(input_ids, attention_mask)`` over all records in evaluation mode.
-
-    Yields the record indices of a batch with what the function returned for them. The model's training mode is
-    restored whatever happens.
-
-    Parameters
-    ----------
-    model
-        Gives the device; its mode is switched to evaluation.
-    token_budget
-        See :func:`token_batches`; None chooses by device.
-    progress
-        Label of the progress bar; None shows none.
-    """
-    device = next(model.parameters()).device
-    if token_budget is None:
-        token_budget = CPU_TOKEN_BUDGET if device.type == "cpu" else CUDA_TOKEN_BUDGET
-    training = model.training
-    model.eval()
-    try:
-        with tqdm(total=len(sequences), desc=progress, disable=progress is None, leave=False, unit="seq") as bar:
-            for indices in token_batches(sequences.lengths, token_budget):
-                ids, mask = pad_batch([sequences[i] for i in indices])
-                yield indices, function(ids.to(device), mask.to(device))
-                bar.update(len(indices))
-    finally:
-        model.train(training)
 
 
 @dataclass(frozen=True)
@@ -220,6 +99,13 @@ def resolve_layers(layers: Sequence[int], n_layers: int) -> tuple[int, ...]:
     return tuple(resolved)
 
 
+def resolve_outputs(outputs: Sequence[tuple[int, str]], n_layers: int) -> list[tuple[int, str]]:
+    """Pairs of layer and pooling with layers as 0-based block indices; refuses what :func:`resolve_layers` refuses."""
+    for pooling in dict.fromkeys(pooling for _, pooling in outputs) or [None]:
+        resolve_layers([layer for layer, of in outputs if of == pooling], n_layers)
+    return [(normalize_layer(layer, n_layers), pooling) for layer, pooling in outputs]
+
+
 def choose_device(model: torch.nn.Module, device: str | torch.device | None = None) -> torch.device:
     """Where to run: ``device`` if given, else the model's own accelerator, else a CUDA device, else the CPU.
 
@@ -264,16 +150,6 @@ def check_choice(argument: str, found: str, wanted: tuple[str, ...]) -> None:
     """:class:`InputError` that names the argument, unless ``found`` is one of ``wanted``."""
     if found not in wanted:
         raise InputError(f"{argument}: found {found!r}, wanted one of {', '.join(wanted)}")
-
-
-def release_pages(values: np.ndarray) -> None:
-    """Take a memory map's pages out of this process's memory; nothing is lost. No effect on other arrays.
-
-    Pages that were read or written count as the process's own until the system needs them elsewhere, so that a map
-    larger than memory looks like memory in use, and a limit on it is passed.
-    """
-    if isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        values.base.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager
@@ -321,36 +197,47 @@ def _scatter(values: np.ndarray, offsets: np.ndarray | None, indices: np.ndarray
 
 
 def extract_embeddings(
+    model: torch.nn.Module, sequences: EncodedSequences, *, layers: Sequence[int], pooling: str, **options
+) -> dict[int, Embeddings]:
+    """Embeddings of several layers with one pooling; ``options`` are those of :func:`extract_outputs`.
+
+    Returns
+    -------
+    Embeddings by resolved layer, in the order of ``layers``.
+    """
+    found = extract_outputs(model, sequences, [(layer, pooling) for layer in layers], **options)
+    return {layer: embeddings for (layer, _), embeddings in found.items()}
+
+
+def extract_outputs(
     model: torch.nn.Module,
     sequences: EncodedSequences,
+    outputs: Sequence[tuple[int, str]],
     *,
-    layers: Sequence[int],
-    pooling: str,
     dtype: str = "float32",
     token_budget: int | None = None,
     progress: str | None = None,
-    out: Mapping[int, np.ndarray] | None = None,
+    out: Mapping[tuple[int, str], np.ndarray] | None = None,
     device: str | torch.device | None = None,
     precision: str = "float32",
-) -> dict[int, Embeddings]:
-    """Embeddings of frozen weights, several layers from one pass.
+) -> dict[tuple[int, str], Embeddings]:
+    """Embeddings of frozen weights, several layers and poolings from one pass.
 
     Parameters
     ----------
     model
         ``EsmModel``, or a model with one as ``model.esm``; d is its hidden size. Its mode and device are restored.
-    layers
-        See :func:`resolve_layers`. Blocks above the highest are not computed.
-    pooling
-        ``none`` (every nucleotide), ``mean`` or ``max`` (over nucleotides), ``cls``. Special tokens and padding never
-        enter but for ``<cls>`` itself.
+    outputs
+        Pairs of layer and pooling. Layers: see :func:`resolve_layers`; blocks above the highest are not computed.
+        Poolings: ``none`` (every nucleotide), ``mean`` or ``max`` (over nucleotides), ``cls``. Special tokens and
+        padding never enter but for ``<cls>`` itself.
     dtype
         Of the values: ``float32`` or ``float16``. Pooling is in float32 in either case.
     token_budget, progress
-        See :func:`batched`.
+        See :func:`LAMAR.batches.batched`.
     out
-        Arrays to fill, by resolved layer: shape as :func:`embedding_layout` says, of ``dtype``. New ones are made
-        for other layers. Memory maps are filled batch by batch and their pages released on the way.
+        Arrays to fill, by resolved output: shape as :func:`embedding_layout` says, of ``dtype``. New ones are made
+        for other outputs. Memory maps are filled batch by batch and their pages released on the way.
     device
         See :func:`choose_device`.
     precision
@@ -358,7 +245,7 @@ def extract_embeddings(
 
     Returns
     -------
-    Embeddings by resolved layer, in the order of ``layers``.
+    Embeddings by resolved output, in the order of ``outputs``.
 
     Raises
     ------
@@ -370,40 +257,42 @@ def extract_embeddings(
     """
     encoder = getattr(model, "esm", model)
     n_layers, width = encoder.config.num_hidden_layers, encoder.config.hidden_size
-    layers = resolve_layers(layers, n_layers)
+    outputs = resolve_outputs(outputs, n_layers)
     check_choice("--dtype", dtype, DTYPES)
     check_choice("--precision", precision, PRECISIONS)
-    shape, offsets = embedding_layout(sequences, pooling, width)
     device = choose_device(encoder, device)
-    values: dict[int, np.ndarray] = {}
-    for layer in layers:
-        array = (out or {}).get(layer)
+    values: dict[tuple[int, str], np.ndarray] = {}
+    offsets: dict[str, np.ndarray | None] = {}
+    for layer, pooling in outputs:
+        shape, offsets[pooling] = embedding_layout(sequences, pooling, width)
+        array = (out or {}).get((layer, pooling))
         if array is not None and (array.shape, array.dtype) != (shape, np.dtype(dtype)):
-            raise ValueError(f"out[{layer}]: found {array.dtype} {array.shape}, wanted {dtype} {shape}")
-        values[layer] = np.empty(shape, dtype=dtype) if array is None else array
+            raise ValueError(f"out[{layer}, {pooling}]: found {array.dtype} {array.shape}, wanted {dtype} {shape}")
+        values[layer, pooling] = np.empty(shape, dtype=dtype) if array is None else array
+    layers = sorted({layer for layer, _ in outputs})
 
     def encode(ids, mask):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             output = encoder(
-                ids, mask, output_hidden_states=len(layers) > 1, output_attentions=False, stop_after_layer=max(layers)
+                ids, mask, output_hidden_states=len(layers) > 1, output_attentions=False, stop_after_layer=layers[-1]
             )
         nucleotides = nucleotide_mask(ids, mask)
         # hidden_states starts with the token embeddings, before block 0.
         states = [output.last_hidden_state] if len(layers) == 1 else [output.hidden_states[i + 1] for i in layers]
-        pooled = (_pool(state.float(), nucleotides, pooling) for state in states)
-        return [_convert(state, dtype, layer) for layer, state in zip(layers, pooled)]
+        states = {layer: state.float() for layer, state in zip(layers, states)}
+        return [_convert(_pool(states[layer], nucleotides, pooling), dtype, layer) for layer, pooling in outputs]
 
     written = 0
     with _moved(encoder, device):
         for indices, pooled in batched(encoder, sequences, encode, token_budget=token_budget, progress=progress):
-            for layer, output in zip(layers, pooled):
-                _scatter(values[layer], offsets, indices, output.cpu().numpy())
+            for key, output in zip(outputs, pooled):
+                _scatter(values[key], offsets[key[1]], indices, output.cpu().numpy())
                 written += output.nbytes
             if written > RESIDENT_LIMIT_BYTES:
                 written = 0
                 for array in values.values():
                     release_pages(array)
-    return {layer: Embeddings(array, offsets) for layer, array in values.items()}
+    return {key: Embeddings(array, offsets[key[1]]) for key, array in values.items()}
 
 
 def extract_features(
@@ -426,19 +315,18 @@ def extract_features(
     scratch
         File for a memory map, used when the features pass 2 GiB. The caller removes it.
     """
-    pooling = _HEAD_POOLING[head_type]
-    shape, _ = embedding_layout(sequences, pooling, model.config.hidden_size)
-    layer, out = model.config.num_hidden_layers - 1, {}
+    wanted = (model.config.num_hidden_layers - 1, _HEAD_POOLING[head_type])
+    shape, _ = embedding_layout(sequences, wanted[1], model.config.hidden_size)
+    out = {}
     if scratch is not None and shape[0] * shape[1] * 4 > MEMORY_LIMIT_BYTES:
-        out[layer] = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=shape)
-    embeddings = extract_embeddings(
+        out[wanted] = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=shape)
+    found = extract_outputs(
         model,
         sequences,
-        layers=[layer],
-        pooling=pooling,
+        [wanted],
         token_budget=token_budget,
         progress=progress,
         out=out,
         device=next(model.parameters()).device,
     )
-    return embeddings[layer]
+    return found[wanted]

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from . import runs
+from .batches import EncodedSequences, batched
 from .checkpoints import LoadReport, load_pretrained
-from .embeddings import Embeddings, EncodedSequences, batched, extract_features
+from .embeddings import Embeddings, extract_features
 from .errors import InputError
 from .folds import inner_validation, make_folds, subsample
 from .modeling_nucESM2 import EsmConfig, EsmForSequenceClassification

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from .embeddings import Embeddings, EncodedSequences, pad_batch
+from .batches import EncodedSequences, pad_batch
+from .embeddings import Embeddings
 from .sequence_classification_patch import sequence_loss
 from .summaries import task_metrics
 

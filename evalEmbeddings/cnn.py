@@ -1,8 +1,5 @@
 """The CNN that reads embeddings or one-hot sequence, in Keras 3: network, training, prediction.
 
-TensorFlow by default; with KERAS_BACKEND=torch in the environment, PyTorch. Nothing heavy is imported before the first
-function that needs Keras, so that ``--help`` of a script answers at once.
-
 Recipes
 -------
 ``doc`` has the numbers commonly written for this network: at most 30 epochs in batches of 256, early stopping after 5
@@ -17,22 +14,17 @@ representation and every size of data set, and was chosen on validation figures 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib
-import importlib.util
 import logging
 import math
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cnn_data import Records, batches_class
+from keras_backend import load_keras
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -45,10 +37,8 @@ __all__ = [
     "RECIPES",
     "REPRESENTATIONS",
     "CnnOptions",
-    "Records",
     "build_cnn",
     "count_parameters",
-    "load_keras",
     "predict",
     "train_cnn",
 ]
@@ -86,169 +76,54 @@ RECIPES = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------ Keras
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keep back what native code writes to file descriptor 2; shown after all when the block raises."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(saved, kept.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+# ----------------------------------------------------------------------------------------------------- network
 
 
 @functools.cache
-def load_keras(gpu: bool = False) -> ModuleType:
-    """Keras on the backend that KERAS_BACKEND names, else on TensorFlow.
-
-    Parameters
-    ----------
-    gpu : bool
-        Let TensorFlow see the GPUs, all of whose memory it then takes. The first call decides. PyTorch takes only
-        what it needs, and uses a GPU when there is one.
-
-    Raises
-    ------
-    InputError
-        The backend is not installed, or is neither of the two.
-    """
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if backend not in ("tensorflow", "torch"):
-        raise InputError(f"KERAS_BACKEND: found {backend!r}, wanted tensorflow or torch")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        # What TensorFlow writes before its log level holds would come with every start.
-        with _quiet_stderr():
-            # Keras imports TensorFlow on PyTorch too, where it is installed, to seed it.
-            if backend == "tensorflow" or importlib.util.find_spec("tensorflow"):
-                tensorflow = importlib.import_module("tensorflow")
-                # Each model is traced anew, and after some repeats that would be a warning.
-                logging.getLogger("tensorflow").setLevel(logging.ERROR)
-                if not gpu:
-                    tensorflow.config.set_visible_devices([], "GPU")
-                tensorflow.config.experimental.enable_op_determinism()
-            return importlib.import_module("keras")
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"KERAS_BACKEND={backend}: {error.name} is not installed; pip install '.[cnn]' brings Keras and TensorFlow"
-        ) from None
-
-
-# -------------------------------------------------------------------------------------------------------- data
-
-
-@dataclass(frozen=True, eq=False)
-class Records:
-    """Records of n sequences, read in batches by their indices; memory maps stay on disk.
-
-    Attributes
-    ----------
-    values : ndarray, any number type
-        (n, L, d), or (total nucleotides, d) when ``offsets`` are given.
-    offsets : int64 (n + 1,), optional
-        Record i is ``values[offsets[i] : offsets[i + 1]]``.
-    """
-
-    values: np.ndarray
-    offsets: np.ndarray | None = None
-
-    def __post_init__(self):
-        if self.offsets is None and self.values.ndim == 2:
-            raise InputError("--pooling: found one vector a sequence, wanted 'none': the CNN reads every nucleotide")
-        if self.values.ndim != (3 if self.offsets is None else 2):
-            wanted = "(n, L, d)" if self.offsets is None else "(total, d)"
-            raise ValueError(f"values: found shape {self.values.shape}, wanted {wanted}")
-        if self.offsets is not None and (
-            not len(self.offsets) or self.offsets[-1] > len(self.values) or (np.diff(self.offsets) < 0).any()
-        ):
-            raise ValueError(f"offsets: wanted n + 1 rising numbers, the last at most {len(self.values)}")
-        if not len(self):
-            raise InputError("the CNN found no record")
-
-    @classmethod
-    def of(cls, source: Any) -> Records:
-        """Records of an array (n, L, d) or of `LAMAR.embeddings.Embeddings`; `Records` are handed through."""
-        return source if isinstance(source, cls) else cls(getattr(source, "values", source), _offsets(source))
-
-    def __len__(self) -> int:
-        return len(self.values) if self.offsets is None else len(self.offsets) - 1
-
-    @property
-    def width(self) -> int:
-        """d, channels of a nucleotide."""
-        return self.values.shape[-1]
-
-    @functools.cached_property
-    def length(self) -> int:
-        """L, positions of the longest record."""
-        return self.values.shape[1] if self.offsets is None else int(np.diff(self.offsets).max())
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """float32 (len(indices), L, d): these records alone, padded at the end with zeros."""
-        if self.offsets is None:
-            return self.values[indices].astype(np.float32)
-        batch = np.zeros((len(indices), self.length, self.width), dtype=np.float32)
-        for row, i in zip(batch, indices):
-            start, end = self.offsets[i], self.offsets[i + 1]
-            row[: end - start] = self.values[start:end]
-        return batch
-
-
-def _offsets(source: Any) -> np.ndarray | None:
-    offsets = getattr(source, "offsets", None)
-    return None if offsets is None else np.asarray(offsets)
-
-
-@functools.cache
-def _batches_class() -> type:
+def _reduced_convolution_class() -> type:
     """The class is made when Keras is there, since it derives from one of Keras's."""
+    keras = load_keras()
 
-    class Batches(load_keras().utils.PyDataset):
-        """Batches of records, and of labels where given; in a new order each epoch where ``seed`` is given.
+    @keras.saving.register_keras_serializable("LAMAR")
+    class ReducedConv1D(keras.layers.Layer):
+        """Scale and shift of a batch norm, 1x1 convolution to ``reduced`` channels, same-padded convolution.
 
-        Batches differ by one record at most: a last batch of one or two records would tell batch norm nonsense.
+        The three are linear, with nothing between them, so their weights are multiplied first and the sequence is
+        convolved once: same function, same parameters, same gradients, a third of the arithmetic or less. A channel
+        of ones carries the biases of the first two, which the convolution's padding cuts at the ends.
         """
 
-        def __init__(self, records: Records, labels, indices, batch_size: int, seed: int | None = None):
-            super().__init__()
-            self.records, self.labels = records, labels
-            self.indices, self.seed, self.epoch = np.asarray(indices), seed, 0
-            self.n_batches = math.ceil(len(self.indices) / batch_size)
-            self._arrange()
+        def __init__(self, filters: int, kernel_size: int, reduced: int, **options):
+            super().__init__(**options)
+            self.filters, self.kernel_size, self.reduced = filters, kernel_size, reduced
 
-        def __len__(self) -> int:
-            return self.n_batches
+        def build(self, input_shape):
+            width, initializers = input_shape[-1], keras.initializers
+            self.gamma = self.add_weight(shape=(width,), initializer="ones", name="gamma")
+            self.beta = self.add_weight(shape=(width,), initializer="zeros", name="beta")
+            self.reduce_kernel = self.add_weight(
+                shape=(width, self.reduced), initializer="glorot_uniform", name="reduce_kernel"
+            )
+            self.reduce_bias = self.add_weight(shape=(self.reduced,), initializer="zeros", name="reduce_bias")
+            self.kernel = self.add_weight(
+                shape=(self.kernel_size, self.reduced, self.filters),
+                initializer=initializers.HeUniform(seed=42),
+                name="kernel",
+            )
+            self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
-        def __getitem__(self, number: int):
-            chosen = self.parts[number]
-            batch = self.records.batch(chosen)
-            # A column, as the network's output is: a row of labels would be broadcast against it.
-            return (batch,) if self.labels is None else (batch, self.labels[chosen][:, None])
+        def call(self, x):
+            ops = keras.ops
+            shift = ops.matmul(self.beta[None], self.reduce_kernel) + self.reduce_bias
+            reduce = ops.concatenate([self.gamma[:, None] * self.reduce_kernel, shift])
+            x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+            return ops.conv(x, ops.matmul(reduce[None], self.kernel), padding="same") + self.bias
 
-        def _arrange(self) -> None:
-            order = self.indices
-            if self.seed is not None:
-                order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
-            self.parts = np.array_split(order, self.n_batches)
+        def get_config(self):
+            names = ("filters", "kernel_size", "reduced")
+            return super().get_config() | {name: getattr(self, name) for name in names}
 
-        def on_epoch_end(self) -> None:
-            self.epoch += 1
-            self._arrange()
-
-    return Batches
-
-
-# ----------------------------------------------------------------------------------------------------- network
+    return ReducedConv1D
 
 
 def build_cnn(length: int, width: int, *, representation: str, bn_momentum: float = 0.99) -> keras.Model:
@@ -293,13 +168,16 @@ def build_cnn(length: int, width: int, *, representation: str, bn_momentum: floa
         return layers.ReLU()(layers.BatchNormalization(momentum=bn_momentum)(x))
 
     inputs = x = keras.Input((length, width), dtype="float32")
-    if representation != "one_hot":
-        x = layers.Conv1D(REDUCED_WIDTH, 1)(layers.BatchNormalization(momentum=bn_momentum)(x))
     for filters, kernel, pool in BLOCKS:
-        # One initializer object for several layers would warn that it draws the same numbers again.
-        initializer = keras.initializers.HeUniform(seed=42)
-        x = normalized(layers.Conv1D(filters, kernel, padding="same", kernel_initializer=initializer)(x))
-        x = layers.Dropout(0.2)(layers.MaxPooling1D(pool)(x))
+        if x is inputs and representation != "one_hot":
+            # Its scale and shift are with the convolutions.
+            x = layers.BatchNormalization(momentum=bn_momentum, center=False, scale=False)(x)
+            convolution = _reduced_convolution_class()(filters, kernel, REDUCED_WIDTH)
+        else:
+            # One initializer object for several layers would warn that it draws the same numbers again.
+            initializer = keras.initializers.HeUniform(seed=42)
+            convolution = layers.Conv1D(filters, kernel, padding="same", kernel_initializer=initializer)
+        x = layers.Dropout(0.2)(layers.MaxPooling1D(pool)(normalized(convolution(x))))
     x = layers.Dropout(0.5)(normalized(layers.Dense(256)(layers.Flatten()(x))))
     return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
 
@@ -435,7 +313,7 @@ def train_cnn(
     model = build_cnn(records.length, records.width, representation=representation, bn_momentum=options.bn_momentum)
     # Compiled by XLA, every new batch shape would cost seconds, and the last few steps of small sets are most of them.
     model.compile(keras.optimizers.Adam(options.lr), loss="binary_crossentropy", jit_compile=False)
-    batches, plan = _batches_class(), options.schedule(len(train))
+    batches, plan = batches_class(), options.schedule(len(train))
     callbacks = [
         keras.callbacks.EarlyStopping("val_loss", patience=plan["patience"], restore_best_weights=True),
         keras.callbacks.ReduceLROnPlateau("val_loss", factor=options.plateau_factor, patience=plan["plateau_patience"]),
@@ -468,5 +346,5 @@ def predict(model: keras.Model, records: Any, indices: np.ndarray, batch_size: i
     """Probability of label 1, float64 (len(indices),), in the order of ``indices``."""
     if not len(indices):
         return np.zeros(0)
-    batches = _batches_class()(Records.of(records), None, indices, batch_size)
+    batches = batches_class()(Records.of(records), None, indices, batch_size)
     return model.predict(batches, verbose=0)[:, 0].astype(np.float64)

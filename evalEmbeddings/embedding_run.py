@@ -1,4 +1,4 @@
-"""The run that LAMAR_CNN_clip_data.py, LAMAR_CNN_tapt.py and LAMAR_CNN_random.py start, each with its defaults."""
+"""The run that the LAMAR_CNN_*.py scripts and OneHot_CNN_clip_data.py start, each with its defaults."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from LAMAR.arguments import OneLineParser, names, not_negative, positive
@@ -18,6 +19,19 @@ VARIANTS = ("Pretrained", "TAPT", "Random")
 # What ships; a variant whose folder is not there is reported and left out, unless it was asked for.
 SHIPPED = {"Pretrained": "weights/lamar-mini", "TAPT": "weights/lamar-mini-tapt"}
 DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "config": "lamar-tiny"}
+# Options of the CNN: type of the argument and what it means.
+CNN_OPTIONS = {
+    "epochs": (positive(int), "most epochs, or as many as make --min_steps"),
+    "batch_size": (positive(int), "records of a training batch"),
+    "lr": (positive(float), "learning rate of Adam"),
+    "patience": (positive(int), "epochs without a lower validation loss before training stops"),
+    "plateau_patience": (positive(int), "the same before the learning rate is reduced"),
+    "plateau_factor": (positive(float), "what the learning rate is multiplied with then"),
+    "min_steps": (not_negative(int), "optimiser steps that small sets get at least, unless patience ends"),
+    "patience_steps": (not_negative(int), "floor of --patience in optimiser steps"),
+    "plateau_steps": (not_negative(int), "floor of --plateau_patience in optimiser steps"),
+    "bn_momentum": (positive(float), "share of batch norm's running statistics that stays at each step"),
+}
 
 
 def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argparse.ArgumentParser:
@@ -40,6 +54,21 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
         "--max_length", type=positive(int), default=512, help="most tokens, two of them special (default: %(default)s)"
     )
 
+    if variants:
+        add_encoder_options(parser, variants)
+
+    fit = parser.add_argument_group("CNN and run")
+    fit.add_argument("--n_repeats", type=positive(int), default=5, help="seeds of the CNN (default: %(default)s)")
+    fit.add_argument("--recipe", choices=("default", "doc"), default="default", help="see evalEmbeddings/cnn.py")
+    for name, (kind, meaning) in CNN_OPTIONS.items():
+        fit.add_argument(f"--{name}", type=kind, help=f"{meaning} (default: the recipe's)")
+    fit.add_argument("--output_dir", type=Path, help="folder of the results")
+    fit.add_argument("--seed", type=not_negative(int), default=42, help="default: %(default)s")
+    fit.add_argument("--overwrite", action="store_true", help="start the run in --output_dir anew")
+    return parser
+
+
+def add_encoder_options(parser: argparse.ArgumentParser, variants: Sequence[str]) -> None:
     model = parser.add_argument_group("encoders")
     model.add_argument("--variants", nargs="+", choices=VARIANTS, help=f"default: {' '.join(variants)}")
     model.add_argument("--pretrained_weights", type=Path, help=f"default: {SHIPPED['Pretrained']}")
@@ -51,18 +80,7 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
     model.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: %(default)s")
     model.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
     model.add_argument("--cache_dir", type=Path, help="embeddings on disk (default: OUTPUT_DIR/embeddings)")
-
-    fit = parser.add_argument_group("CNN and run")
-    fit.add_argument("--n_repeats", type=positive(int), default=5, help="seeds of the CNN (default: %(default)s)")
-    fit.add_argument("--recipe", choices=("default", "doc"), default="default", help="see evalEmbeddings/cnn.py")
-    fit.add_argument("--epochs", type=positive(int), help="most epochs (default: the recipe's)")
-    fit.add_argument("--batch_size", type=positive(int), help="default: the recipe's")
-    fit.add_argument("--lr", type=positive(float), help="default: the recipe's")
-    fit.add_argument("--no_baselines", action="store_true", help="leave out composition, one-hot and linear probes")
-    fit.add_argument("--output_dir", type=Path, help="folder of the results")
-    fit.add_argument("--seed", type=not_negative(int), default=42, help="default: %(default)s")
-    fit.add_argument("--overwrite", action="store_true", help="start the run in --output_dir anew")
-    return parser
+    model.add_argument("--no_baselines", action="store_true", help="leave out composition, one-hot and linear probes")
 
 
 def complete(arguments: argparse.Namespace, parser: argparse.ArgumentParser, argv, output: str) -> argparse.Namespace:
@@ -78,13 +96,10 @@ def complete(arguments: argparse.Namespace, parser: argparse.ArgumentParser, arg
     return arguments
 
 
-def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
-    from LAMAR import runs
+def load_encoders(arguments: argparse.Namespace, variants: Sequence[str]) -> list:
+    """The encoders that the arguments ask for, see `LAMAR.embedding_evaluation.open_variants`."""
     from LAMAR.configuration import CONFIGS, named_config
-    from LAMAR.embedding_cache import cached_embeddings
-    from LAMAR.embedding_evaluation import evaluate, open_variants, write_tables
-    from LAMAR.evaluation import find_sets, prepare
-    from LAMAR.sequences import check_lengths
+    from LAMAR.embedding_evaluation import open_variants
 
     if arguments.config is not None and arguments.config not in CONFIGS:
         raise InputError(f"--config: found {arguments.config!r}, wanted one of {', '.join(CONFIGS)}")
@@ -94,8 +109,48 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
     }
     asked = list(arguments.variants or [])
     asked += [name for name in weights if getattr(arguments, f"{name.lower()}_weights") and name not in asked]
-    chosen = arguments.variants or [name for name in VARIANTS if name in variants or name in asked]
+    return open_variants(
+        arguments.variants or [name for name in VARIANTS if name in variants or name in asked],
+        weights,
+        named=set(asked),
+        config=named_config(arguments.config) if arguments.config else None,
+        layers=arguments.layers,
+        seed=arguments.seed,
+    )
 
+
+def embedder(arguments: argparse.Namespace, cache: Path):
+    """Embeddings through the cache, as `LAMAR.embedding_evaluation.evaluate` asks for them."""
+    from LAMAR.embedding_cache import cached_outputs
+
+    def embeddings_of(encoder, sequences, outputs):
+        budget = None
+        if arguments.extraction_batch_size:
+            budget = arguments.extraction_batch_size * (max(map(len, sequences)) + 2)
+        return cached_outputs(
+            encoder.model,
+            encoder.digest,
+            sequences,
+            outputs,
+            dtype=arguments.dtype,
+            cache_dir=cache,
+            progress=f"{encoder.name} embeddings" if sys.stderr.isatty() else None,
+            token_budget=budget,
+            device=arguments.device,
+        )
+
+    return embeddings_of
+
+
+def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
+    import cnn
+
+    from LAMAR import runs
+    from LAMAR.embedding_evaluation import evaluate, write_tables
+    from LAMAR.evaluation import find_sets, prepare
+    from LAMAR.sequences import check_lengths
+
+    options = cnn.CnnOptions.of(arguments.recipe, **{name: getattr(arguments, name) for name in CNN_OPTIONS})
     sets = find_sets(arguments.data_dir, arguments.rbps)
     for dataset in sets:
         check_lengths(dataset, dataset.ids, arguments.max_length)
@@ -110,58 +165,28 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         )
         for dataset in sets
     ]
-    encoders = open_variants(
-        chosen,
-        weights,
-        named=set(asked),
-        config=named_config(arguments.config) if arguments.config else None,
-        layers=arguments.layers,
-        seed=arguments.seed,
-    )
-    options = {key: value for key, value in vars(arguments).items() if key not in ("overwrite", "cache_dir", "device")}
+    encoders = load_encoders(arguments, variants) if variants else []
+    unrecorded = ("overwrite", "cache_dir", "device")
+    resolved = {key: value for key, value in vars(arguments).items() if key not in unrecorded} | asdict(options)
     inputs = sorted({file for dataset in sets for file in dataset.files})
     with runs.RunFolder.open(
         arguments.output_dir,
-        arguments=options,
+        arguments=resolved,
         seed=arguments.seed,
         inputs=inputs,
         weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in encoders},
         overwrite=arguments.overwrite,
     ) as folder:
-        cache = arguments.cache_dir or folder.folder("embeddings")
-
-        def embeddings_of(encoder, sequences, layers, pooling):
-            budget = None
-            if arguments.extraction_batch_size:
-                budget = arguments.extraction_batch_size * (max(map(len, sequences)) + 2)
-            return cached_embeddings(
-                encoder.model,
-                encoder.digest,
-                sequences,
-                layers=layers,
-                pooling=pooling,
-                dtype=arguments.dtype,
-                cache_dir=cache,
-                progress=f"{encoder.name} embeddings" if sys.stderr.isatty() else None,
-                token_budget=budget,
-                device=arguments.device,
-            )
-
-        results = {}
-        for one in parts:
-            results[one.dataset.name] = list(
-                evaluate(
-                    folder,
-                    one,
-                    encoders,
-                    cnn_trainer(arguments),
-                    n_repeats=arguments.n_repeats,
-                    pooling=arguments.pooling,
-                    seed=arguments.seed,
-                    embeddings_of=embeddings_of,
-                    baselines=not arguments.no_baselines,
-                )
-            )
+        settings = {"n_repeats": arguments.n_repeats, "seed": arguments.seed}
+        if variants:
+            settings |= {
+                "pooling": arguments.pooling,
+                "embeddings_of": embedder(arguments, arguments.cache_dir or folder.folder("embeddings")),
+                "baselines": not arguments.no_baselines,
+            }
+        results = {
+            one.dataset.name: list(evaluate(folder, one, encoders, cnn_trainer(options), **settings)) for one in parts
+        }
         write_tables(folder, parts, results)
         folder.finish({"data_sets": len(parts), "units": sum(map(len, results.values()))})
         print(closing_table(results))
@@ -171,15 +196,11 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
     )
 
 
-def cnn_trainer(arguments: argparse.Namespace):
+def cnn_trainer(options):
     """`train_cnn` of evalEmbeddings/cnn.py as `LAMAR.embedding_evaluation.evaluate` calls it."""
+    import cnn
 
     def train(records, labels, train, validation, test, representation, seed):
-        import cnn
-
-        options = cnn.CnnOptions.of(
-            arguments.recipe, epochs=arguments.epochs, batch_size=arguments.batch_size, lr=arguments.lr
-        )
         model, _ = cnn.train_cnn(records, labels, train, validation, options, seed, representation=representation)
         return cnn.predict(model, records, test), cnn.count_parameters(model)
 

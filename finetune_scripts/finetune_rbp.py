@@ -253,7 +253,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from accelerate import PartialState
 
     from LAMAR import finetuning, runs, summaries
-    from LAMAR.embeddings import EncodedSequences
+    from LAMAR.batches import EncodedSequences
     from LAMAR.errors import InputError
     from LAMAR.flash_attn_patch import resolve_backend
     from LAMAR.labelled import load_labelled

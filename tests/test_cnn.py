@@ -70,7 +70,7 @@ def cross_entropy(labels, p):
 
 
 BLOCKS = (
-    "Conv1D (101, 64); BatchNormalization (101, 64); ReLU (101, 64); MaxPooling1D (25, 64); Dropout (25, 64); "
+    "BatchNormalization (101, 64); ReLU (101, 64); MaxPooling1D (25, 64); Dropout (25, 64); "
     "Conv1D (25, 96); BatchNormalization (25, 96); ReLU (25, 96); MaxPooling1D (6, 96); Dropout (6, 96); "
     "Conv1D (6, 128); BatchNormalization (6, 128); ReLU (6, 128); MaxPooling1D (3, 128); Dropout (3, 128); "
     "Flatten (384,); Dense (256,); BatchNormalization (256,); ReLU (256,); Dropout (256,); Dense (1,)"
@@ -80,8 +80,8 @@ BLOCKS = (
 @pytest.mark.parametrize(
     ("representation", "width", "layers"),
     [
-        ("one_hot", 4, f"InputLayer (101, 4); {BLOCKS}"),
-        ("lamar", 7, f"InputLayer (101, 7); BatchNormalization (101, 7); Conv1D (101, 512); {BLOCKS}"),
+        ("one_hot", 4, f"InputLayer (101, 4); Conv1D (101, 64); {BLOCKS}"),
+        ("lamar", 7, f"InputLayer (101, 7); BatchNormalization (101, 7); ReducedConv1D (101, 64); {BLOCKS}"),
     ],
 )
 def test_layers_and_their_shapes(cnn, representation, width, layers):
@@ -106,8 +106,31 @@ def test_parameter_counts_are_those_derived_by_hand(cnn):
     assert cnn.count_parameters(embeddings) == 2 * 192 + (192 * 512 + 512) + blocks[512] + dense
 
 
-def test_every_convolution_of_the_blocks_starts_from_seed_42(cnn):
-    first, second = (cnn.build_cnn(32, 4, representation="one_hot") for _ in range(2))
+@pytest.mark.parametrize("length", [3, 40])  # shorter than the kernel, too
+def test_reduced_convolution_is_the_three_layers_it_stands_for(cnn, length):
+    keras, width, rng = cnn.load_keras(), 5, np.random.default_rng(0)
+    x = rng.normal(size=(2, length, width)).astype(np.float32)
+    norm = keras.layers.BatchNormalization(epsilon=0)
+    layers = [norm, keras.layers.Conv1D(cnn.REDUCED_WIDTH, 1), keras.layers.Conv1D(64, 7, padding="same")]
+    three, reduced = keras.Sequential(layers), cnn._reduced_convolution_class()(64, 7, cnn.REDUCED_WIDTH)
+    for model in (three, reduced):
+        model(x)  # makes the weights
+    # Scale and shift; kernel and bias; kernel and bias: none of them at the zeros and ones they start from.
+    weights = [rng.normal(size=weight.shape) * 0.3 for layer in layers for weight in layer.trainable_weights]
+    reduced.set_weights([weight[0] if weight.shape[:2] == (1, width) else weight for weight in weights])
+    assert [weight.name for weight in reduced.weights] == [
+        "gamma", "beta", "reduce_kernel", "reduce_bias", "kernel", "bias"
+    ]  # fmt: skip
+    norm.set_weights([*weights[:2], np.zeros(width), np.ones(width)])
+    layers[1].set_weights(weights[2:4])
+    layers[2].set_weights(weights[4:])
+    wanted, found = (keras.ops.convert_to_numpy(model(x)) for model in (three, reduced))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(("representation", "width"), [("one_hot", 4), ("lamar", 6)])
+def test_every_convolution_of_the_blocks_starts_from_seed_42(cnn, representation, width):
+    first, second = (cnn.build_cnn(32, width, representation=representation) for _ in range(2))
     kernels = [[np.asarray(w) for w in model.weights if len(w.shape) == 3] for model in (first, second)]
     assert len(kernels[0]) == 3
     for a, b in zip(*kernels):
@@ -163,7 +186,7 @@ def test_every_epoch_has_each_record_once_in_a_new_order(cnn):
     indices = np.arange(7, 50)
 
     def epochs(seed):
-        batches = cnn._batches_class()(cnn.Records(values), np.arange(50.0), indices, 10, seed)
+        batches = cnn.batches_class()(cnn.Records(values), np.arange(50.0), indices, 10, seed)
         orders = []
         for _ in range(2):
             parts = [batches[i] for i in range(len(batches))]

@@ -20,9 +20,10 @@ import pytest
 import torch
 
 from LAMAR import embedding_cache, embeddings
+from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import build_model
 from LAMAR.embedding_cache import cached_embeddings, model_digest, sequence_digest
-from LAMAR.embeddings import EncodedSequences, extract_embeddings
+from LAMAR.embeddings import extract_embeddings
 from LAMAR.errors import InputError
 from LAMAR.modeling_nucESM2 import EsmForSequenceClassification, EsmModel, named_config
 

@@ -9,21 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from LAMAR import embeddings
+from LAMAR.batches import EncodedSequences, batched, pad_batch, token_batches
 from LAMAR.embeddings import (
     POOLINGS,
     Embeddings,
-    EncodedSequences,
-    batched,
     choose_device,
     default_layers,
     extract_embeddings,
     extract_features,
-    pad_batch,
-    release_pages,
+    extract_outputs,
     resolve_layers,
-    token_batches,
 )
 from LAMAR.errors import InputError
+from LAMAR.memory_maps import release_pages
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM, EsmForSequenceClassification, named_config
 from LAMAR.tokenization import LamarTokenizer
 
@@ -287,6 +285,23 @@ def test_several_layers_in_one_pass_equal_one_pass_each(model_and_alone, pooling
         np.testing.assert_array_equal(alone.values, embeddings_of_layer.values)
 
 
+def test_several_poolings_in_one_pass_equal_one_pass_each(model_and_alone):
+    model, sequences, _ = model_and_alone
+    encoded = EncodedSequences.encode(sequences)
+    passes = []
+    hook = model.esm.register_forward_hook(lambda *_: passes.append(1))
+    outputs = [(-1, "none"), (0, "mean"), (2, "mean"), (1, "cls")]
+    together = extract_outputs(model, encoded, outputs)
+    hook.remove()
+    assert list(together) == [(2, "none"), (0, "mean"), (2, "mean"), (1, "cls")]
+    assert len(passes) == 1  # all records fit into one batch
+    for (layer, pooling), found in together.items():
+        alone = extract_embeddings(model, encoded, layers=[layer], pooling=pooling)[layer]
+        np.testing.assert_array_equal(alone.values, found.values)
+    with pytest.raises(InputError, match="found 2 and -1, which are the same layer"):
+        extract_outputs(model, encoded, [(2, "mean"), (0, "none"), (-1, "mean")])
+
+
 def test_last_layer_is_the_last_hidden_state(model_and_alone):
     model, sequences, alone = model_and_alone
     found = extract_embeddings(model, EncodedSequences.encode(sequences), layers=[-1], pooling="none")[2]
@@ -384,14 +399,16 @@ def test_given_arrays_are_filled(model, sequences, tmp_path, monkeypatch):
 
     monkeypatch.setattr(embeddings, "release_pages", counted)
     monkeypatch.setattr(embeddings, "RESIDENT_LIMIT_BYTES", 1)
-    found = extract_embeddings(model, encoded, layers=[0, 2], pooling="none", out={2: mapped}, token_budget=64)
+    found = extract_embeddings(
+        model, encoded, layers=[0, 2], pooling="none", out={(2, "none"): mapped}, token_budget=64
+    )
     assert found[2].values is mapped
     # After each of the three or more batches, pages leave this process; what they held is still there.
     assert len(released) >= 2 * 3
     for layer in (0, 2):
         np.testing.assert_allclose(found[layer].values, wanted[layer].values, rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"out\[0\]: found float32 \(124, 64\), wanted float32 \(7, 64\)"):
-        extract_embeddings(model, encoded, layers=[0], pooling="mean", out={0: mapped})
+    with pytest.raises(ValueError, match=r"out\[0, mean\]: found float32 \(124, 64\), wanted float32 \(7, 64\)"):
+        extract_embeddings(model, encoded, layers=[0], pooling="mean", out={(0, "mean"): mapped})
 
 
 def test_reduced_precision_of_the_forward_pass(model_and_alone):

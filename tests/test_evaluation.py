@@ -140,10 +140,10 @@ def run_all(folder, parts, encoder, calls: list, fail_at: int | None = None) -> 
         rng = np.random.default_rng(seed)
         return np.clip(labels[test] * 0.3 + rng.random(len(test)) * 0.7, 0, 1), 11
 
-    def embeddings_of(variant, sequences, layers, pooling):
-        calls.append((pooling, tuple(layers)))
+    def embeddings_of(variant, sequences, outputs):
+        calls.append(tuple(outputs))
         rng = np.random.default_rng(1)
-        return {layer: Embeddings(rng.normal(size=(len(sequences), 4)).astype(np.float32)) for layer in layers}
+        return {output: Embeddings(rng.normal(size=(len(sequences), 4)).astype(np.float32)) for output in outputs}
 
     arguments = {"pooling": "none"}
     with RunFolder.open(folder, arguments=arguments, seed=1) as run:
@@ -168,6 +168,10 @@ def test_units_tables_and_resume(tmp_path, encoder):
         [2, 1],
         [1, 0],
         [1, 1],
+    ]
+    # One pass of the encoder gives the CNN's layers and those of the probes.
+    assert [call for call in whole if call[0] not in ("one_hot", "lamar")] == [
+        ((2, "none"), (1, "none"), (0, "mean"), (1, "mean"), (2, "mean"))
     ]
     # Seeds of repeats: seed + repeat, the same for every representation.
     assert [call for call in whole if call[0] in ("one_hot", "lamar")] == [

@@ -19,7 +19,8 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, finetuning, named_config, summaries
-from LAMAR.embeddings import Embeddings, EncodedSequences
+from LAMAR.batches import EncodedSequences
+from LAMAR.embeddings import Embeddings
 from LAMAR.splits import Split
 from LAMAR.training import LabelledData, _collate, diagnose
 

@@ -21,8 +21,9 @@ import torch
 from timing import real_windows, side_by_side
 
 from LAMAR import EsmModel, named_config
+from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
-from LAMAR.embeddings import EncodedSequences, default_layers, extract_embeddings, pad_batch
+from LAMAR.embeddings import default_layers, extract_embeddings
 
 PADDED, NAIVE_BATCH = 512, 8
 # In windows of 103 tokens: 1, 2, 4, 8, 16, 20 (the default of 2,048 tokens gives 19), 32, 64.

@@ -21,8 +21,9 @@ import transformers
 from timing import real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, named_config
+from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
-from LAMAR.embeddings import EncodedSequences, extract_features, pad_batch
+from LAMAR.embeddings import extract_features
 from LAMAR.training import FeatureModel, FitOptions, LabelledData, fit
 
 N_FROZEN, N_FULL = 400, 64

@@ -17,8 +17,8 @@ import torch
 from timing import real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, EsmModel, named_config
+from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
-from LAMAR.embeddings import EncodedSequences, pad_batch
 from LAMAR.modeling_nucESM2 import count_parameters
 
 # layers, width, heads

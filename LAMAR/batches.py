@@ -1,0 +1,133 @@
+"""Token ids of many records, and the one batched inference loop over them.
+
+Records are sorted by length and cut into batches under a token budget, so that a batch is padded to its own longest
+record and no further; results come back with the indices of their records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from .configuration import PAD
+from .tokenization import encode_ragged
+
+__all__ = ["EncodedSequences", "batched", "pad_batch", "token_batches"]
+
+# Tokens a batch may hold, padding included. On a CPU small batches stay in the cache and are the faster ones.
+CPU_TOKEN_BUDGET = 2_048
+CUDA_TOKEN_BUDGET = 65_536
+
+_Output = TypeVar("_Output")
+
+
+@dataclass(frozen=True)
+class EncodedSequences:
+    """Token ids of n records, ``<cls>`` and ``<eos>`` included, in one ragged array.
+
+    Attributes
+    ----------
+    ids
+        uint8, (total tokens,).
+    offsets
+        int64, (n + 1,).
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def encode(cls, sequences: list[str]) -> EncodedSequences:
+        """Encode nucleotide sequences, see :func:`LAMAR.tokenization.encode_ragged`."""
+        return cls(*encode_ragged(sequences))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    def take(self, indices: np.ndarray) -> EncodedSequences:
+        """The records at ``indices``, int (m,), in that order; may be empty."""
+        records = [self[index] for index in indices]
+        return EncodedSequences(
+            np.concatenate([self.ids[:0], *records]), np.concatenate([[0], np.cumsum(self.lengths[indices])])
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64, (n,), in tokens."""
+        return np.diff(self.offsets)
+
+
+def pad_batch(records: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad token ids to the longest record: input_ids and attention_mask, int64, (batch, longest)."""
+    longest = max(map(len, records))
+    ids = np.full((len(records), longest), PAD, dtype=np.int64)
+    for row, record in zip(ids, records):
+        row[: len(record)] = record
+    ids = torch.from_numpy(ids)
+    return ids, ids.ne(PAD).long()
+
+
+def token_batches(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:
+    """Record indices of each batch, longest records first.
+
+    Parameters
+    ----------
+    lengths
+        int, (n,), in tokens.
+    token_budget
+        Most tokens in a batch, padding included. A record longer than that is a batch of its own.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        # The longest comes first, so it sets the padded length of its batch.
+        size = max(1, token_budget // int(lengths[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+@torch.inference_mode()
+def batched(
+    model: torch.nn.Module,
+    sequences: EncodedSequences,
+    function: Callable[[torch.Tensor, torch.Tensor], _Output],
+    *,
+    token_budget: int | None = None,
+    progress: str | None = None,
+) -> Iterator[tuple[np.ndarray, _Output]]:
+    """Run ``function(input_ids, attention_mask)`` over all records in evaluation mode.
+
+    Yields the record indices of a batch with what the function returned for them. The model's training mode is
+    restored whatever happens.
+
+    Parameters
+    ----------
+    model
+        Gives the device; its mode is switched to evaluation.
+    token_budget
+        See :func:`token_batches`; None chooses by device.
+    progress
+        Label of the progress bar; None shows none.
+    """
+    device = next(model.parameters()).device
+    if token_budget is None:
+        token_budget = CPU_TOKEN_BUDGET if device.type == "cpu" else CUDA_TOKEN_BUDGET
+    training = model.training
+    model.eval()
+    try:
+        with tqdm(total=len(sequences), desc=progress, disable=progress is None, leave=False, unit="seq") as bar:
+            for indices in token_batches(sequences.lengths, token_budget):
+                ids, mask = pad_batch([sequences[i] for i in indices])
+                yield indices, function(ids.to(device), mask.to(device))
+                bar.update(len(indices))
+    finally:
+        model.train(training)

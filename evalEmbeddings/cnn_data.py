@@ -1,0 +1,127 @@
+"""What the CNN reads: records of sequences, in batches, from memory or from a memory map on disk."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras_backend import load_keras
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from LAMAR.errors import InputError
+from LAMAR.memory_maps import RESIDENT_LIMIT_BYTES, release_pages
+
+__all__ = ["Records", "batches_class"]
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Records of n sequences, read in batches by their indices; memory maps stay on disk.
+
+    Attributes
+    ----------
+    values : ndarray, any number type
+        (n, L, d), or (total nucleotides, d) when ``offsets`` are given.
+    offsets : int64 (n + 1,), optional
+        Record i is ``values[offsets[i] : offsets[i + 1]]``.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.offsets is None and self.values.ndim == 2:
+            raise InputError("--pooling: found one vector a sequence, wanted 'none': the CNN reads every nucleotide")
+        if self.values.ndim != (3 if self.offsets is None else 2):
+            wanted = "(n, L, d)" if self.offsets is None else "(total, d)"
+            raise ValueError(f"values: found shape {self.values.shape}, wanted {wanted}")
+        if self.offsets is not None and (
+            not len(self.offsets) or self.offsets[-1] > len(self.values) or (np.diff(self.offsets) < 0).any()
+        ):
+            raise ValueError(f"offsets: wanted n + 1 rising numbers, the last at most {len(self.values)}")
+        if not len(self):
+            raise InputError("the CNN found no record")
+
+    @classmethod
+    def of(cls, source: Any) -> Records:
+        """Records of an array (n, L, d) or of `LAMAR.embeddings.Embeddings`; `Records` are handed through."""
+        return source if isinstance(source, cls) else cls(getattr(source, "values", source), _offsets(source))
+
+    def __len__(self) -> int:
+        return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def width(self) -> int:
+        """d, channels of a nucleotide."""
+        return self.values.shape[-1]
+
+    @functools.cached_property
+    def length(self) -> int:
+        """L, positions of the longest record."""
+        return self.values.shape[1] if self.offsets is None else int(np.diff(self.offsets).max())
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """float32 (len(indices), L, d): these records alone, padded at the end with zeros."""
+        if self.offsets is None:
+            return self.values[indices].astype(np.float32)
+        batch = np.zeros((len(indices), self.length, self.width), dtype=np.float32)
+        for row, i in zip(batch, indices):
+            start, end = self.offsets[i], self.offsets[i + 1]
+            row[: end - start] = self.values[start:end]
+        return batch
+
+
+def _offsets(source: Any) -> np.ndarray | None:
+    offsets = getattr(source, "offsets", None)
+    return None if offsets is None else np.asarray(offsets)
+
+
+@functools.cache
+def batches_class() -> type:
+    """`PyDataset` of `Records`; the class is made when Keras is there, since it derives from one of Keras's."""
+
+    class Batches(load_keras().utils.PyDataset):
+        """Batches of records, and of labels where given; in a new order each epoch where ``seed`` is given.
+
+        Batches differ by one record at most: a last batch of one or two records would tell batch norm nonsense.
+        """
+
+        def __init__(self, records: Records, labels, indices, batch_size: int, seed: int | None = None):
+            super().__init__()
+            self.records, self.labels = records, labels
+            self.indices, self.seed, self.epoch = np.asarray(indices), seed, 0
+            self.n_batches = math.ceil(len(self.indices) / batch_size)
+            self.bytes_read = 0
+            self._arrange()
+
+        def __len__(self) -> int:
+            return self.n_batches
+
+        def __getitem__(self, number: int):
+            chosen = self.parts[number]
+            batch = self.records.batch(chosen)
+            self.bytes_read += batch.nbytes
+            if self.bytes_read > RESIDENT_LIMIT_BYTES:
+                self.bytes_read = 0
+                release_pages(self.records.values)
+            # A column, as the network's output is: a row of labels would be broadcast against it.
+            return (batch,) if self.labels is None else (batch, self.labels[chosen][:, None])
+
+        def _arrange(self) -> None:
+            order = self.indices
+            if self.seed is not None:
+                order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+            self.parts = np.array_split(order, self.n_batches)
+
+        def on_epoch_end(self) -> None:
+            self.epoch += 1
+            self._arrange()
+
+    return Batches

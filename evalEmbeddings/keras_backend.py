@@ -1,0 +1,79 @@
+"""Keras 3, loaded on first use: TensorFlow by default; with KERAS_BACKEND=torch in the environment, PyTorch.
+
+Nothing heavy is imported before :func:`load_keras`, so that ``--help`` of a script answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from LAMAR.errors import InputError
+
+__all__ = ["load_keras"]
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep back what native code writes to file descriptor 2; shown after all when the block raises."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(saved, kept.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+@functools.cache
+def load_keras(gpu: bool = False) -> ModuleType:
+    """Keras on the backend that KERAS_BACKEND names, else on TensorFlow.
+
+    Parameters
+    ----------
+    gpu : bool
+        Let TensorFlow see the GPUs, all of whose memory it then takes. The first call decides. PyTorch takes only
+        what it needs, and uses a GPU when there is one.
+
+    Raises
+    ------
+    InputError
+        The backend is not installed, or is neither of the two.
+    """
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend not in ("tensorflow", "torch"):
+        raise InputError(f"KERAS_BACKEND: found {backend!r}, wanted tensorflow or torch")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        # What TensorFlow writes before its log level holds would come with every start.
+        with _quiet_stderr():
+            # Keras imports TensorFlow on PyTorch too, where it is installed, to seed it.
+            if backend == "tensorflow" or importlib.util.find_spec("tensorflow"):
+                tensorflow = importlib.import_module("tensorflow")
+                # Each model is traced anew, and after some repeats that would be a warning.
+                logging.getLogger("tensorflow").setLevel(logging.ERROR)
+                if not gpu:
+                    tensorflow.config.set_visible_devices([], "GPU")
+                tensorflow.config.experimental.enable_op_determinism()
+            return importlib.import_module("keras")
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"KERAS_BACKEND={backend}: {error.name} is not installed; pip install '.[cnn]' brings Keras and TensorFlow"
+        ) from None
