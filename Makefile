@@ -85,6 +85,8 @@ demo: setup  ## the whole pipeline on synthetic data, outputs in demo/
 	@echo && echo "== demo: windows for self-supervised training" && bash preprocess/run_prep.sh
 	$(call step,labelled sets with their composition baselines,preprocess/make_rbp_dataset.py)
 	$(call step,fine-tuning on one RNA-binding protein,finetune_scripts/finetune_rbp.py)
+	$(call step,frozen embeddings beside their baselines,evalEmbeddings/LAMAR_CNN_clip_data.py)
+	$(call step,figures and report of the evaluation,evalEmbeddings/plot_results.py)
 	@echo
 	@echo "== demo done in $$(( $$(date +%s) - $$(cat demo/.started) )) s. Outputs:"
 	@echo "   data          $(CURDIR)/demo/data"

@@ -38,6 +38,7 @@ __all__ = [
     "REPRESENTATIONS",
     "CnnOptions",
     "build_cnn",
+    "check_length",
     "count_parameters",
     "predict",
     "train_cnn",
@@ -126,6 +127,15 @@ def _reduced_convolution_class() -> type:
     return ReducedConv1D
 
 
+def check_length(length: int, name: str = "the CNN") -> None:
+    """:class:`InputError` when the longest of ``name``'s sequences has fewer positions than the pools need."""
+    if length < SHORTEST:
+        raise InputError(
+            f"{name}: the longest sequence has {length} nucleotides, wanted at least {SHORTEST}, "
+            "which the CNN pools into one"
+        )
+
+
 def build_cnn(length: int, width: int, *, representation: str, bn_momentum: float = 0.99) -> keras.Model:
     """The network, with weights drawn anew.
 
@@ -157,11 +167,7 @@ def build_cnn(length: int, width: int, *, representation: str, bn_momentum: floa
     """
     if representation not in REPRESENTATIONS:
         raise ValueError(f"representation: found {representation!r}, wanted one of {', '.join(REPRESENTATIONS)}")
-    if length < SHORTEST:
-        raise InputError(
-            f"the CNN pools {SHORTEST} positions into one: the longest sequence has {length} nucleotides, "
-            f"wanted at least {SHORTEST}"
-        )
+    check_length(length)
     layers = (keras := load_keras()).layers
 
     def normalized(x):

@@ -18,7 +18,7 @@ logger = logging.getLogger("embedding_run")
 VARIANTS = ("Pretrained", "TAPT", "Random")
 # What ships; a variant whose folder is not there is reported and left out, unless it was asked for.
 SHIPPED = {"Pretrained": "weights/lamar-mini", "TAPT": "weights/lamar-mini-tapt"}
-DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "config": "lamar-tiny"}
+DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "config": "lamar-tiny", "min_steps": 600, "patience_steps": 200}
 # Options of the CNN: type of the argument and what it means.
 CNN_OPTIONS = {
     "epochs": (positive(int), "most epochs, or as many as make --min_steps"),
@@ -154,6 +154,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
     sets = find_sets(arguments.data_dir, arguments.rbps)
     for dataset in sets:
         check_lengths(dataset, dataset.ids, arguments.max_length)
+        cnn.check_length(max(map(len, dataset.sequences)), dataset.name)
     parts = [
         prepare(
             dataset,

@@ -417,6 +417,8 @@ def test_demo_runs_its_steps_in_order_and_stops_at_the_first_that_fails(clone):
         "preprocess/train_val_split.py",
         "preprocess/make_rbp_dataset.py",
         "finetune_scripts/finetune_rbp.py",
+        "evalEmbeddings/LAMAR_CNN_clip_data.py",
+        "evalEmbeddings/plot_results.py",
     ]
     assert all((REPO / script).is_file() for script in scripts)
     assert "SYNTHETIC" in done.stdout
