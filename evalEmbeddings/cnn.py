@@ -7,9 +7,9 @@ epochs. On a few thousand sequences that is some ten optimiser steps an epoch: b
 keep 99 % of themselves at each step, are still near their start after five epochs, so validation loss, computed with
 them, says nothing about the weights and stops training.
 
-``default`` has batches of 64, statistics that keep 90 %, and patience that is counted in steps too: nothing ends before
-500 steps without improvement, and small sets get as many epochs as make 1,500 steps. It is the same for every
-representation and every size of data set, and was chosen on validation figures of one-hot sequence.
+``default`` is the same with floors in optimiser steps: nothing ends before 500 steps without improvement, and small
+sets get as many epochs as make 1,500 steps. It serves every representation and every size of data set, and was chosen
+on validation figures alone (tests/benchmarks/study_recipes.py, docs/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -52,17 +52,6 @@ SHORTEST = math.prod(pool for _, _, pool in BLOCKS)
 REDUCED_WIDTH = 512
 
 RECIPES = {
-    "default": {
-        "epochs": 30,
-        "batch_size": 64,
-        "patience": 5,
-        "plateau_patience": 3,
-        "plateau_factor": 0.2,
-        "min_steps": 1500,
-        "patience_steps": 500,
-        "plateau_steps": 300,
-        "bn_momentum": 0.9,
-    },
     "doc": {
         "epochs": 30,
         "batch_size": 256,
@@ -75,6 +64,7 @@ RECIPES = {
         "bn_momentum": 0.99,
     },
 }
+RECIPES["default"] = RECIPES["doc"] | {"min_steps": 1500, "patience_steps": 500, "plateau_steps": 300}
 
 
 # ----------------------------------------------------------------------------------------------------- network

@@ -18,7 +18,9 @@ logger = logging.getLogger("embedding_run")
 VARIANTS = ("Pretrained", "TAPT", "Random")
 # What ships; a variant whose folder is not there is reported and left out, unless it was asked for.
 SHIPPED = {"Pretrained": "weights/lamar-mini", "TAPT": "weights/lamar-mini-tapt"}
-DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "config": "lamar-tiny", "min_steps": 600, "patience_steps": 200}
+# Smaller and shorter than on real data: the demo is there to be watched.
+DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "config": "lamar-tiny", "batch_size": 64, "bn_momentum": 0.9}
+DEMO |= {"min_steps": 600, "patience_steps": 200}
 # Options of the CNN: type of the argument and what it means.
 CNN_OPTIONS = {
     "epochs": (positive(int), "most epochs, or as many as make --min_steps"),
@@ -87,7 +89,7 @@ def complete(arguments: argparse.Namespace, parser: argparse.ArgumentParser, arg
     """Values of the demo where no data are named."""
     if arguments.data_dir is None:
         print(NOTICE)
-        parser.set_defaults(**DEMO)
+        parser.set_defaults(**{name: value for name, value in DEMO.items() if hasattr(arguments, name)})
         arguments = parser.parse_args(argv)
         arguments.data_dir = demo_data("--data_dir") / "labelled"
         arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / output

@@ -309,6 +309,11 @@ def test_labels_must_fit_the_records(cnn, planted, labels):
 # Options
 
 
+def test_the_default_recipe_is_doc_with_floors_in_steps(cnn):
+    differ = {name for name, value in cnn.RECIPES["doc"].items() if cnn.RECIPES["default"][name] != value}
+    assert differ == {"min_steps", "patience_steps", "plateau_steps"}
+
+
 def test_the_doc_recipe_has_the_usual_numbers(cnn):
     options = cnn.CnnOptions.of("doc")
     assert (options.epochs, options.batch_size, options.lr, options.patience) == (30, 256, 1e-3, 5)

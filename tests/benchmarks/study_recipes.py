@@ -27,8 +27,9 @@ RECIPES = {
     "doc, batch 64": ("doc", {"batch_size": 64}),
     "doc, momentum 0.9": ("doc", {"bn_momentum": 0.9}),
     "doc, batch 64, momentum 0.9": ("doc", {"batch_size": 64, "bn_momentum": 0.9}),
-    "doc, floors in steps": ("doc", FLOORS),
-    "default: batch 64, momentum 0.9, floors": ("default", {}),
+    "default: doc, floors in steps": ("default", {}),
+    "doc, momentum 0.9, floors": ("doc", {"bn_momentum": 0.9, **FLOORS}),
+    "doc, batch 64, momentum 0.9, floors": ("doc", {"batch_size": 64, "bn_momentum": 0.9, **FLOORS}),
 }
 
 
