@@ -58,11 +58,8 @@ def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[L
         Nothing there that is a labelled set, a name that is not there, a set that is not of two classes 0 and 1.
     """
     path = Path(data_dir)
-    if rbps:
-        sets = [load_labelled(path, name=name) for name in rbps]
-    else:
-        names = set_names(path)
-        sets = [load_labelled(path, name=name) for name in names] if names else [load_labelled(path)]
+    names = rbps or set_names(path) or [None]
+    sets = [load_labelled(path, name=name, arguments=("--data_dir", "--rbps")) for name in names]
     for dataset in sets:
         if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
             found = ", ".join(map(str, np.unique(dataset.labels)[:5]))

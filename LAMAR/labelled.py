@@ -97,7 +97,12 @@ class LabelledSet:
 
 
 def load_labelled(
-    path: str | PathLike, *, name: str | None = None, task: str = "classification", n_labels: int = 2
+    path: str | PathLike,
+    *,
+    name: str | None = None,
+    task: str = "classification",
+    n_labels: int = 2,
+    arguments: tuple[str, str] = ("--data_path", "--rbp_name"),
 ) -> LabelledSet:
     """Read a labelled data set in any of its forms, gzipped or plain.
 
@@ -122,6 +127,8 @@ def load_labelled(
     task : {"classification", "regression", "multilabel"}
     n_labels : int
         Number of classes (classification) or of labels (multi-label).
+    arguments : (str, str)
+        What a script calls ``path`` and ``name``, for messages.
 
     Raises
     ------
@@ -135,7 +142,7 @@ def load_labelled(
         raise InputError(f"--nlabels: found {n_labels}, wanted at least 2 classes for classification")
     # "." and ".." have no name of their own to call the set by.
     path = Path(path) if Path(path).name not in ("", "..") else Path(path).resolve()
-    tables, files, found = _find(path, name, task)
+    tables, files, found = _find(path, name, task, arguments)
     return _assemble(tables, task, n_labels, name or found, files)
 
 
@@ -167,10 +174,10 @@ def _listing(names: Iterable, most: int = 12) -> str:
     return (", ".join(names[:most]) + more) or "nothing"
 
 
-def _find(path: Path, name: str | None, task: str) -> _Found:
+def _find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) -> _Found:
     """Tell the form of ``path`` and read it."""
     if path.is_dir():
-        return _find_in_folder(path, name, task)
+        return _find_in_folder(path, name, task, arguments)
     if path.exists():
         if pair := _PAIR_FILE.fullmatch(path.name):
             return _read_pair(path.parent, pair["name"], task)
@@ -182,17 +189,17 @@ def _find(path: Path, name: str | None, task: str) -> _Found:
         return reader(path, task), (path,), _stem(path)
     if path.parent.is_dir() and path.name in _pairs(path.parent):
         return _read_pair(path.parent, path.name, task)
-    raise InputError(f"--data_path: found no file or folder {path}")
+    raise InputError(f"{arguments[0]}: found no file or folder {path}")
 
 
-def _find_in_folder(folder: Path, name: str | None, task: str) -> _Found:
+def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[str, str]) -> _Found:
     pairs = _pairs(folder)
     # A set's own folder may hold it both as a pair and as tables; the tables know the parts.
     if name in pairs and not (name == folder.name and _has_tables(folder)):
         return _read_pair(folder, name, task)
     for end in ("", *_TABLE_ENDS, *_HDF5_ENDS) if name else ():
         if (inner := folder / f"{name}{end}").exists():
-            return _find(inner, name, task)
+            return _find(inner, name, task, arguments)
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _read_arrow(folder), tuple(sorted(p for p in folder.rglob("*") if p.is_file())), folder.name
     files: dict[str, Path] = {}
@@ -206,9 +213,9 @@ def _find_in_folder(folder: Path, name: str | None, task: str) -> _Found:
         return tables, tuple(files.values()), folder.name
     if len(pairs) == 1 and not name:
         return _read_pair(folder, next(iter(pairs)), task)
-    missing = f"nothing called {name!r}" if name else "no data set that can be told without --rbp_name"
-    choices = _listing({*pairs, *(p.name for p in folder.iterdir() if p.is_dir())})
-    raise InputError(f"--data_path: found {missing} in {folder}, wanted train.csv or a name of: {choices}")
+    missing = f"nothing called {name!r}" if name else f"no data set that can be told without {arguments[1]}"
+    choices = _listing({*pairs, *_single_files(folder), *(p.name for p in folder.iterdir() if p.is_dir())})
+    raise InputError(f"{arguments[0]}: found {missing} in {folder}, wanted train.csv or a name of: {choices}")
 
 
 def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:
@@ -229,7 +236,15 @@ def set_names(path: str | PathLike) -> list[str]:
         return []
     folders = (entry for entry in path.iterdir() if entry.is_dir())
     inside = {folder.name for folder in folders if _has_tables(folder) or _pairs(folder)}
-    return sorted({*_pairs(path), *inside})
+    # Beside folders of sets, single files are tables about them.
+    return sorted({*_pairs(path), *inside} or _single_files(path))
+
+
+def _single_files(folder: Path) -> set[str]:
+    """Names of the CSV, TSV and HDF5 files of a folder, each of which may be a set."""
+    ends = (*_TABLE_ENDS, *_HDF5_ENDS)
+    matches = ((path.name, end) for path in folder.iterdir() for end in ends if path.name.endswith(end))
+    return {name.removesuffix(end) for name, end in matches if not name.startswith(".")}
 
 
 def _has_tables(folder: Path) -> bool:

@@ -65,6 +65,19 @@ def test_sets_are_found_in_every_arrangement(tmp_path):
         find_sets(tmp_path / "csv", ["X"])
 
 
+def test_a_folder_of_tables_is_a_folder_of_sets(tmp_path):
+    for name, ending in (("QKI_K562", ".tsv.gz"), ("PUM2.1", ".csv")):
+        dataset = made_up()
+        table = pd.DataFrame({"sequence": dataset.sequences, "label": dataset.labels})
+        table.to_csv(tmp_path / f"{name}{ending}", index=False, sep="\t" if "tsv" in ending else ",")
+    assert [s.name for s in find_sets(tmp_path)] == ["PUM2.1", "QKI_K562"]
+    assert [s.name for s in find_sets(tmp_path, ["QKI_K562"])] == ["QKI_K562"]
+    with pytest.raises(InputError, match=r"--data_dir: found nothing called 'X' in .*: PUM2.1, QKI_K562"):
+        find_sets(tmp_path, ["X"])
+    with pytest.raises(InputError, match="--data_dir: found no file or folder"):
+        find_sets(tmp_path / "absent")
+
+
 def test_sets_that_are_not_of_two_classes_are_refused(tmp_path):
     dataset = made_up()
     for labels, message in (

@@ -429,7 +429,7 @@ def test_name_chooses_among_several(tmp_path):
     assert content(load_labelled(tmp_path, name="RBM")) == WITHOUT_PARTS
     assert content(load_labelled(tmp_path, name="SUB")) == WITH_PARTS
     for name in (None, "nothing"):
-        with pytest.raises(InputError, match=r"--data_path: .*PUM2, QKI, SUB"):
+        with pytest.raises(InputError, match=r"--data_path: .*PUM2, QKI, RBM, SUB"):
             load_labelled(tmp_path, name=name)
     with pytest.raises(InputError, match=r"--data_path: found no file or folder .*XYZ"):
         load_labelled(tmp_path / "XYZ")
