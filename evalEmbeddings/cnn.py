@@ -175,7 +175,35 @@ def build_cnn(length: int, width: int, *, representation: str, bn_momentum: floa
             convolution = layers.Conv1D(filters, kernel, padding="same", kernel_initializer=initializer)
         x = layers.Dropout(0.2)(layers.MaxPooling1D(pool)(normalized(convolution(x))))
     x = layers.Dropout(0.5)(normalized(layers.Dense(256)(layers.Flatten()(x))))
-    return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
+    return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x), name=representation)
+
+
+@functools.cache
+def _compiled(length: int, width: int, representation: str, bn_momentum: float) -> keras.Model:
+    """The one model of a shape that trains and predicts, with the variables of whichever it stands in for.
+
+    TensorFlow never gives back the 30 MB that a compiled model takes: one for each training would fill the memory.
+    """
+    keras = load_keras()
+    model = build_cnn(length, width, representation=representation, bn_momentum=bn_momentum)
+    # Compiled by XLA, every new batch shape would cost seconds, and the last few steps of small sets are most of them.
+    model.compile(keras.optimizers.Adam(), loss="binary_crossentropy", jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _stand_in(model: keras.Model) -> keras.Model:
+    """The compiled model of this shape, with ``model``'s variables: weights, statistics, seeds of dropout."""
+    _, length, width = model.input_shape
+    momentum = next(layer.momentum for layer in model.layers if hasattr(layer, "momentum"))
+    compiled = _compiled(length, width, model.name, momentum)
+    _copy_variables(model, compiled)
+    return compiled
+
+
+def _copy_variables(source: keras.Model, target: keras.Model) -> None:
+    for ours, theirs in zip(target.variables, source.variables, strict=True):
+        ours.assign(theirs)
 
 
 def count_parameters(model: keras.Model) -> int:
@@ -305,17 +333,21 @@ def train_cnn(
         if len(part) < least:
             raise InputError(f"the CNN's {name} part: found {len(part)} records, wanted at least {least}")
 
+    shape = {"representation": representation, "bn_momentum": options.bn_momentum}
+    _compiled(records.length, records.width, **shape)  # what is drawn for it must not come after the seed
     keras.utils.set_random_seed(seed)
-    model = build_cnn(records.length, records.width, representation=representation, bn_momentum=options.bn_momentum)
-    # Compiled by XLA, every new batch shape would cost seconds, and the last few steps of small sets are most of them.
-    model.compile(keras.optimizers.Adam(options.lr), loss="binary_crossentropy", jit_compile=False)
+    model = build_cnn(records.length, records.width, **shape)
+    compiled = _stand_in(model)
+    for variable in compiled.optimizer.variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    compiled.optimizer.learning_rate = options.lr
     batches, plan = batches_class(), options.schedule(len(train))
     callbacks = [
         keras.callbacks.EarlyStopping("val_loss", patience=plan["patience"], restore_best_weights=True),
         keras.callbacks.ReduceLROnPlateau("val_loss", factor=options.plateau_factor, patience=plan["plateau_patience"]),
         keras.callbacks.TerminateOnNaN(),
     ]
-    history = model.fit(
+    history = compiled.fit(
         batches(records, labels, train, options.batch_size, seed),
         validation_data=batches(records, labels, val, options.batch_size),
         epochs=plan["epochs"],
@@ -325,6 +357,7 @@ def train_cnn(
     ).history
     if not np.isfinite(history["loss"] + history.get("val_loss", [np.nan])).all():
         raise InputError("the CNN's loss is not a finite number: look at the embeddings, or lower --lr")
+    _copy_variables(compiled, model)
     history = {name: [float(value) for value in values] for name, values in history.items()}
     best = int(np.argmin(history["val_loss"]))
     logger.info(
@@ -343,4 +376,4 @@ def predict(model: keras.Model, records: Any, indices: np.ndarray, batch_size: i
     if not len(indices):
         return np.zeros(0)
     batches = batches_class()(Records.of(records), None, indices, batch_size)
-    return model.predict(batches, verbose=0)[:, 0].astype(np.float64)
+    return _stand_in(model).predict(batches, verbose=0)[:, 0].astype(np.float64)

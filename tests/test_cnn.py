@@ -50,7 +50,7 @@ def planted():
 
 
 def quick(cnn, **changes):
-    return cnn.CnnOptions.of(**{"epochs": 12, "batch_size": 32, "min_steps": 0, **changes})
+    return cnn.CnnOptions.of(**{"epochs": 12, "batch_size": 32, "min_steps": 0, "bn_momentum": 0.9, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +227,21 @@ def test_a_planted_motif_is_learned(cnn, planted, trained):
     assert auroc(planted.labels[planted.test], p) > 0.9
 
 
+def test_one_compiled_model_serves_all_trainings_and_none_sees_another(cnn, planted, trained):
+    compiled, first = cnn._compiled.cache_info().misses, cnn.predict(trained.model, planted.records, planted.test)
+
+    def train(seed, **changes):
+        parts = (planted.labels, planted.train, planted.val)
+        model, _ = cnn.train_cnn(planted.records, *parts, quick(cnn, **changes), seed, representation="one_hot")
+        return cnn.predict(model, planted.records, planted.test)
+
+    other = train(4, epochs=2, lr=0.01)  # leaves another learning rate, momentum and dropout behind
+    assert not np.array_equal(other, first)
+    assert np.array_equal(train(3), first)
+    assert np.array_equal(cnn.predict(trained.model, planted.records, planted.test), first)
+    assert cnn._compiled.cache_info().misses == compiled
+
+
 def test_shuffled_labels_are_not(cnn, planted):
     labels = np.random.default_rng(5).permutation(planted.labels)
     model, _ = cnn.train_cnn(
@@ -332,7 +347,7 @@ def test_floors_in_steps_prolong_small_sets_only(cnn):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"recipe": "best"}, "--recipe: found 'best', wanted one of default, doc"),
+        ({"recipe": "best"}, "--recipe: found 'best', wanted one of doc, default"),
         ({"epochs": 0}, "--epochs: found 0, wanted at least 1"),
         ({"batch_size": 1}, "--batch_size: found 1, wanted at least 2"),
         ({"lr": float("nan")}, "--lr: found nan, wanted more than 0"),
