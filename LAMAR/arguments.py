@@ -9,6 +9,7 @@ import argparse
 import logging
 import math
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ __all__ = [
     "OneLineParser",
     "finite",
     "fraction",
+    "log_training",
     "names",
     "not_negative",
     "number",
@@ -83,3 +85,13 @@ def names(text: str) -> list[str]:
     if not found:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted names joined by commas")
     return found
+
+
+def log_training() -> None:
+    """Logging of a script that trains: the first process's messages, without what libraries say by the way."""
+    first_process = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if first_process else logging.ERROR, format="%(message)s")
+    # Names that transformers 5 renames on its way to 6; peft still says the old ones.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.modeling_utils")
+    for noisy in ("httpx", "matplotlib", "accelerate", "torch", "datasets", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
