@@ -168,7 +168,7 @@ def test_spans_lie_in_a_row():
     lengths = end[:, 1] - begin[:, 1]
     inner = (begin[:, 1] > 0) & (end[:, 1] < 60)
     assert lengths[inner].min() == 5
-    # Two spans that touch or overlap are longer; one alone, not followed by a start in 5 positions, is as likely as not.
+    # Spans that touch or overlap make a longer one: alone is one that no other begins in or at the end of.
     start = 1 - 0.85 ** (1 / 5)
     alone = (lengths[inner] == 5).sum()
     assert deviations(alone, inner.sum(), (1 - start) ** 5) < 4.5
