@@ -1,4 +1,4 @@
-"""Unlabelled sequences for masked-LM training: files of several forms, held-out records, memory or streaming.
+"""Corpora for masked-LM training: what is trained on and what is held out, in memory or streamed.
 
 A record is held out by a hash of its sequence, so copies of a sequence are on one side, whatever file they are in and
 whichever way the corpus is read.
@@ -7,147 +7,24 @@ whichever way the corpus is read.
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from .corpus_files import SequenceRecord, corpus_files, read_records
 from .errors import InputError
-from .runs import require_files
-from .sequences import MAX_RECORD, normalize_sequence, open_text, read_fasta, read_lines
-from .tokenization import VOCABULARY, encode_ragged
-from .window_files import read_metadata
+from .kmers import RunIndex
+from .sequences import MAX_RECORD
+from .tokenization import encode_ragged
 
-__all__ = ["Block", "Corpus", "corpus_files", "corpus_form", "read_corpus", "read_records"]
+__all__ = ["Block", "Corpus", "read_corpus"]
 
-logger = logging.getLogger(__name__)
-
-SUFFIXES = (".fa", ".fasta", ".fna", ".txt", ".jsonl", ".json", ".parquet")
-MOST_UNKNOWN = 0.5  # share of N above which a file is taken for something else than nucleotides
 _BLOCK_NUCLEOTIDES = 32_000_000
-_COLUMNS = ("sequence", "seq", "eclip_regions")
-_N = VOCABULARY.index("N")
-
-
-class SequenceRecord(NamedTuple):
-    """A normalized sequence, where it stands in its file, and its peaks as [start, end) or None."""
-
-    where: str
-    sequence: str
-    regions: list[tuple[int, int]] | None
-
-
-def corpus_files(paths: Sequence[str | PathLike], argument: str = "--data_path") -> list[Path]:
-    """The files of a corpus: those named, and those in folders named whose suffix is a corpus's, gzipped or not.
-
-    Where a folder has both ``X_metadata.jsonl`` (``.json``, ``.parquet``) and ``X_sequences.txt``, as preprocess.py
-    writes them, the second has the same windows and is left out.
-    """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        require_files([path])
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = [file for file in sorted(path.iterdir()) if file.is_file() and _is_corpus(file)]
-        described = {_stem(file).removesuffix("_metadata") for file in inside if "_sequences" not in file.name}
-        inside = [
-            file
-            for file in inside
-            if _stem(file).removesuffix("_sequences") not in described or "_sequences" not in file.name
-        ]
-        if not inside:
-            raise InputError(f"{argument} {path}: found no file with one of the suffixes {', '.join(SUFFIXES)}")
-        files += inside
-    twice = {file.resolve() for file in files if sum(file.samefile(other) for other in files) > 1}
-    if twice:
-        raise InputError(f"{argument}: {min(twice)} is named more than once")
-    return files
-
-
-def _stem(file: Path) -> str:
-    return file.name.removesuffix(".gz").rsplit(".", 1)[0]
-
-
-def _is_corpus(file: Path) -> bool:
-    # Records of what preprocess.py did lie beside its windows.
-    record = _stem(file).endswith(("_stats", "_split")) and file.suffix == ".json"
-    return file.name.removesuffix(".gz").endswith(SUFFIXES) and not file.name.startswith(".") and not record
-
-
-def corpus_form(path: str | PathLike) -> str:
-    """``fasta``, ``text`` (a sequence a line), ``jsonl``, ``json`` or ``parquet``, told from the first character."""
-    with open(path, "rb") as handle:
-        if handle.read(4) == b"PAR1":
-            return "parquet"
-    with open_text(path) as handle:
-        while piece := handle.read(4096):
-            if piece := piece.lstrip():
-                return {">": "fasta", ";": "fasta", "#": "fasta", "{": "jsonl", "[": "json"}.get(piece[0], "text")
-    raise InputError(f"{path}: the file is empty, wanted sequences")
-
-
-def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[SequenceRecord]:
-    """Yield the records of one file.
-
-    Windows' metadata, as preprocess.py writes them, have their peaks in ``eclip_regions``. One record of at most
-    ``max_record`` letters is in memory at a time (of Parquet, 4,096 records; a JSON array is read as a whole).
-
-    Raises
-    ------
-    InputError
-        Names the file and the record or line: what cannot be read, a letter that is no nucleotide code, a longer
-        record, an empty file, and a file that is mostly N once its ambiguity codes are read as N.
-    """
-    form = corpus_form(path)
-    letters = unknown = 0
-    for record in _records(path, form, max_record):
-        letters += len(record.sequence)
-        unknown += record.sequence.count("N")
-        yield record
-    if not letters:
-        raise InputError(f"{path}: found no record, wanted sequences")
-    if unknown > MOST_UNKNOWN * letters:
-        raise InputError(
-            f"{path}: found {unknown / letters:.0%} letters other than A, C, G, T, U, wanted nucleotides "
-            f"({MOST_UNKNOWN:.0%} at most; is this a file of proteins?)"
-        )
-
-
-def _records(path, form: str, max_record: int) -> Iterator[SequenceRecord]:
-    source = str(path)
-    if form == "fasta":
-        for header, sequence in read_fasta(path, max_record):
-            yield SequenceRecord(f"record {header}", sequence, None)
-    elif form == "text":
-        with open_text(path) as handle:
-            for number, line in read_lines(handle, path, max_record):
-                where = f"line {number}"
-                yield SequenceRecord(where, normalize_sequence(line, source=source, record=where), None)
-    else:
-        for where, entry in read_metadata(path, form, _COLUMNS, max_record):
-            text = entry.get("sequence", entry.get("seq"))
-            if not isinstance(text, str):
-                raise InputError(f"{path}: {where}: found no text under 'sequence' or 'seq', wanted nucleotides")
-            sequence = normalize_sequence(text, source=source, record=where)
-            yield SequenceRecord(where, sequence, _regions(entry.get("eclip_regions"), len(sequence), path, where))
-
-
-def _regions(pieces, length: int, path, where: str) -> list[tuple[int, int]] | None:
-    if pieces is None:
-        return None
-    try:
-        regions = [(piece["start"], piece["end"]) for piece in pieces]
-        right = all(0 <= start < end <= length for start, end in regions)
-    except (KeyError, TypeError):
-        right = False
-    if not right:
-        raise InputError(f"{path}: {where}: eclip_regions: wanted start and end of each, within 0 to {length}")
-    return regions
+_COUNTS = "records nucleotides unknown heldout heldout_used training training_nucleotides duplicates overlapping"
 
 
 @dataclass(frozen=True)
@@ -195,40 +72,85 @@ class Block:
         return len(self.offsets) - 1
 
 
+class _Reader:
+    """The training records of some files, in blocks.
+
+    Parameters
+    ----------
+    side
+        Says which records are held out.
+    apart
+        Records that share a run with its sequences are left out; None for none.
+    """
+
+    def __init__(self, files: list[Path], side: _Side, apart: RunIndex | None, block_nucleotides: int, max_record: int):
+        self.files, self.side, self.apart = files, side, apart
+        self.block_nucleotides, self.max_record = block_nucleotides, max_record
+
+    def blocks(self, order: Iterable[int], counts: Counter, seen: set[bytes] | None = None) -> Iterator[Block]:
+        """Blocks of the files in that order; ``seen`` are digests of records already read, to leave out copies."""
+        kept, size = [], 0
+        for record in (record for i in order for record in read_records(self.files[i], self.max_record)):
+            digest = _digest(record.sequence)
+            if not self.side.is_training(digest):
+                continue
+            if seen is not None:
+                if digest in seen:
+                    counts["duplicates"] += 1
+                    continue
+                seen.add(digest)
+            kept.append(record)
+            size += len(record.sequence)
+            if size >= self.block_nucleotides:
+                yield from self._block(kept, counts)
+                kept, size = [], 0
+        yield from self._block(kept, counts)
+
+    def _block(self, records: list[SequenceRecord], counts: Counter) -> Iterator[Block]:
+        if self.apart is not None and records:
+            shares = self.apart.shares([record.sequence for record in records]).tolist()
+            counts["overlapping"] += sum(shares)
+            records = [record for record, out in zip(records, shares) if not out]
+        counts["training"] += len(records)
+        counts["training_nucleotides"] += sum(len(record.sequence) for record in records)
+        if records:
+            yield Block.of(records)
+
+
 @dataclass
 class Corpus:
     """Training records, in memory or read anew at each pass, and the sequences held out.
 
     Attributes
     ----------
-    files
-        Where the records come from.
     heldout
         Normalized sequences for validation, in the order of their hashes.
     counts
-        ``records``, ``nucleotides``, ``unknown`` (N), ``training``, ``training_nucleotides``, ``duplicates`` (further
-        copies, left out), ``heldout`` (kept out of training) and ``heldout_used`` (of different sequences).
+        ``records``, ``nucleotides``, ``unknown`` (N), ``heldout`` (records kept out of training), ``heldout_used`` (of
+        different sequences), ``duplicates`` (further copies, left out), ``overlapping`` (left out because they share a
+        run with what must stay unseen), ``training``, ``training_nucleotides``.
     has_regions
-        A record has a list of peaks, empty or not.
+        A training record has a list of peaks, empty or not.
     """
 
-    files: list[Path]
     heldout: list[str]
     counts: dict[str, int]
     has_regions: bool
-    _side: _Side
-    _block: Block | None = None
-    _block_nucleotides: int = _BLOCK_NUCLEOTIDES
-    _max_record: int = MAX_RECORD
+    _reader: _Reader
+    _block: Block | None
+
+    @property
+    def files(self) -> list[Path]:
+        return self._reader.files
 
     def describe(self) -> str:
         """The counts, in a line for the log."""
-        counts = self.counts
+        counts = {name: f"{number:,}" for name, number in self.counts.items()}
         return (
-            f"{len(self.files)} file(s): {counts['records']:,} records, {counts['nucleotides']:,} nt "
-            f"({counts['unknown']:,} of them N); {counts['training']:,} to train on "
-            f"({counts['training_nucleotides']:,} nt), {counts['heldout']:,} left out of training, "
-            f"{counts['heldout_used']:,} used for validation, {counts['duplicates']:,} further copies left out"
+            f"{len(self.files)} file(s): {counts['records']} records, {counts['nucleotides']} nt "
+            f"({counts['unknown']} N); {counts['training']} to train on ({counts['training_nucleotides']} nt), "
+            f"{counts['heldout']} held out ({counts['heldout_used']} used), {counts['overlapping']} left out as they "
+            f"overlap what must stay unseen, {counts['duplicates']} as further copies"
         )
 
     def blocks(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
@@ -236,17 +158,8 @@ class Corpus:
         if self._block is not None:
             yield self._block
             return
-        order = np.arange(len(self.files)) if rng is None else rng.permutation(len(self.files))
-        kept, size = [], 0
-        for record in (record for i in order for record in read_records(self.files[i], self._max_record)):
-            if self._side.is_training(_digest(record.sequence)):
-                kept.append(record)
-                size += len(record.sequence)
-            if size >= self._block_nucleotides:
-                yield Block.of(kept)
-                kept, size = [], 0
-        if kept:
-            yield Block.of(kept)
+        order = range(len(self.files)) if rng is None else rng.permutation(len(self.files))
+        yield from self._reader.blocks(order, Counter())
 
 
 def _digest(sequence: str) -> bytes:
@@ -303,13 +216,15 @@ def read_corpus(
     val_fraction: float = 0.02,
     val_paths: Sequence[str | PathLike] = (),
     val_nucleotides: int = 200_000,
+    exclude_paths: Sequence[str | PathLike] = (),
+    exclude_run: int = 30,
     seed: int = 42,
     streaming: bool = False,
     keep_duplicates: bool = False,
     block_nucleotides: int = _BLOCK_NUCLEOTIDES,
     max_record: int = MAX_RECORD,
 ) -> Corpus:
-    """Read, check and count a corpus, and choose what is held out.
+    """Read, check and count a corpus, and choose what is held out; the files are read twice.
 
     Parameters
     ----------
@@ -321,6 +236,11 @@ def read_corpus(
         Corpus to validate on instead. Training records with a sequence that is there too are left out.
     val_nucleotides
         Held-out sequences used: as many, whole, as have so many nucleotides. The rest is in no training batch either.
+    exclude_paths
+        Corpus that must stay unseen, such as test sets.
+    exclude_run
+        Training records that share so many nt in a row with a held-out sequence that is used, or with one of
+        ``exclude_paths``, are left out: isoforms and overlapping windows would give their answers away. 0 for none.
     streaming
         Keep no record but the held-out ones in memory; every pass reads the files anew, and duplicates stay.
     keep_duplicates
@@ -335,42 +255,24 @@ def read_corpus(
     """
     files = corpus_files(paths)
     side = _Side(seed, 0.0 if val_paths else val_fraction)
-    heldout = _Heldout(val_nucleotides)
-    counts = dict.fromkeys("records nucleotides unknown duplicates heldout training training_nucleotides".split(), 0)
+    heldout, counts = _Heldout(val_nucleotides), Counter(dict.fromkeys(_COUNTS.split(), 0))
+    has_regions = False
     for file in corpus_files(val_paths, "--val_data"):
         for record in read_records(file, max_record):
             digest = _digest(record.sequence)
             side.others.add(digest)
             heldout.add(side.rank(digest), record.sequence)
-    seen: set[bytes] = set()
-    has_regions = False
-    blocks, kept, size = [], [], 0
     for record in (record for file in files for record in read_records(file, max_record)):
-        digest, length = _digest(record.sequence), len(record.sequence)
+        digest = _digest(record.sequence)
         counts["records"] += 1
-        counts["nucleotides"] += length
+        counts["nucleotides"] += len(record.sequence)
         counts["unknown"] += record.sequence.count("N")
-        if not side.is_training(digest):
-            counts["heldout"] += 1
-            if not val_paths:
-                heldout.add(side.rank(digest), record.sequence)
+        if side.is_training(digest):
+            has_regions = has_regions or record.regions is not None
             continue
-        if not streaming and not keep_duplicates:
-            if digest in seen:
-                counts["duplicates"] += 1
-                continue
-            seen.add(digest)
-        has_regions = has_regions or record.regions is not None
-        counts["training"] += 1
-        counts["training_nucleotides"] += length
-        if not streaming:
-            kept.append(record)
-            size += length
-            if size >= block_nucleotides:
-                blocks.append(Block.of(kept))
-                kept, size = [], 0
-    if kept:
-        blocks.append(Block.of(kept))
+        counts["heldout"] += 1
+        if not val_paths:
+            heldout.add(side.rank(digest), record.sequence)
     sequences = heldout.sequences()
     counts["heldout_used"] = len(sequences)
     if not sequences:
@@ -378,7 +280,19 @@ def read_corpus(
             f"--val_fraction {val_fraction}: found none of {counts['records']} records held out, wanted a larger "
             "fraction, or --val_data"
         )
+    apart = None
+    if exclude_run:
+        unseen = (r.sequence for f in corpus_files(exclude_paths, "--exclude") for r in read_records(f, max_record))
+        apart = RunIndex([*sequences, *unseen], exclude_run)
+    reader = _Reader(files, side, apart, block_nucleotides, max_record)
+    blocks = []
+    for block in reader.blocks(range(len(files)), counts, None if streaming or keep_duplicates else set()):
+        if not streaming:
+            blocks.append(block)
     if not counts["training"]:
-        raise InputError("--data_path: found no record to train on, all are held out")
+        raise InputError(
+            f"--data_path: found no record to train on, {counts['heldout']} of {counts['records']} are held out and "
+            f"{counts['overlapping']} share {exclude_run} nt with one (--exclude_run)"
+        )
     block = None if streaming else Block.join(blocks)
-    return Corpus(files, sequences, counts, has_regions, side, block, block_nucleotides, max_record)
+    return Corpus(sequences, dict(counts), has_regions, reader, block)

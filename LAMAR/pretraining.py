@@ -57,8 +57,8 @@ class Schedule:
     end: int
 
     @classmethod
-    def plan(cls, kind: str, max_steps: int, warmup_ratio: float, decay_ratio: float) -> Schedule:
-        warmup = round(warmup_ratio * max_steps)
+    def plan(cls, kind: str, max_steps: int, warmup: int, decay_ratio: float) -> Schedule:
+        warmup = min(warmup, max_steps)
         falling = max_steps - warmup if kind == "linear" else round(decay_ratio * max_steps)
         return cls(warmup, max(warmup, max_steps - falling), max_steps)
 
@@ -86,7 +86,7 @@ class PretrainOptions:
     max_minutes: float | None = None
     peak_lr: float = 1e-4
     schedule: str = "trapezoid"
-    warmup_ratio: float = 0.05
+    warmup_steps: int = 500
     decay_ratio: float = 0.2
     weight_decay: float = 0.01
     grad_clipping_norm: float = 1.0
@@ -301,7 +301,7 @@ def pretrain(
         CSV file of :data:`LOG_COLUMNS`, written by the first process at every row.
     """
     set_seed(options.seed)
-    schedule = Schedule.plan(options.schedule, options.max_steps, options.warmup_ratio, options.decay_ratio)
+    schedule = Schedule.plan(options.schedule, options.max_steps, options.warmup_steps, options.decay_ratio)
     progress = _Progress(options, schedule, batches, log_path)
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -3,7 +3,7 @@
 
 From random weights, a laptop-sized model, for an hour:
     python finetune_scripts/pretrain.py --data_path transcripts.fa.gz --config lamar-mini --peak_lr 1e-3 \\
-        --max_steps 1000000 --max_minutes 60 --output_dir models/mini
+        --max_minutes 60 --output_dir models/mini
 
 Task-adaptive (TAPT), on windows of preprocess.py, with their peaks hidden more often:
     python finetune_scripts/pretrain.py --data_path prep/clip_train.jsonl --val_data prep/clip_val.jsonl \\
@@ -19,9 +19,9 @@ tokens and N are neither predicted nor replaced. Long sequences are cut at anoth
 interrupted run goes on where it was when the same command is given again, and with --schedule trapezoid a larger
 --max_steps or --max_minutes makes it longer, from the last checkpoint before the learning rate fell.
 
-Held out are sequences drawn by a hash, all copies together; isoforms and overlapping windows are not copies, so
-give --val_data where that matters. The validation loss is over the nucleotides of a fixed masking, all of them hidden,
-with the best Markov chains of the training data beside it.
+Held out are sequences drawn by a hash; training records that share 30 nt in a row with one of them, such as isoforms
+and overlapping windows, are left out (--exclude_run). The validation loss is over the nucleotides of a fixed masking,
+all of them hidden, with the best Markov chains of the training data beside it.
 
 Outputs, in OUTPUT_DIR: ``config.json``, ``model.safetensors``, tokenizer, ``training_args.bin``, ``eval_results.json``,
 ``run.json``, ``log.csv``, ``loss_curve.png``; ``checkpoints`` while it runs, and to make it longer.
@@ -59,6 +59,7 @@ DEMO = {
 }
 SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
 TOKEN_BUDGET = 8_192
+MAX_STEPS, UNLIMITED_STEPS, WARMUP_STEPS = 10_000, 10_000_000, 500
 # May differ between starts: they change no weight, or (trapezoid) only where the run ends.
 IGNORED = ("report_to", "logging_steps", "output_dir")
 END = ("max_steps", "max_minutes", "decay_ratio")
@@ -75,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--data_path",
         type=Path,
         nargs="+",
-        help="FASTA, text with a sequence a line, window metadata of preprocess.py (jsonl, json), Parquet with a "
-        "column sequence, or folders of these; gzipped or plain (default: the synthetic demo set)",
+        help="FASTA, text with a sequence a line, window metadata of preprocess.py (jsonl, json), CSV, TSV or Parquet "
+        "with a column sequence, or folders of these; gzipped or plain (default: the synthetic demo set)",
     )
     data.add_argument(
         "--val_data", type=Path, nargs="+", default=[], help="files to validate on, in any of these forms"
@@ -89,6 +90,20 @@ def build_parser() -> argparse.ArgumentParser:
         type=positive(int),
         default=200_000,
         help="held-out nucleotides to validate on, at most about (default: %(default)s)",
+    )
+    data.add_argument(
+        "--exclude",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="files of what must stay unseen, such as test sets",
+    )
+    data.add_argument(
+        "--exclude_run",
+        type=number(int, "0, or 12 to 1000", lambda value: value == 0 or 12 <= value <= 1000),
+        default=30,
+        help="leave out training records that share so many nt in a row with a validation sequence or one of "
+        "--exclude; 0 leaves out only equals of validation sequences (default: %(default)s)",
     )
     data.add_argument(
         "--streaming",
@@ -149,11 +164,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--batch_size", type=positive(int), help="the same in windows of --model_max_length: that many of them"
     )
     training.add_argument("--accum_steps", type=positive(int), default=1, help="batches a step (default: 1)")
-    training.add_argument("--max_steps", type=positive(int), default=10_000, help="default: %(default)s")
+    training.add_argument(
+        "--max_steps", type=positive(int), help=f"default: {MAX_STEPS}, or with --max_minutes no limit"
+    )
     training.add_argument(
         "--max_minutes",
         type=positive(float),
-        help="end after so much training, over all starts; the learning rate falls in time (default: no limit)",
+        help="end after so much training, over all starts; a trapezoid's rate falls in time (default: no limit)",
     )
     training.add_argument("--peak_lr", type=positive(float), default=1e-4, help="learning rate (default: %(default)s)")
     training.add_argument(
@@ -164,6 +181,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     training.add_argument(
         "--warmup_ratio", type=fraction, default=0.05, help="part of --max_steps with a rising rate (default: 0.05)"
+    )
+    training.add_argument(
+        "--warmup_steps",
+        type=not_negative(int),
+        help=f"steps with a rising rate (default: by --warmup_ratio, or {WARMUP_STEPS} without --max_steps to go by)",
     )
     training.add_argument(
         "--decay_ratio", type=fraction, default=0.2, help="trapezoid: part of the steps with a falling rate (0.2)"
@@ -207,6 +229,11 @@ def parse_arguments(argv=None) -> argparse.Namespace:
     if arguments.batch_size is not None:
         arguments.token_budget = arguments.batch_size * arguments.model_max_length
     arguments.token_budget = arguments.token_budget or TOKEN_BUDGET
+    unlimited = arguments.max_steps is None and arguments.max_minutes is not None
+    arguments.max_steps = arguments.max_steps or (UNLIMITED_STEPS if unlimited else MAX_STEPS)
+    if arguments.warmup_steps is None:
+        by_ratio = round(arguments.warmup_ratio * arguments.max_steps)
+        arguments.warmup_steps = WARMUP_STEPS if unlimited else by_ratio
     arguments.eval_steps = arguments.eval_steps or arguments.save_steps
     arguments.demo = demo
     return arguments
@@ -220,6 +247,8 @@ def check(arguments: argparse.Namespace) -> None:
 
     check_precision(arguments.fp16, arguments.bf16)
     check_reporters(arguments.report_to)
+    if arguments.exclude and not arguments.exclude_run:
+        raise InputError("--exclude and --exclude_run 0: found both, wanted a length of shared runs")
     if arguments.region_rates and arguments.span_length > 1:
         raise InputError("--region_rates and --span_length: found both, wanted one")
     if arguments.token_budget < arguments.model_max_length:
@@ -285,7 +314,8 @@ def run(arguments: argparse.Namespace) -> dict:
     from accelerate import PartialState
 
     from LAMAR import runs
-    from LAMAR.corpora import corpus_files, read_corpus
+    from LAMAR.corpora import read_corpus
+    from LAMAR.corpus_files import corpus_files
     from LAMAR.masked_validation import MaskedWindows, closing_table, evaluate, markov_figures
     from LAMAR.plots import plot_loss_curve
     from LAMAR.pretraining import PretrainOptions, pretrain
@@ -300,6 +330,8 @@ def run(arguments: argparse.Namespace) -> dict:
         val_fraction=arguments.val_fraction,
         val_paths=arguments.val_data,
         val_nucleotides=arguments.val_nucleotides,
+        exclude_paths=arguments.exclude,
+        exclude_run=arguments.exclude_run,
         seed=arguments.seed,
         streaming=arguments.streaming,
         keep_duplicates=arguments.keep_duplicates,
@@ -324,10 +356,10 @@ def run(arguments: argparse.Namespace) -> dict:
         arguments.output_dir,
         arguments={key: value for key, value in vars(arguments).items() if key not in may_differ},
         seed=arguments.seed,
-        inputs=[*corpus.files, *corpus_files(arguments.val_data)],
+        inputs=[*corpus.files, *corpus_files(arguments.val_data), *corpus_files(arguments.exclude)],
         weights={"pretrain_path": str(arguments.pretrain_path), "sha256": report.sha256},
         overwrite=arguments.overwrite,
-        ignore=IGNORED + (END if arguments.schedule == "trapezoid" else ()),
+        ignore=IGNORED + ((*END, "warmup_ratio", "warmup_steps") if arguments.schedule == "trapezoid" else ()),
         is_writer=processes.is_main_process,
     )
     processes.wait_for_everyone()

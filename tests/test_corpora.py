@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from LAMAR import corpora, window_batches
+from LAMAR import kmers, window_batches
 from LAMAR.batches import token_batches
-from LAMAR.corpora import Block, SequenceRecord, corpus_files, read_corpus, read_records
+from LAMAR.corpora import Block, read_corpus
+from LAMAR.corpus_files import SequenceRecord, corpus_files, read_records
 from LAMAR.data_collator_patch import MaskedLMCollator
 from LAMAR.errors import InputError
 from LAMAR.tokenization import VOCABULARY
@@ -58,7 +59,7 @@ def window(sequence: str, *pieces: tuple[int, int]) -> dict:
 SEQUENCES = ["ACGTACGTAA", "GGGTTTACNA", "TTTTTTTTCC"]
 
 
-@pytest.fixture(params=["fasta", "fasta.gz", "text", "text.gz", "jsonl", "json", "parquet", "parquet alone"])
+@pytest.fixture(params="fasta fasta.gz text text.gz csv tsv.gz jsonl json parquet parquet_alone".split())
 def any_form(request, tmp_path):
     """The same three sequences in each form; only metadata have peaks."""
     form = request.param
@@ -67,7 +68,11 @@ def any_form(request, tmp_path):
         lines = [f">r{i}\n{s}\n" if form.startswith("fasta") else f"{s}\n" for i, s in enumerate(SEQUENCES)]
         text = "\n" + "".join(lines).replace("T", "u", 1)
         path.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else text.encode())
-    elif form == "parquet alone":
+    elif form.startswith(("csv", "tsv")):
+        rows = ["label,Sequence", *(f'"1, or 0",{s}' for s in SEQUENCES)] if form == "csv" else ["seq\tx", *SEQUENCES]
+        text = "\n".join(rows)
+        path.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else text.encode())
+    elif form == "parquet_alone":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -116,7 +121,8 @@ MISTAKES = {
     "header alone": (">a\n", "no sequence"),
     "protein": (">p\nMKVLAAGIEF\n", "position 4: found 'L'"),
     "protein of letters that nucleotides have": (">p\nMKVSSRWYMKVSSRWY\n", "proteins"),
-    "text with a table": ("sequence,label\nACGT,1\n", "line 1"),
+    "table without sequences": ("name,label\nACGT,1\n", "sequence or seq"),
+    "table with a short row": ("label\tseq\n1\tACGT\n0\n", "line 3"),
     "jsonl that is none": ('{"sequence": "ACGT"}\n{"seque\n', "line 2"),
     "jsonl without sequence": ('{"name": "ACGT"}\n', "line 1"),
     "jsonl with a number": ('{"sequence": 7}\n', "line 1"),
@@ -226,6 +232,35 @@ def test_nothing_held_out_or_nothing_left_is_an_error(tmp_path):
         read_corpus([tmp_path / "a.fa"], val_paths=[tmp_path / "a.fa"])
     with pytest.raises(InputError, match="more than once"):
         read_corpus([tmp_path / "a.fa", tmp_path])
+
+
+@pytest.mark.parametrize("options", [{}, {"streaming": True}], ids=["memory", "streaming"])
+def test_records_that_overlap_what_must_stay_unseen_are_left_out(tmp_path, options):
+    apart = random_sequences(40, seed=1, low=60, high=90)
+    held, unseen = random_sequences(2, seed=2, low=80, high=81)
+    tail = "A" * 31
+    near = [tail + held[10:40] + tail, unseen[-30:], held[50:] + "N" + unseen[:5]]
+    far = [tail + held[10:39] + "N" + tail, unseen[-29:], tail + held[10:25] + "N" + held[26:41] + tail]
+    (tmp_path / "train.txt").write_text("\n".join([*apart, *near, *far]))
+    (tmp_path / "val.txt").write_text(held)
+    (tmp_path / "test.csv").write_text(f"sequence,label\n{unseen},1\n")
+    given = {"val_paths": [tmp_path / "val.txt"], "exclude_paths": [tmp_path / "test.csv"], **options}
+    corpus = read_corpus([tmp_path / "train.txt"], **given)
+    assert training_sequences(corpus) == [*apart, *far]
+    assert corpus.counts["overlapping"] == 3
+    assert corpus.counts["training"] == 43
+    everything = read_corpus([tmp_path / "train.txt"], val_paths=[tmp_path / "val.txt"], exclude_run=0, **options)
+    assert training_sequences(everything) == [*apart, *near, *far]
+
+
+def test_runs_in_pieces_of_long_sequences_are_found(monkeypatch):
+    (long,) = random_sequences(1, seed=3, low=500, high=501)
+    queries = [long[i : i + 20] for i in range(0, 481)] + ["ACGT" * 10]
+    monkeypatch.setattr(kmers, "_LETTERS_AT_ONCE", 64)
+    index = kmers.RunIndex([long], 20)
+    assert index.shares(queries).tolist() == [True] * 481 + [False]
+    assert kmers.RunIndex([long[100:130]], 20).shares([long, long[:110], long[111:]]).tolist() == [True, False, False]
+    assert not kmers.RunIndex([], 20).shares([long]).any()
 
 
 # ------------------------------------------------------------------------------------------------ windows
@@ -382,7 +417,6 @@ def test_regions_travel_with_their_windows():
 def test_the_share_of_n_is_judged_by_file(tmp_path):
     (tmp_path / "a.txt").write_text("ACGT" * 100 + "\n")
     (tmp_path / "b.txt").write_text("NNNA\nACGT\n")
-    assert corpora.MOST_UNKNOWN == 0.5
     assert len(list(read_records(tmp_path / "b.txt"))) == 2, "3 of 8"
     (tmp_path / "b.txt").write_text("NNNN\nANGT\n")
     with pytest.raises(InputError, match=r"b\.txt: found 62% letters"):

@@ -57,7 +57,8 @@ def data(tmp_path_factory) -> Path:
 
 
 SHAPE = ["--hidden_size", 32, "--intermediate_size", 64, "--num_attention_heads", 2, "--num_hidden_layers", 2]
-BASE = ["--model_max_length", 66, "--token_budget", 700, "--val_fraction", 0.1, "--markov_order", 3]
+# The rule alone makes sequences share long runs.
+BASE = ["--exclude_run", 0, "--model_max_length", 66, "--token_budget", 700, "--val_fraction", 0.1, "--markov_order", 3]
 BASE += ["--max_steps", 30, "--peak_lr", 3e-3, "--save_steps", 10, "--logging_steps", 5, "--warmup_ratio", 0]
 
 
@@ -93,7 +94,7 @@ def finished(data, tmp_path_factory) -> Path:
 
 
 def test_trapezoid_by_hand():
-    schedule = Schedule.plan("trapezoid", 100, 0.1, 0.2)
+    schedule = Schedule.plan("trapezoid", 100, 10, 0.2)
     assert [schedule.factor(step) for step in (0, 4, 9, 10, 50, 80)] == [0.1, 0.5, 1, 1, 1, 1]
     assert [schedule.factor(step) for step in (81, 90, 99, 100)] == pytest.approx([0.95, 0.5, 0.05, 0])
     schedule.end_early(40, 0.2)
@@ -102,7 +103,7 @@ def test_trapezoid_by_hand():
 
 
 def test_linear_by_hand_and_a_schedule_without_a_fall():
-    schedule = Schedule.plan("linear", 100, 0.5, 0.2)
+    schedule = Schedule.plan("linear", 100, 50, 0.2)
     assert [schedule.factor(step) for step in (24, 50, 75, 99)] == pytest.approx([0.5, 1, 0.5, 0.02])
     constant = Schedule.plan("trapezoid", 100, 0, 0)
     assert {constant.factor(step) for step in range(100)} == {1.0}
@@ -173,7 +174,7 @@ def test_outputs(finished, data):
 
 def test_the_checkpoint_loads_everywhere_and_reproduces_its_loss(finished, data):
     model = EsmForMaskedLM.from_pretrained(finished).eval()
-    corpus = read_corpus([data], val_fraction=0.1)
+    corpus = read_corpus([data], val_fraction=0.1, exclude_run=0)
     validation = MaskedWindows(corpus.heldout, 64)
     ids, offsets = validation.windows.ids.astype(np.int64), validation.windows.offsets
     hidden = ids.copy()
@@ -194,7 +195,7 @@ def test_the_checkpoint_loads_everywhere_and_reproduces_its_loss(finished, data)
 def test_the_markov_figures_are_those_of_the_chain_on_the_same_positions(finished, data):
     results = json.loads((finished / "eval_results.json").read_text())["markov"]
     assert results["left"]["order"] == results["two_sided"]["order"] == 1
-    corpus = read_corpus([data], val_fraction=0.1)
+    corpus = read_corpus([data], val_fraction=0.1, exclude_run=0)
     validation = MaskedWindows(corpus.heldout, 64)
     letters = {5: 0, 6: 1, 7: 2, 8: 3}
     counts = MarkovCounts(1)
@@ -236,7 +237,9 @@ def test_the_loss_of_a_step_is_the_mean_over_its_positions(data, tmp_path):
     """Batches of unequal size are accumulated by position; at a rate of next to nothing the model stays as it was."""
     more = ("--accum_steps", 3, "--peak_lr", 1e-30, "--logging_steps", 1, "--max_steps", 4)
     run(data, tmp_path / "out", *more)
-    batches = TrainingBatches(read_corpus([data], val_fraction=0.1), MaskedLMCollator(seed=42), 64, 700, 42)
+    batches = TrainingBatches(
+        read_corpus([data], val_fraction=0.1, exclude_run=0), MaskedLMCollator(seed=42), 64, 700, 42
+    )
     model, _ = load_pretrained(EsmForMaskedLM, tmp_path / "out")
     losses = []
     with torch.no_grad():
@@ -369,6 +372,18 @@ def test_bfloat16_is_near_float32(finished, data, tmp_path):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+def test_steps_and_warm_up_follow_from_what_is_given():
+    def parsed(*more):
+        found = script.parse_arguments(["--data_path", "x", *more])
+        return found.max_steps, found.warmup_steps
+
+    assert parsed() == (10_000, 500)
+    assert parsed("--max_steps", "400") == (400, 20)
+    assert parsed("--max_steps", "400", "--max_minutes", "5", "--warmup_ratio", "0.1") == (400, 40)
+    assert parsed("--max_minutes", "5") == (10_000_000, 500)
+    assert parsed("--max_minutes", "5", "--warmup_steps", "7") == (10_000_000, 7)
+
+
 def test_batch_size_is_a_budget_of_full_windows():
     parsed = script.parse_arguments(["--data_path", "x", "--batch_size", "7", "--model_max_length", "100"])
     assert parsed.token_budget == 700
@@ -394,6 +409,8 @@ MISTAKES = {
     "tokenizer": (["--tokenizer_path", "nowhere"], "nowhere"),
     "report_to": (["--report_to", "no_such_logger"], "--report_to"),
     "nothing held out": (["--val_fraction", "1e-9"], "--val_fraction"),
+    "nothing left": (["--exclude_run", "12"], "--exclude_run"),
+    "excluded by no run": (["--exclude", "EMPTY"], "--exclude_run 0"),
 }
 
 
