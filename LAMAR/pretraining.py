@@ -135,11 +135,11 @@ class _Progress(TrainerCallback):
         self.rows: list[dict] = []
         self.seconds = 0.0
         self.seen = {"tokens": 0, "padded": 0, "passes": 0, "seconds": 0.0}  # at the last row
-        self.out_of_time = False
+        self.ends_by_time = False
 
     def state(self) -> dict:
         """What a checkpoint needs beside the Trainer's own files."""
-        state = {"rows": self.rows, "seconds": self.seconds, "seen": self.seen}
+        state = {"rows": self.rows, "seconds": self.seconds, "seen": self.seen, "ends_by_time": self.ends_by_time}
         return state | {"schedule": asdict(self.schedule), "end": _end(self.options)}
 
     def restore(self, state: dict) -> None:
@@ -148,15 +148,18 @@ class _Progress(TrainerCallback):
         self.schedule.warmup = state["schedule"]["warmup"]
         if state["end"] == _end(self.options):
             self.schedule.decay_start, self.schedule.end = (state["schedule"][key] for key in ("decay_start", "end"))
+            self.ends_by_time = state["ends_by_time"]
 
     def on_train_begin(self, args, state, control, **kwargs):
+        # A checkpoint brings those of the earlier start.
+        state.logging_steps, state.save_steps = self.options.logging_steps, self.options.save_steps
         self._last = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
         now = time.perf_counter()
         self.seconds, self._last = self.seconds + now - self._last, now
         step = state.global_step
-        if self.options.max_minutes is not None and not self.out_of_time:
+        if self.options.max_minutes is not None and not self.ends_by_time:
             self._watch_the_clock(step, args.device)
         if step == self.schedule.decay_start and step < self.schedule.end:
             control.should_save = True  # whoever makes the run longer goes on from here
@@ -169,14 +172,17 @@ class _Progress(TrainerCallback):
         return control
 
     def _watch_the_clock(self, step: int, device) -> None:
-        limit, ratio = 60 * self.options.max_minutes, self.options.decay_ratio
-        if self.options.schedule == "linear":
-            ratio = 0.0
-        if _of_first_process(self.seconds, device) >= (1 - ratio) * limit:
-            self.out_of_time = True
-            if step < self.schedule.decay_start or ratio == 0:
-                self.schedule.end_early(step, ratio)
-                logger.info("--max_minutes %g: training ends at step %d", self.options.max_minutes, self.schedule.end)
+        limit = 60 * self.options.max_minutes
+        ratio = self.options.decay_ratio if self.options.schedule == "trapezoid" else 0.0
+        seconds, schedule = _of_first_process(self.seconds, device), self.schedule
+        if step < schedule.decay_start and seconds >= (1 - ratio) * limit:
+            schedule.end_early(step, ratio)
+            self.ends_by_time = True
+        elif step >= schedule.decay_start and seconds >= limit:
+            schedule.end = step  # the number of steps had begun the fall, too late
+            self.ends_by_time = True
+        if self.ends_by_time:
+            logger.info("--max_minutes %g: training ends at step %d", self.options.max_minutes, schedule.end)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs:

@@ -41,7 +41,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _SPECIAL_TOKENS = 2  # <cls> and <eos>
-MAX_RECORD = 2**29  # letters of one line or record: more than twice the longest human chromosome
+MAX_RECORD = 300_000_000  # letters of one line or record: more than the longest human chromosome has
 _GZIP_MAGIC = b"\x1f\x8b"
 _REGION = re.compile(r"(?:.*::)?(\S+):(\d{1,18})-(\d{1,18})(?:\(([+.-])\))?(?:\s.*)?")
 _COMPLEMENT = bytes.maketrans(b"ACGTN", b"TGCAN")

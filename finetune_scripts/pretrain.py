@@ -61,7 +61,7 @@ SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_
 TOKEN_BUDGET = 8_192
 MAX_STEPS, UNLIMITED_STEPS, WARMUP_STEPS = 10_000, 10_000_000, 500
 # May differ between starts: they change no weight, or (trapezoid) only where the run ends.
-IGNORED = ("report_to", "logging_steps", "output_dir")
+IGNORED = ("report_to", "logging_steps", "save_steps", "eval_steps", "output_dir")
 END = ("max_steps", "max_minutes", "decay_ratio")
 
 share = number(float, "more than 0 and less than 1", lambda value: 0 < value < 1)

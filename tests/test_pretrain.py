@@ -354,6 +354,14 @@ def test_time_ends_a_run_cleanly(data, tmp_path, schedule):
     assert again == results
 
 
+def test_time_that_is_up_in_the_fall_ends_it(data, tmp_path):
+    """The fall has begun by --max_steps and would last longer than there is time."""
+    more = ("--max_steps", 100_000, "--max_minutes", 0.02, "--decay_ratio", 0.99999, "--save_steps", 100_000)
+    results = run(data, tmp_path / "out", *more, "--logging_steps", 1)
+    assert 2 < results["steps"] < 5_000
+    assert float(log(tmp_path / "out")[-1]["learning_rate"]) > 2.8e-3
+
+
 # ------------------------------------------------------------------------------------------------ ways of training
 
 
