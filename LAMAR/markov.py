@@ -12,13 +12,15 @@ MacKay & Peto, 1995). After fewer than k letters since the last break, j is what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-__all__ = ["MarkovChain", "MarkovCounts", "best_order", "cross_entropy"]
+__all__ = ["MarkovChain", "MarkovCounts", "best_chain", "cross_entropy"]
 
 BREAK = 4
+PRIORS = (4.0, 64.0, 1024.0)
 _LETTERS_AT_ONCE = 4_000_000
 _POSITIONS_AT_ONCE = 16_384
 
@@ -87,7 +89,7 @@ class MarkovChain:
     def __init__(self, counts: MarkovCounts, order: int, prior: float = 4.0):
         if not 0 <= order <= counts.order:
             raise ValueError(f"order: found {order}, wanted 0 to {counts.order}")
-        self.order = order
+        self.order, self.prior = order, prior
         self._starts = _table_starts(order)
         table = np.empty((self._starts[-1], 4))
         shorter = np.full((1, 4), 0.25)
@@ -174,15 +176,25 @@ def cross_entropy(log_probabilities: np.ndarray, letters: np.ndarray) -> dict[st
     }
 
 
-def best_order(
-    counts: MarkovCounts, codes: np.ndarray, positions: np.ndarray, two_sided: bool, orders: Iterable[int]
+def best_chain(
+    counts: MarkovCounts,
+    codes: np.ndarray,
+    positions: np.ndarray,
+    two_sided: bool,
+    orders: Iterable[int],
+    priors: Sequence[float] = PRIORS,
 ) -> tuple[MarkovChain, dict[int, float]]:
-    """The chain whose predictions have the smallest loss at ``positions``, and the loss of each order tried."""
-    losses, best = {}, None
+    """The chain whose predictions have the smallest loss at ``positions``, and the smallest loss of each order.
+
+    Long contexts want a strong prior and short ones do not care, so both are tried together.
+    """
+    losses, best, smallest = {}, None, math.inf
     for order in orders:
-        chain = MarkovChain(counts, order)
-        predict = chain.two_sided if two_sided else chain.left
-        losses[order] = cross_entropy(predict(codes, positions), codes[positions])["loss"]
-        if best is None or losses[order] < losses[best.order]:
-            best = chain
+        for prior in priors:
+            chain = MarkovChain(counts, order, prior)
+            predict = chain.two_sided if two_sided else chain.left
+            loss = cross_entropy(predict(codes, positions), codes[positions])["loss"]
+            losses[order] = min(loss, losses.get(order, math.inf))
+            if loss < smallest:
+                best, smallest = chain, loss
     return best, losses

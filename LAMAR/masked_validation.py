@@ -18,7 +18,7 @@ from .configuration import MASK
 from .corpora import Corpus
 from .data_collator_patch import IGNORED, NUCLEOTIDES, is_nucleotide
 from .errors import InputError
-from .markov import BREAK, MarkovCounts, best_order, cross_entropy
+from .markov import BREAK, MarkovCounts, best_chain, cross_entropy
 from .tokenization import VOCABULARY, encode_ragged
 from .window_batches import cut_windows
 
@@ -148,14 +148,14 @@ def _figures(loss: float, right: float, n: float) -> dict:
 def markov_figures(corpus: Corpus, validation: MaskedWindows, max_order: int) -> dict:
     """Markov chains of the training records at the hidden positions of the validation windows.
 
-    For each of the two predictions the order is the one with the smallest loss at positions of the same windows that
-    are not hidden.
+    For each of the two predictions, order and smoothing are those with the smallest loss at positions of the same
+    windows that are not hidden.
 
     Returns
     -------
     dict
-        ``left`` (from the letters before) and ``two_sided`` (from all others), each with ``order``, ``loss``,
-        ``perplexity``, ``accuracy``, and ``loss_by_order`` at the positions where the order was chosen.
+        ``left`` (from the letters before) and ``two_sided`` (from all others), each with ``order``, ``prior``,
+        ``loss``, ``perplexity``, ``accuracy``, and ``loss_by_order`` at the positions where the order was chosen.
     """
     counts = MarkovCounts(max_order)
     for block in corpus.blocks():
@@ -163,11 +163,11 @@ def markov_figures(corpus: Corpus, validation: MaskedWindows, max_order: int) ->
     codes = _codes(validation.windows.ids)
     figures = {}
     for name, two_sided in (("left", False), ("two_sided", True)):
-        chain, losses = best_order(counts, codes, validation.shown, two_sided, range(max_order + 1))
+        chain, losses = best_chain(counts, codes, validation.shown, two_sided, range(max_order + 1))
         predict = chain.two_sided if two_sided else chain.left
         found = cross_entropy(predict(codes, validation.hidden), codes[validation.hidden])
-        figures[name] = {"order": chain.order, "loss": found["loss"], "perplexity": math.exp(found["loss"])}
-        figures[name] |= {"accuracy": found["accuracy"], "loss_by_order": losses}
+        figures[name] = {"order": chain.order, "prior": chain.prior, "loss": found["loss"]}
+        figures[name] |= {"perplexity": math.exp(found["loss"]), "accuracy": found["accuracy"], "loss_by_order": losses}
     return figures
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from LAMAR import markov
-from LAMAR.markov import MarkovChain, MarkovCounts, best_order, cross_entropy
+from LAMAR.markov import MarkovChain, MarkovCounts, best_chain, cross_entropy
 
 LETTERS = "ACGTN"
 
@@ -125,13 +125,25 @@ def test_the_order_of_a_sampled_chain_is_found_and_both_sides_are_better_than_on
     counts = MarkovCounts(6).add(sample(2, 20_000, seed=1))
     heldout = sample(2, 5_000, seed=2)
     positions = np.arange(len(heldout))
-    left, losses = best_order(counts, heldout, positions, False, range(7))
+    left, losses = best_chain(counts, heldout, positions, False, range(7))
     assert left.order == 2
     assert min(losses, key=losses.get) == 2
     assert losses[0] > losses[1] > losses[2]
-    both, two_sided = best_order(counts, heldout, positions, True, range(7))
+    both, two_sided = best_chain(counts, heldout, positions, True, range(7))
     assert both.order == 2
     assert two_sided[2] < losses[2] - 0.1
+
+
+def test_the_loss_of_an_order_is_that_of_its_best_prior():
+    counts = MarkovCounts(5).add(sample(2, 3_000, seed=1))
+    heldout = sample(2, 3_000, seed=2)
+    positions = np.arange(len(heldout))
+    single = {prior: best_chain(counts, heldout, positions, False, [2, 5], [prior])[1] for prior in (1.0, 200.0)}
+    best, losses = best_chain(counts, heldout, positions, False, [2, 5], [1.0, 200.0])
+    assert losses == {order: min(single[1.0][order], single[200.0][order]) for order in (2, 5)}
+    assert single[200.0][5] < single[1.0][5], "few observations a context: the shorter one says more"
+    assert single[1.0][2] < single[200.0][2]
+    assert (best.order, best.prior) == (2, 1.0)
 
 
 @pytest.mark.parametrize("order", [-1, 13])

@@ -202,7 +202,7 @@ def test_the_markov_figures_are_those_of_the_chain_on_the_same_positions(finishe
     for block in corpus.blocks():
         counts.add(np.array([letters.get(i, 4) for i in block.ids], dtype=np.uint8))
     codes = np.array([letters.get(i, 4) for i in validation.windows.ids], dtype=np.uint8)
-    found = MarkovChain(counts, 1).left(codes, validation.hidden)
+    found = MarkovChain(counts, 1, results["left"]["prior"]).left(codes, validation.hidden)
     truth = codes[validation.hidden]
     assert results["left"]["loss"] == pytest.approx(-found[np.arange(len(truth)), truth].mean())
     assert results["left"]["accuracy"] == pytest.approx((found.argmax(1) == truth).mean())
