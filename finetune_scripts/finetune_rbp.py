@@ -35,7 +35,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, fraction, log_training, not_negative, positive
+from LAMAR.arguments import (
+    OneLineParser,
+    add_model_arguments,
+    add_precision_arguments,
+    fraction,
+    log_training,
+    not_negative,
+    parse_or_demo,
+    positive,
+)
 from LAMAR.errors import exit_on_input_error
 
 logger = logging.getLogger("finetune_rbp")
@@ -92,27 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--nlabels", type=positive(int), default=2, help="classes, or 1 for regression (default: 2)")
 
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--pretrain_path",
-        default="",
-        help='weights file or checkpoint folder; "" means random (default: random)',
-    )
-    model.add_argument("--tokenizer_path", type=Path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
-    model.add_argument(
-        "--config",
-        help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: the checkpoint's, else lamar)",
-    )
+    add_model_arguments(model)
     model.add_argument("--head", choices=("linear", "mean", "cnn"), default="linear", help="default: %(default)s")
     model.add_argument(
         "--loss",
         choices=("ce", "focal", "mse", "bce"),
         help="bce is for several yes/no labels a record (default: ce, or mse with --nlabels 1)",
-    )
-    model.add_argument(
-        "--attention",
-        choices=("auto", "eager", "sdpa", "flash"),
-        default="auto",
-        help="default: %(default)s (SDPA)",
     )
     model.add_argument("--freeze_encoder", action="store_true", help="train the head only, on features computed once")
     model.add_argument("--lora_rank", type=positive(int), help="train low-rank updates of this rank and the head")
@@ -146,9 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="epochs without a better validation score (default: off)",
     )
     training.add_argument("--metric_for_best", help="chooses the epoch (default: auprc, or pearson)")
-    training.add_argument("--fp16", action="store_true", help="half precision, CUDA only")
-    training.add_argument("--bf16", action="store_true", help="bfloat16")
-    training.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
+    add_precision_arguments(training)
 
     evaluation = parser.add_argument_group("evaluation and output")
     evaluation.add_argument("--cv_folds", type=positive(int), default=5, help="1: own train and dev (default: 5)")
@@ -166,18 +158,6 @@ def build_parser() -> argparse.ArgumentParser:
     again.add_argument("--resume", action="store_true", help="go on with an interrupted run (what happens anyway)")
     again.add_argument("--overwrite", action="store_true", help="start the run in --output_dir anew")
     return parser
-
-
-def parse_arguments(argv=None) -> argparse.Namespace:
-    """Arguments; without --data_path, the demo set's values for everything not given."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    demo = arguments.data_path is None
-    if demo:
-        parser.set_defaults(**DEMO)
-        arguments = parser.parse_args(argv)
-    arguments.demo = demo
-    return arguments
 
 
 def check(arguments: argparse.Namespace) -> str:
@@ -388,7 +368,7 @@ def write_plots(run_folder, results: list[dict], labels, task: str, metric: str,
 
 
 def main(argv=None) -> int:
-    arguments = parse_arguments(argv)
+    arguments = parse_or_demo(build_parser(), argv, DEMO)
     log_training()
     return exit_on_input_error(run, arguments)
 

@@ -40,7 +40,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, fraction, log_training, not_negative, number, positive
+from LAMAR.arguments import (
+    OneLineParser,
+    add_model_arguments,
+    add_precision_arguments,
+    fraction,
+    log_training,
+    not_negative,
+    number,
+    parse_or_demo,
+    positive,
+)
 from LAMAR.errors import exit_on_input_error
 
 logger = logging.getLogger("pretrain")
@@ -119,22 +129,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--pretrain_path", default="", help='weights file or checkpoint folder; "" means random (default: random)'
-    )
-    model.add_argument("--tokenizer_path", type=Path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
-    model.add_argument(
-        "--config",
-        help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: the checkpoint's, else lamar)",
-    )
+    add_model_arguments(model)
     for name in SHAPE:
         model.add_argument(f"--{name}", type=positive(int), help="instead of the configuration's")
-    model.add_argument(
-        "--attention",
-        choices=("auto", "eager", "sdpa", "flash"),
-        default="auto",
-        help="default: %(default)s (SDPA)",
-    )
     model.add_argument("--flash_attention", action="store_true", help="same as --attention flash")
 
     masking = parser.add_argument_group("masking")
@@ -192,9 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--weight_decay", type=not_negative(float), default=0.01, help="default: %(default)s")
     training.add_argument("--grad_clipping_norm", type=positive(float), default=1.0, help="default: %(default)s")
-    training.add_argument("--fp16", action="store_true", help="half precision, CUDA only")
-    training.add_argument("--bf16", action="store_true", help="bfloat16")
-    training.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
+    add_precision_arguments(training)
     training.add_argument("--compile", action="store_true", help="torch.compile")
 
     output = parser.add_argument_group("evaluation and output")
@@ -220,12 +215,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse_arguments(argv=None) -> argparse.Namespace:
     """Arguments; without --data_path, the demo set's values for everything not given."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    demo = arguments.data_path is None
-    if demo:
-        parser.set_defaults(**DEMO)
-        arguments = parser.parse_args(argv)
+    arguments = parse_or_demo(build_parser(), argv, DEMO)
     if arguments.batch_size is not None:
         arguments.token_budget = arguments.batch_size * arguments.model_max_length
     arguments.token_budget = arguments.token_budget or TOKEN_BUDGET
@@ -235,7 +225,6 @@ def parse_arguments(argv=None) -> argparse.Namespace:
         by_ratio = round(arguments.warmup_ratio * arguments.max_steps)
         arguments.warmup_steps = WARMUP_STEPS if unlimited else by_ratio
     arguments.eval_steps = arguments.eval_steps or arguments.save_steps
-    arguments.demo = demo
     return arguments
 
 
