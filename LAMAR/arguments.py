@@ -9,17 +9,22 @@ import argparse
 import logging
 import math
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 __all__ = [
     "OneLineParser",
+    "add_model_arguments",
+    "add_precision_arguments",
     "finite",
     "fraction",
+    "log_training",
     "names",
     "not_negative",
     "number",
     "output_prefix",
+    "parse_or_demo",
     "positive",
     "usable_workers",
 ]
@@ -83,3 +88,51 @@ def names(text: str) -> list[str]:
     if not found:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted names joined by commas")
     return found
+
+
+def parse_or_demo(parser: argparse.ArgumentParser, argv, demo: Mapping[str, object]) -> argparse.Namespace:
+    """Arguments; without --data_path, the demo set's values for everything not given, and ``demo`` is True."""
+    arguments = parser.parse_args(argv)
+    is_demo = arguments.data_path is None
+    if is_demo:
+        parser.set_defaults(**demo)
+        arguments = parser.parse_args(argv)
+    arguments.demo = is_demo
+    return arguments
+
+
+def add_model_arguments(group) -> None:
+    """Arguments of scripts that train: where the weights come from, shape, attention."""
+    group.add_argument(
+        "--pretrain_path",
+        default="",
+        help='weights file or checkpoint folder; "" means random (default: random)',
+    )
+    group.add_argument("--tokenizer_path", type=Path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
+    group.add_argument(
+        "--config",
+        help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: the checkpoint's, else lamar)",
+    )
+    group.add_argument(
+        "--attention",
+        choices=("auto", "eager", "sdpa", "flash"),
+        default="auto",
+        help="default: %(default)s (SDPA)",
+    )
+
+
+def add_precision_arguments(group) -> None:
+    """Arguments of scripts that train: number format and memory."""
+    group.add_argument("--fp16", action="store_true", help="half precision, CUDA only")
+    group.add_argument("--bf16", action="store_true", help="bfloat16")
+    group.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
+
+
+def log_training() -> None:
+    """Logging of a script that trains: the first process's messages, without what libraries say by the way."""
+    first_process = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if first_process else logging.ERROR, format="%(message)s")
+    # Names that transformers 5 renames on its way to 6; peft still says the old ones.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.modeling_utils")
+    for noisy in ("httpx", "matplotlib", "accelerate", "torch", "datasets", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -75,7 +75,7 @@ def pad_batch(records: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, ids.ne(PAD).long()
 
 
-def token_batches(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:
+def token_batches(lengths: np.ndarray, token_budget: int, max_padding: float = 1.0) -> list[np.ndarray]:
     """Record indices of each batch, longest records first.
 
     Parameters
@@ -84,12 +84,19 @@ def token_batches(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:
         int, (n,), in tokens.
     token_budget
         Most tokens in a batch, padding included. A record longer than that is a batch of its own.
+    max_padding
+        Most padding in a batch, as a share of its tokens; batches are smaller where lengths differ more than that.
     """
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
         # The longest comes first, so it sets the padded length of its batch.
-        size = max(1, token_budget // int(lengths[order[start]]))
+        longest = int(lengths[order[start]])
+        size = max(1, token_budget // longest)
+        if max_padding < 1:
+            filled = np.cumsum(lengths[order[start : start + size]])
+            # The share of padding only grows with shorter records, so those that fit come first.
+            size = int((filled >= (1 - max_padding) * longest * np.arange(1, len(filled) + 1)).sum())
         batches.append(order[start : start + size])
         start += size
     return batches

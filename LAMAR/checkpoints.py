@@ -25,6 +25,7 @@ from .runs import sha256_file
 __all__ = [
     "LoadReport",
     "build_model",
+    "config_argument",
     "infer_config",
     "load_pretrained",
     "load_weights",
@@ -285,6 +286,15 @@ def read_config(path: str | Path) -> EsmConfig:
         return EsmConfig(**fields)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def config_argument(name: str) -> EsmConfig | None:
+    """Configuration that ``--config`` names: one of :data:`CONFIGS`, or a JSON file; None for ""."""
+    if name in CONFIGS:
+        return named_config(name)
+    if name and not Path(name).is_file():
+        raise InputError(f"--config: found {name!r}, wanted one of {', '.join(CONFIGS)}, or a config.json")
+    return read_config(name) if name else None
 
 
 def _check_architecture(path: Path, found: EsmConfig, wanted: dict) -> None:

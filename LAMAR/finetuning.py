@@ -21,6 +21,7 @@ from .folds import inner_validation, make_folds, subsample
 from .modeling_nucESM2 import EsmConfig, EsmForSequenceClassification
 from .splits import Split
 from .summaries import fold_figures
+from .trainers import last_complete_checkpoint
 from .training import (
     FeatureModel,
     FitOptions,
@@ -28,7 +29,6 @@ from .training import (
     add_lora,
     diagnose,
     fit,
-    last_complete_checkpoint,
     probabilities,
 )
 

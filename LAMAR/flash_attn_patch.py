@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-__all__ = ["BACKENDS", "PaddingMask", "attention", "available_backends", "resolve_backend"]
+from .errors import InputError
+
+__all__ = ["BACKENDS", "PaddingMask", "attention", "available_backends", "backend_argument", "resolve_backend"]
 
 BACKENDS = ("eager", "sdpa", "flash_attention_2")
 
@@ -47,6 +49,14 @@ def resolve_backend(name: str | None) -> str:
     if reason:
         raise ValueError(f"attention backend {name!r} cannot be used: {reason}")
     return name
+
+
+def backend_argument(name: str) -> str:
+    """:func:`resolve_backend` for ``--attention``: raises :class:`InputError`."""
+    try:
+        return resolve_backend(name)
+    except ValueError as error:
+        raise InputError(f"--attention: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["SharedRuns", "WindowHashes", "cluster_sequences", "join_codes", "longest_shared_run"]
+__all__ = ["RunIndex", "SharedRuns", "WindowHashes", "cluster_sequences", "join_codes", "longest_shared_run"]
+
+_LETTERS_AT_ONCE = 2_000_000  # hashing takes some 50 bytes a letter
 
 
 def cluster_sequences(
@@ -194,6 +196,49 @@ class WindowHashes:
             np.cumsum(self.codes[period:] != self.codes[:-period], out=differ[period + 1 :])
             np.minimum(least, differ[starts + length] - differ[starts + period], out=least)
         return least
+
+
+class RunIndex:
+    """Runs of ``length`` nt of some sequences, to tell which others have one of them.
+
+    Memory is 8 bytes a run and 16 MB; N matches nothing, the reverse complement is not considered.
+    """
+
+    def __init__(self, sequences: Sequence[str], length: int):
+        self.length = length
+        found = [hashes for _, hashes in self._hashes(sequences)]
+        self._table = np.unique(np.concatenate([np.zeros(0, np.uint64), *found]))
+        self._seen = np.zeros(1 << 24, dtype=bool)
+        self._seen[self._table >> np.uint64(40)] = True
+
+    def shares(self, sequences: Sequence[str]) -> np.ndarray:
+        """Which of n sequences have a run in common with those of the index; boolean (n,)."""
+        shared = np.zeros(len(sequences), dtype=bool)
+        for records, hashes in self._hashes(sequences):
+            candidates = np.flatnonzero(self._seen[hashes >> np.uint64(40)])
+            hit = candidates[np.isin(hashes[candidates], self._table)]
+            shared[records[hit]] = True
+        return shared
+
+    def _hashes(self, sequences: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Sequence and hash of every run, in pieces of bounded size."""
+        records, texts, size = [], [], 0
+        for number, sequence in enumerate(sequences):
+            # Pieces of a long sequence overlap, so that each run is in one of them.
+            for start in range(0, max(1, len(sequence) - self.length + 1), _LETTERS_AT_ONCE):
+                texts.append(sequence[start : start + _LETTERS_AT_ONCE + self.length - 1])
+                records.append(number)
+                size += len(texts[-1])
+                if size >= _LETTERS_AT_ONCE:
+                    yield self._hash(records, texts)
+                    records, texts, size = [], [], 0
+        if texts:
+            yield self._hash(records, texts)
+
+    def _hash(self, records: list[int], texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        windows = WindowHashes(texts)
+        starts = windows.starts(self.length)
+        return np.asarray(records)[windows.record[starts]], windows.hashes(starts, self.length)
 
 
 class SharedRuns:

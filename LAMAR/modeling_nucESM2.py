@@ -423,8 +423,13 @@ class EsmForMaskedLM(EsmPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        labelled_only: bool = False,
     ):
-        """Logits (batch, length, vocab); the loss is the mean cross-entropy over labels other than -100."""
+        """Logits (batch, length, vocab); the loss is the mean cross-entropy over labels other than -100.
+
+        With ``labelled_only`` the head runs where there is such a label and nowhere else: logits (n_labelled, vocab),
+        in reading order. The loss is the same.
+        """
         output = self.esm(
             input_ids,
             attention_mask,
@@ -433,10 +438,14 @@ class EsmForMaskedLM(EsmPreTrainedModel):
             output_attentions,
             return_dict=True,
         )
-        logits = self.lm_head(output.last_hidden_state)
+        hidden = output.last_hidden_state
+        if labelled_only:
+            labelled = labels.ne(-100)
+            hidden, labels = hidden[labelled], labels[labelled]
+        logits = self.lm_head(hidden)
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+            loss = nn.functional.cross_entropy(logits.float().flatten(0, -2), labels.flatten())
         result = MaskedLMOutput(loss, logits, output.hidden_states, output.attentions)
         return result.to_tuple() if return_dict is False else result
 

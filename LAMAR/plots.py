@@ -8,7 +8,7 @@ import numpy as np
 
 from LAMAR.runs import atomic_write
 
-__all__ = ["new_figure", "plot_learning_curves", "plot_regression", "plot_roc_pr"]
+__all__ = ["new_figure", "plot_learning_curves", "plot_loss_curve", "plot_regression", "plot_roc_pr"]
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, grid: float = 0.25, **kwargs):
@@ -66,6 +66,29 @@ def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Pa
         if axis.lines:
             axis.legend(frameon=False, fontsize=8)
     figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_loss_curve(rows: list[dict], chains: dict[str, float], path: Path, title: str = "") -> None:
+    """Masked-LM loss by tokens trained on, beside the loss of Markov chains.
+
+    Parameters
+    ----------
+    rows
+        ``tokens``, ``train_loss``, and ``validation_loss`` or None.
+    chains
+        Loss by name.
+    """
+    figure, (axis,) = _figure(1)
+    for key, style, label in (("train_loss", "-", "training"), ("validation_loss", "o-", "validation")):
+        points = [(row["tokens"], row[key]) for row in rows if row[key] is not None]
+        if points:
+            axis.plot(*zip(*points), style, markersize=3, label=label)
+    for index, (name, loss) in enumerate(chains.items(), start=2):
+        label = f"Markov chain, {name.replace('_', '-')}"
+        axis.axhline(loss, color=_colour(index), linewidth=1, linestyle="--", label=label)
+    axis.set(xlabel="tokens", ylabel="loss (nats)", title=title)
+    axis.legend(frameon=False, fontsize=8)
     _save(figure, path)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "open_text",
     "parse_region",
     "read_fasta",
+    "read_lines",
     "read_table",
     "reverse_complement",
     "write_fasta",
@@ -40,6 +41,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _SPECIAL_TOKENS = 2  # <cls> and <eos>
+MAX_RECORD = 300_000_000  # letters of one line or record: more than the longest human chromosome has
 _GZIP_MAGIC = b"\x1f\x8b"
 _REGION = re.compile(r"(?:.*::)?(\S+):(\d{1,18})-(\d{1,18})(?:\(([+.-])\))?(?:\s.*)?")
 _COMPLEMENT = bytes.maketrans(b"ACGTN", b"TGCAN")
@@ -170,11 +172,26 @@ def open_text(path: str | PathLike) -> Iterator[TextIO]:
             raise InputError(f"{path}: found bytes that are not UTF-8, wanted text") from None
 
 
-def read_fasta(path: str | PathLike) -> Iterator[tuple[str, str]]:
+def read_lines(handle: TextIO, source: str | PathLike, max_line: int = MAX_RECORD) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, stripped, with their numbers from 1.
+
+    A line of more than ``max_line`` characters is an `InputError`, and is not read to its end.
+    """
+    number = 0
+    while line := handle.readline(max_line + 1):
+        number += 1
+        if len(line) > max_line and line[-1] != "\n":
+            raise InputError(f"{source}: line {number}: found more than {max_line:,} characters, wanted shorter lines")
+        if line := line.strip():
+            yield number, line
+
+
+def read_fasta(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[tuple[str, str]]:
     """Yield the records of a FASTA file, gzipped or plain.
 
     Multi-line records, blank lines and Windows line ends are read; lines that start with ``;`` or ``#``
-    before the first record are comments.
+    before the first record are comments. A record of more than ``max_record`` letters is an error, and is not read
+    to its end.
 
     Yields
     ------
@@ -196,20 +213,20 @@ def read_fasta(path: str | PathLike) -> Iterator[tuple[str, str]]:
             raise InputError(f"{path}: line {line}: record {header} has no sequence")
         return header, normalize_sequence("".join(parts), source=str(path), record=f"record {header}")
 
-    header, header_line, parts = "", 0, []
+    header, header_line, parts, length = "", 0, [], 0
     with open_text(path) as handle:
-        for number, raw in enumerate(handle, start=1):
-            line = raw.strip()
-            if not line:
-                continue
+        for number, line in read_lines(handle, path, max_record):
             if line[0] == ">":
                 if header:
                     yield record(header, header_line, parts)
-                header, header_line, parts = line[1:].strip(), number, []
+                header, header_line, parts, length = line[1:].strip(), number, [], 0
                 if not header:
                     raise InputError(f"{path}: line {number}: found '>' alone, wanted a record name after it")
             elif header:
                 parts.append(line)
+                length += len(line)
+                if length > max_record:
+                    raise InputError(f"{path}: record {header} has more than {max_record:,} letters")
             elif line[0] not in ";#":
                 raise InputError(f"{path}: line {number}: found {line[:20]!r} before the first '>' line")
         if not header:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,14 @@ from .batches import EncodedSequences, pad_batch
 from .embeddings import Embeddings
 from .sequence_classification_patch import sequence_loss
 from .summaries import task_metrics
+from .trainers import (
+    MarkComplete,
+    checkpointing_arguments,
+    device_arguments,
+    last_complete_checkpoint,
+    silence,
+    world_size,
+)
 
 __all__ = [
     "FeatureModel",
@@ -26,13 +33,11 @@ __all__ = [
     "add_lora",
     "diagnose",
     "fit",
-    "last_complete_checkpoint",
     "probabilities",
 ]
 
 logger = logging.getLogger(__name__)
 
-_COMPLETE = "complete"
 # Probabilities whose spread is below this say the same of every record.
 _CONSTANT_SPREAD = 1e-3
 
@@ -191,24 +196,6 @@ class _EveryNEpochs(TrainerCallback):
         return control
 
 
-class _MarkComplete(TrainerCallback):
-    """Puts a marker in each checkpoint once all of it is on disk, so that a half-written one is never resumed."""
-
-    def on_save(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Newest checkpoint of :func:`fit` that is whole, or None; half-written ones are left aside with a warning."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for path in found:
-        if not (path / _COMPLETE).exists():
-            logger.warning("%s is incomplete (the run was stopped while writing it); ignored", path)
-    found = [path for path in found if (path / _COMPLETE).exists()]
-    return found[-1] if found else None
-
-
 class _GroupedTrainer(Trainer):
     """The Trainer with lengths known from the data set instead of read record by record."""
 
@@ -241,7 +228,7 @@ def fit(
     """
     set_seed(options.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    steps = math.ceil(math.ceil(len(train) / options.batch_size / _world_size()) / options.accum_steps)
+    steps = math.ceil(math.ceil(len(train) / options.batch_size / world_size()) / options.accum_steps)
     keeps_best = validation is not None
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -263,24 +250,16 @@ def fit(
         greater_is_better=options.metric_for_best not in ("mse", "mae", "rmse", "brier", "ece", "log_loss"),
         # At least one entry an epoch: the diagnosis of a collapse reads them.
         logging_steps=min(options.logging_steps, steps),
-        # The filter would replace a NaN loss in the log by the last finite one.
-        logging_nan_inf_filter=False,
         fp16=options.fp16,
         bf16=options.bf16,
-        **_checkpointing(options.gradient_checkpointing),
-        use_cpu=not torch.cuda.is_available(),
-        ddp_backend=("nccl" if torch.cuda.is_available() else "gloo") if _world_size() > 1 else None,
-        ddp_find_unused_parameters=False,
+        **checkpointing_arguments(options.gradient_checkpointing),
+        **device_arguments(),
         report_to=[] if options.report_to == "none" else options.report_to.split(","),
         disable_tqdm=not options.progress,
-        log_level="error",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=torch.cuda.is_available(),
         seed=options.seed,
     )
     stop = _StopOnNonFiniteLoss()
-    callbacks = [stop, _EveryNEpochs(options.save_epochs), _MarkComplete()]
+    callbacks = [stop, _EveryNEpochs(options.save_epochs), MarkComplete()]
     if options.early_stopping_patience is not None and keeps_best:
         callbacks.append(EarlyStoppingCallback(options.early_stopping_patience))
 
@@ -300,7 +279,7 @@ def fit(
         callbacks=callbacks,
     )
     if not options.progress:
-        _silence(trainer)
+        silence(trainer)
     checkpoint = last_complete_checkpoint(folder)
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint)
@@ -313,25 +292,6 @@ def fit(
         (entry["epoch"] for entry in trainer.state.log_history if best and entry.get("step") == best), None
     )
     return FitResult(trainer.state.log_history, best_epoch, stop.found)
-
-
-def _checkpointing(wanted: bool) -> dict:
-    """Gradient checkpointing under the name that this version of transformers has for it."""
-    if not wanted:
-        return {}
-    names = {field.name for field in fields(TrainingArguments)}
-    name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
-    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
-
-
-def _silence(trainer: Trainer) -> None:
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-
-
-def _world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def add_lora(model, rank: int):

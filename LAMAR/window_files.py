@@ -12,7 +12,7 @@ from typing import Any
 
 from LAMAR.errors import InputError
 from LAMAR.runs import atomic_write, read_json, remove_leftovers, write_json
-from LAMAR.sequences import open_text
+from LAMAR.sequences import MAX_RECORD, open_text, read_lines
 
 __all__ = ["FORMS", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata", "read_metadata", "render"]
 
@@ -81,13 +81,18 @@ def metadata_form(path: str | PathLike) -> str:
     return "json" if first[0] == "[" else "jsonl"
 
 
-def read_metadata(path: str | PathLike, form: str) -> Iterator[tuple[str, dict]]:
+def read_metadata(
+    path: str | PathLike, form: str, columns: Sequence[str] | None = None, max_line: int = MAX_RECORD
+) -> Iterator[tuple[str, dict]]:
     """Yield where each record stands (``line 7``, ``record 7``), and the record; ``json`` is read as a whole.
+
+    ``columns`` are those to read of a Parquet file, by default all; those it does not have are passed over.
 
     Raises
     ------
     InputError
-        Names the file and the place of what is no JSON object, or a Parquet file that cannot be read.
+        Names the file and the place of what is no JSON object, or a Parquet file that cannot be read, or a line (for
+        ``json``, a file) of more than ``max_line`` characters, which is not read to its end.
     """
     if form == "parquet":
         import pyarrow as pa
@@ -95,17 +100,22 @@ def read_metadata(path: str | PathLike, form: str) -> Iterator[tuple[str, dict]]
 
         try:
             with pq.ParquetFile(path) as file:
-                records = (record for batch in file.iter_batches(4096) for record in batch.to_pylist())
+                names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+                batches = file.iter_batches(4096, columns=names)
+                records = (record for batch in batches for record in batch.to_pylist())
                 yield from ((f"record {number}", record) for number, record in enumerate(records, start=1))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: cannot be read as Parquet: {error}") from None
         return
     with open_text(path) as handle:
         if form == "jsonl":
-            values = ((f"line {number}", line) for number, line in enumerate(handle, start=1) if line.strip())
+            values = ((f"line {number}", line) for number, line in read_lines(handle, path, max_line))
         else:
+            text = handle.read(max_line + 1)
+            if len(text) > max_line:
+                raise InputError(f"{path}: a JSON array of more than {max_line:,} characters, wanted jsonl or parquet")
             try:
-                values = ((f"record {number}", value) for number, value in enumerate(json.load(handle), start=1))
+                values = ((f"record {number}", value) for number, value in enumerate(json.loads(text), start=1))
             except ValueError as error:
                 raise InputError(f"{path}: cannot be read as JSON ({error})") from None
         for where, value in values:

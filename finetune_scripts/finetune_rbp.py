@@ -28,7 +28,6 @@ import argparse
 import logging
 import os
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +35,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, fraction, not_negative, positive
+from LAMAR.arguments import (
+    OneLineParser,
+    add_model_arguments,
+    add_precision_arguments,
+    fraction,
+    log_training,
+    not_negative,
+    parse_or_demo,
+    positive,
+)
 from LAMAR.errors import exit_on_input_error
 
 logger = logging.getLogger("finetune_rbp")
@@ -93,27 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--nlabels", type=positive(int), default=2, help="classes, or 1 for regression (default: 2)")
 
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--pretrain_path",
-        default="",
-        help='weights file or checkpoint folder; "" means random (default: random)',
-    )
-    model.add_argument("--tokenizer_path", type=Path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
-    model.add_argument(
-        "--config",
-        help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: the checkpoint's, else lamar)",
-    )
+    add_model_arguments(model)
     model.add_argument("--head", choices=("linear", "mean", "cnn"), default="linear", help="default: %(default)s")
     model.add_argument(
         "--loss",
         choices=("ce", "focal", "mse", "bce"),
         help="bce is for several yes/no labels a record (default: ce, or mse with --nlabels 1)",
-    )
-    model.add_argument(
-        "--attention",
-        choices=("auto", "eager", "sdpa", "flash"),
-        default="auto",
-        help="default: %(default)s (SDPA)",
     )
     model.add_argument("--freeze_encoder", action="store_true", help="train the head only, on features computed once")
     model.add_argument("--lora_rank", type=positive(int), help="train low-rank updates of this rank and the head")
@@ -147,9 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="epochs without a better validation score (default: off)",
     )
     training.add_argument("--metric_for_best", help="chooses the epoch (default: auprc, or pearson)")
-    training.add_argument("--fp16", action="store_true", help="half precision, CUDA only")
-    training.add_argument("--bf16", action="store_true", help="bfloat16")
-    training.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
+    add_precision_arguments(training)
 
     evaluation = parser.add_argument_group("evaluation and output")
     evaluation.add_argument("--cv_folds", type=positive(int), default=5, help="1: own train and dev (default: 5)")
@@ -169,27 +160,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_arguments(argv=None) -> argparse.Namespace:
-    """Arguments; without --data_path, the demo set's values for everything not given."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    demo = arguments.data_path is None
-    if demo:
-        parser.set_defaults(**DEMO)
-        arguments = parser.parse_args(argv)
-    arguments.demo = demo
-    return arguments
-
-
 def check(arguments: argparse.Namespace) -> str:
     """Refuse combinations that cannot work, before anything is read or written; returns the task."""
     import importlib.util
 
-    import torch
-    from transformers.integrations import get_available_reporting_integrations
-
     from LAMAR.errors import InputError
     from LAMAR.metrics import METRICS
+    from LAMAR.trainers import check_precision, check_reporters
 
     task = "regression" if arguments.nlabels == 1 else "multilabel" if arguments.loss == "bce" else "classification"
     wrong = {"regression": ("ce", "focal"), "classification": ("mse",), "multilabel": ("mse",)}[task]
@@ -197,10 +174,7 @@ def check(arguments: argparse.Namespace) -> str:
         raise InputError(f"--loss {arguments.loss} does not fit --nlabels {arguments.nlabels} ({task})")
     if arguments.loss == "bce" and arguments.nlabels < 2:
         raise InputError("--loss bce: found --nlabels 1, wanted 2 or more yes/no labels")
-    if arguments.fp16 and not torch.cuda.is_available():
-        raise InputError("--fp16 needs a CUDA device and none is visible; leave it out to train in float32")
-    if arguments.fp16 and arguments.bf16:
-        raise InputError("--fp16 and --bf16: found both, wanted one")
+    check_precision(arguments.fp16, arguments.bf16)
     if arguments.lora_rank and importlib.util.find_spec("peft") is None:
         raise InputError("--lora_rank needs the package peft: pip install 'LAMAR[lora]'")
     if arguments.lora_rank and arguments.freeze_encoder:
@@ -213,30 +187,11 @@ def check(arguments: argparse.Namespace) -> str:
         )
     if arguments.freeze_encoder and arguments.warmup_epochs:
         logger.info("--warmup_epochs %d: nothing left to do with --freeze_encoder", arguments.warmup_epochs)
-    reporters = get_available_reporting_integrations()
-    for source in arguments.report_to.split(","):
-        if source not in ("none", *reporters):
-            raise InputError(f"--report_to: found {source!r}, wanted none or one of: {', '.join(reporters)}")
+    check_reporters(arguments.report_to)
     name = arguments.rbp_name
     if name is not None and (Path(name).name != name or name in (".", "..") or len(name) > 200):
         raise InputError(f"--rbp_name: found {name[:220]!r}, wanted a plain name without slashes")
     return task
-
-
-def chosen_config(arguments: argparse.Namespace):
-    """Configuration named by --config, or None for the checkpoint's own."""
-    from LAMAR.checkpoints import read_config
-    from LAMAR.configuration import CONFIGS, named_config
-    from LAMAR.errors import InputError
-
-    name = arguments.config
-    if name is None:
-        return None if arguments.pretrain_path else named_config("lamar")
-    if name in CONFIGS:
-        return named_config(name)
-    if not Path(name).is_file():
-        raise InputError(f"--config: found {name!r}, wanted one of {', '.join(CONFIGS)}, or a config.json")
-    return read_config(name)
 
 
 def run(arguments: argparse.Namespace) -> dict:
@@ -254,8 +209,9 @@ def run(arguments: argparse.Namespace) -> dict:
 
     from LAMAR import finetuning, runs, summaries
     from LAMAR.batches import EncodedSequences
+    from LAMAR.checkpoints import config_argument
     from LAMAR.errors import InputError
-    from LAMAR.flash_attn_patch import resolve_backend
+    from LAMAR.flash_attn_patch import backend_argument
     from LAMAR.labelled import load_labelled
     from LAMAR.sequences import check_lengths
     from LAMAR.splits import make_split
@@ -291,17 +247,13 @@ def run(arguments: argparse.Namespace) -> dict:
         n_neg=arguments.subsample_neg,
         task=task,
     )
-    try:
-        backend = resolve_backend(arguments.attention)
-    except ValueError as error:
-        raise InputError(f"--attention: {error}") from error
     settings = finetuning.ModelSettings(
         pretrain_path=str(arguments.pretrain_path),
-        config=chosen_config(arguments),
+        config=config_argument(arguments.config or ("" if arguments.pretrain_path else "lamar")),
         num_labels=arguments.nlabels,
         head=arguments.head,
         loss=arguments.loss,
-        attention=backend,
+        attention=backend_argument(arguments.attention),
         freeze_encoder=arguments.freeze_encoder,
         lora_rank=arguments.lora_rank,
         warmup_epochs=arguments.warmup_epochs,
@@ -416,13 +368,8 @@ def write_plots(run_folder, results: list[dict], labels, task: str, metric: str,
 
 
 def main(argv=None) -> int:
-    arguments = parse_arguments(argv)
-    first_process = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if first_process else logging.ERROR, format="%(message)s")
-    # Names that transformers 5 renames on its way to 6; peft still says the old ones.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.modeling_utils")
-    for noisy in ("httpx", "matplotlib", "accelerate", "torch", "datasets", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    arguments = parse_or_demo(build_parser(), argv, DEMO)
+    log_training()
     return exit_on_input_error(run, arguments)
 
 
