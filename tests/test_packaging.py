@@ -32,7 +32,7 @@ REQUIREMENTS = [
 ]
 SCRIPTS = [
     path
-    for folder in ("preprocess", "finetune_scripts", "evalEmbeddings", "visualisation")
+    for folder in ("preprocess", "finetune_scripts", "evalEmbeddings", "visualisation", "weights")
     for path in sorted((REPO / folder).rglob("*.py"))
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 ]
