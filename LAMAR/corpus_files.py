@@ -152,9 +152,12 @@ def _regions(pieces, length: int, path, where: str) -> list[tuple[int, int]] | N
         return None
     try:
         regions = [(piece["start"], piece["end"]) for piece in pieces]
-        right = all(0 <= start < end <= length for start, end in regions)
+        whole = all(type(place) is int for region in regions for place in region)
+        right = whole and all(0 <= start < end <= length for start, end in regions)
     except (KeyError, TypeError):
         right = False
     if not right:
-        raise InputError(f"{path}: {where}: eclip_regions: wanted start and end of each, within 0 to {length}")
+        raise InputError(
+            f"{path}: {where}: eclip_regions: wanted whole numbers start and end of each, within 0 to {length}"
+        )
     return regions

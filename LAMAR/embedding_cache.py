@@ -43,13 +43,20 @@ from .embeddings import (
 from .errors import InputError
 from .runs import library_versions, partial_path, read_json, write_json
 
-__all__ = ["FORMAT_VERSION", "cached_embeddings", "cached_outputs", "model_digest", "sequence_digest"]
+__all__ = [
+    "FORMAT_VERSION",
+    "cached_embeddings",
+    "cached_outputs",
+    "make_cache_folder",
+    "model_digest",
+    "sequence_digest",
+]
 
 logger = logging.getLogger(__name__)
 
 # Counts up when entries of older code must not be read any more.
 _PACKAGES = ("torch", "transformers", "numpy")  # what the values may depend on
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 VALUES, OFFSETS, ENTRY = "values.npy", "offsets.npy", "entry.json"
 # What tensors do not tell, and what changes the embeddings all the same.
 _ARCHITECTURE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "layer_norm_eps", "rope_theta")
@@ -194,13 +201,18 @@ def cached_outputs(
     return {output: found[output] for output in outputs}
 
 
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Make the cache folder; what the file system refuses inside becomes one line."""
+def make_cache_folder(folder: Path) -> None:
+    """Make the cache folder; :class:`InputError` where that is refused."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--cache_dir: {folder} cannot be made ({error.strerror})") from error
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Make the cache folder; what the file system refuses inside becomes one line."""
+    make_cache_folder(folder)
     try:
         yield
     except OSError as error:
@@ -210,6 +222,16 @@ def _writable(folder: Path) -> Iterator[None]:
         if error.filename is not None and Path(error.filename).is_relative_to(folder):
             raise InputError(f"--cache_dir: {folder} cannot be written ({error.strerror})") from error
         raise
+
+
+def _sample_digest(path: Path) -> str:
+    """SHA-256 over up to 256 pieces of 4 KiB, evenly spread with the ends among them: what costs no time to check."""
+    digest, size = hashlib.sha256(), path.stat().st_size
+    with open(path, "rb") as handle:
+        for place in np.unique(np.linspace(0, max(0, size - 4096), 256).astype(np.int64)):
+            handle.seek(int(place))
+            digest.update(handle.read(4096))
+    return digest.hexdigest()
 
 
 def _check_space(folder: Path, wanted: int) -> None:
@@ -263,6 +285,8 @@ class _Entry:
             for file, size in record["bytes"].items():
                 if (found := (self.path / file).stat().st_size) != size:
                     raise ValueError(f"{file} has {found} bytes, wanted {size}")
+            if _sample_digest(self.path / VALUES) != record["sample"]:
+                raise ValueError(f"{VALUES} is not what was written")
             values = np.lib.format.open_memmap(self.path / VALUES, mode="r")
             if (values.shape, values.dtype) != (self.shape, np.dtype(self.key["dtype"])):
                 raise ValueError(f"{VALUES} holds {values.dtype} {values.shape}, wanted {self.shape}")
@@ -320,6 +344,7 @@ class _Entry:
                 "key": self.key,
                 "shape": self.shape,
                 "bytes": sizes,
+                "sample": _sample_digest(self.staging / VALUES),
                 "versions": library_versions(["torch", "transformers", "numpy"]),
             },
         )

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -64,6 +65,10 @@ def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[L
         if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
             found = ", ".join(map(str, np.unique(dataset.labels)[:5]))
             raise InputError(f"--data_dir: {dataset.name}: found labels {found}, wanted two classes, 0 and 1")
+    for dataset in sets:
+        # Units of work are files called by it, and beside it by method, variant, layer and repeat.
+        if len(quote(dataset.name, errors="replace")) > 120 or not dataset.name.isprintable():
+            raise InputError(f"--data_dir: found a set called {dataset.name[:40]!r}..., wanted a shorter, plain name")
     names = [dataset.name for dataset in sets]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"--data_dir: found two sets called {twice[0]!r} in {path}, wanted different names")

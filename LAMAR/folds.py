@@ -150,7 +150,9 @@ def inner_validation(
     for side in (0, 1):
         if len(np.unique(strata[part == side])) < max(1, len(np.unique(strata))):
             found = f"found {len(indices)} training records in {len(np.unique(members))} groups"
-            raise InputError(f"--cv_folds: {found}, too few to validate on every class within a fold; wanted more")
+            raise InputError(
+                f"training part: {found}, too few to set some of every class aside for validation; wanted more"
+            )
     return indices[part == 0], indices[part == 1]
 
 

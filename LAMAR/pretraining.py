@@ -23,6 +23,7 @@ from .trainers import (
     complete_checkpoints,
     device_arguments,
     last_complete_checkpoint,
+    note_sizes,
     silence,
     world_size,
 )
@@ -214,7 +215,9 @@ class _Progress(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
-            runs.write_json(folder / f"checkpoint-{state.global_step}" / COMPLETE, self.state())
+            checkpoint = folder / f"checkpoint-{state.global_step}"
+            note_sizes(checkpoint)
+            runs.write_json(checkpoint / COMPLETE, self.state())
             found = complete_checkpoints(folder)
             at_peak = [path for path in found if not _has_fallen(path)]
             for path in found:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from LAMAR.errors import InputError
-from LAMAR.metrics import bootstrap_intervals, classification_metrics, delong_test, holm
+from LAMAR.metrics import auroc, bootstrap_intervals, classification_metrics, delong_test, holm
 from LAMAR.result_columns import METRICS, PREDICTED_UNIT, SIZES, UNIT
 from LAMAR.runs import read_json
 
@@ -235,7 +235,30 @@ def _join_predictions(predictions: pd.DataFrame, table: pd.DataFrame, folders: S
     joined = predictions.merge(units[units["chosen"]], on=keys)
     # An id may stand for several records; runs write them in one order.
     joined["occurrence"] = joined.groupby(["row", "id"], sort=False).cumcount()
+    _check_predictions(joined, table, folders)
     return joined[["row", "dataset", "method", "id", "occurrence", "label", "probability"]]
+
+
+def _check_predictions(joined: pd.DataFrame, table: pd.DataFrame, folders: Sequence[Path]) -> None:
+    """Predictions are those that the figures of their unit were made from, and of the same records in every run."""
+    found = dict(iter(joined.groupby("row", sort=False)))
+    tested: dict[tuple[str, str], tuple[frozenset, str]] = {}
+    for unit in table[table["chosen"]].itertuples():
+        path = Path(folders[unit.run_number]) / "predictions.csv"
+        rows = found.get(unit.Index, joined.iloc[:0])
+        name = " ".join(map(str, filter(None, (unit.dataset, unit.method, f"repeat {unit.repeat}"))))
+        if len(rows) != unit.n_test:
+            raise InputError(f"{path}: {name}: found {len(rows)} records, results.csv says {unit.n_test:g}")
+        value = auroc(rows["label"].to_numpy(), rows["probability"].to_numpy()) if rows["label"].nunique() > 1 else None
+        if value is not None and not abs(value - unit.auroc) < 1e-6:
+            raise InputError(f"{path}: {name}: found an AUROC of {value:.6f}, results.csv says {unit.auroc:.6f}")
+        records = frozenset(zip(rows["id"], rows["occurrence"]))
+        first, where = tested.setdefault((unit.dataset, unit.split), (records, unit.run))
+        if first != records:
+            raise InputError(
+                f"--results: {unit.dataset}: {where} and {unit.run} have different test records ({len(first)} and "
+                f"{len(records)}, {len(first & records)} in common), wanted runs with the same split and --seed"
+            )
 
 
 def _mean_predictions(scored: pd.DataFrame) -> pd.DataFrame:

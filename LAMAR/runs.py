@@ -341,11 +341,15 @@ class RunFolder:
         ------
         InputError
             An input is missing; the folder is in use, holds another run, or files but no run (which
-            ``overwrite`` tolerates and leaves alone). What the folder holds is unchanged then.
+            ``overwrite`` tolerates and leaves alone); ``overwrite`` would delete what this run reads, or what another
+            script made. What the folder holds is unchanged then.
         """
         self = cls(Path(path), is_writer)
         if not is_writer:
             return self
+        inputs = list(inputs)
+        if overwrite:
+            _refuse_to_delete([*inputs, *_paths_within(weights)], self.path)
         record = provenance(arguments, seed=seed, inputs=inputs, weights=weights)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -380,6 +384,8 @@ class RunFolder:
         found = read_json(self.path / RECORD) if (self.path / RECORD).exists() else None
         if found is not None and not (isinstance(found, dict) and _OWN_KEYS.issubset(found)):
             raise InputError(f"{self.path / RECORD}: not a run of this program; use another --output_dir")
+        if found is not None and overwrite and _script(found) != _script(record):
+            raise InputError(f"{self.path}: holds a run of {_script(found)}; use another --output_dir")
         if found is not None and (overwrite or found["status"] == "emptying"):
             self._empty(found)
             found = None
@@ -397,7 +403,8 @@ class RunFolder:
             if found["git"] != record["git"] or found["versions"] != record["versions"]:
                 logger.warning("%s: was started with other code or library versions", self.path)
         for partial in self.path.rglob(".*.partial"):
-            if _PARTIAL.fullmatch(partial.name):
+            # Folders are an embedding cache's, which clears up under its own locks.
+            if _PARTIAL.fullmatch(partial.name) and not partial.is_dir():
                 partial.unlink()
         self.record = {"status": "running", **record, "finished": None, "starts": 1}
         self.record |= {"files": [], "summary": None}
@@ -535,6 +542,23 @@ class RunFolder:
                 self._write()
         finally:
             self.close()
+
+
+def _script(record: Mapping[str, Any]) -> str:
+    return Path(record["command"][0]).name if record.get("command") else "unknown"
+
+
+def _paths_within(weights: Any) -> list[str]:
+    """Texts in what is known of the weights that name a file or folder."""
+    if isinstance(weights, Mapping):
+        return [path for value in weights.values() for path in _paths_within(value)]
+    return [weights] if isinstance(weights, str) and weights and len(weights) < 4096 and os.path.exists(weights) else []
+
+
+def _refuse_to_delete(read: Iterable[str | Path], folder: Path) -> None:
+    for path in read:
+        if Path(path).resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"--output_dir: {folder} holds {path}, which this run reads; use another --output_dir")
 
 
 def _digest(result: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from .errors import InputError
+from .runs import read_json, write_json
 
 __all__ = [
     "COMPLETE",
@@ -21,6 +23,7 @@ __all__ = [
     "complete_checkpoints",
     "device_arguments",
     "last_complete_checkpoint",
+    "note_sizes",
     "silence",
     "world_size",
 ]
@@ -28,6 +31,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # in a checkpoint folder that is wholly on disk
+SIZES = "sizes.json"  # of its files, so that one that was lost or cut since is found
 
 
 class MarkComplete(TrainerCallback):
@@ -35,16 +39,39 @@ class MarkComplete(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            note_sizes(checkpoint)
+            (checkpoint / COMPLETE).touch()
+
+
+def note_sizes(checkpoint: Path) -> None:
+    """Write down the sizes of a checkpoint's files; other processes may still be writing theirs."""
+    others = re.compile(r"rng_state_[1-9]\d*\.pth")
+    files = (file for file in checkpoint.iterdir() if file.is_file() and not others.fullmatch(file.name))
+    write_json(checkpoint / SIZES, {file.name: file.stat().st_size for file in files})
+
+
+def _fault(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be used, or None."""
+    if not (checkpoint / COMPLETE).exists():
+        return "incomplete (the run was stopped while writing it)"
+    sizes = read_json(checkpoint / SIZES) if (checkpoint / SIZES).exists() else {}
+    for name, size in sizes.items():
+        if not (checkpoint / name).is_file():
+            return f"damaged ({name} is gone)"
+        if (found := (checkpoint / name).stat().st_size) != size:
+            return f"damaged ({name} has {found} bytes, wanted {size})"
+    return None
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints of the Trainer that are whole, oldest first; half-written ones are left aside with a warning."""
+    """Checkpoints of the Trainer that are whole, oldest first; others are left aside with a warning."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for path in found:
-        if not (path / COMPLETE).exists():
-            logger.warning("%s is incomplete (the run was stopped while writing it); ignored", path)
-    return [path for path in found if (path / COMPLETE).exists()]
+    faults = {path: _fault(path) for path in found}
+    for path, fault in faults.items():
+        if fault:
+            logger.warning("%s is %s; ignored", path, fault)
+    return [path for path in found if not faults[path]]
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:

@@ -99,9 +99,14 @@ def complete(arguments: argparse.Namespace, parser: argparse.ArgumentParser, arg
 
 
 def load_encoders(arguments: argparse.Namespace, variants: Sequence[str]) -> list:
-    """The encoders that the arguments ask for, see `LAMAR.embedding_evaluation.open_variants`."""
+    """The encoders that the arguments ask for, see `LAMAR.embedding_evaluation.open_variants`.
+
+    What would fail in the middle of a run, a device or a cache folder that is not to be had, fails here.
+    """
     from LAMAR.configuration import CONFIGS, named_config
+    from LAMAR.embedding_cache import make_cache_folder
     from LAMAR.embedding_evaluation import open_variants
+    from LAMAR.embeddings import choose_device
 
     if arguments.config is not None and arguments.config not in CONFIGS:
         raise InputError(f"--config: found {arguments.config!r}, wanted one of {', '.join(CONFIGS)}")
@@ -111,7 +116,7 @@ def load_encoders(arguments: argparse.Namespace, variants: Sequence[str]) -> lis
     }
     asked = list(arguments.variants or [])
     asked += [name for name in weights if getattr(arguments, f"{name.lower()}_weights") and name not in asked]
-    return open_variants(
+    encoders = open_variants(
         arguments.variants or [name for name in VARIANTS if name in variants or name in asked],
         weights,
         named=set(asked),
@@ -119,6 +124,10 @@ def load_encoders(arguments: argparse.Namespace, variants: Sequence[str]) -> lis
         layers=arguments.layers,
         seed=arguments.seed,
     )
+    choose_device(encoders[0].model, arguments.device)
+    if arguments.cache_dir is not None:
+        make_cache_folder(arguments.cache_dir)
+    return encoders
 
 
 def embedder(arguments: argparse.Namespace, cache: Path):
@@ -146,6 +155,7 @@ def embedder(arguments: argparse.Namespace, cache: Path):
 
 def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
     import cnn
+    from keras_backend import check_backend
 
     from LAMAR import runs
     from LAMAR.embedding_evaluation import evaluate, write_tables
@@ -153,6 +163,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
     from LAMAR.sequences import check_lengths
 
     options = cnn.CnnOptions.of(arguments.recipe, **{name: getattr(arguments, name) for name in CNN_OPTIONS})
+    check_backend()
     sets = find_sets(arguments.data_dir, arguments.rbps)
     for dataset in sets:
         check_lengths(dataset, dataset.ids, arguments.max_length)
@@ -177,6 +188,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         arguments=resolved,
         seed=arguments.seed,
         inputs=inputs,
+        ignore=("output_dir",),  # the folder may be called otherwise, or moved
         weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in encoders},
         overwrite=arguments.overwrite,
     ) as folder:

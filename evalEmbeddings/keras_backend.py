@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from LAMAR.errors import InputError
 
-__all__ = ["load_keras"]
+__all__ = ["check_backend", "load_keras"]
 
 
 @contextlib.contextmanager
@@ -42,6 +42,19 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
+def check_backend() -> str:
+    """Name of the backend; :class:`InputError` unless it can be had. Imports none."""
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend not in ("tensorflow", "torch"):
+        raise InputError(f"KERAS_BACKEND: found {backend!r}, wanted tensorflow or torch")
+    for package in ("keras", backend):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"KERAS_BACKEND={backend}: {package} is not installed; pip install '.[cnn]' brings Keras and TensorFlow"
+            )
+    return backend
+
+
 @functools.cache
 def load_keras(gpu: bool = False) -> ModuleType:
     """Keras on the backend that KERAS_BACKEND names, else on TensorFlow.
@@ -57,23 +70,16 @@ def load_keras(gpu: bool = False) -> ModuleType:
     InputError
         The backend is not installed, or is neither of the two.
     """
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if backend not in ("tensorflow", "torch"):
-        raise InputError(f"KERAS_BACKEND: found {backend!r}, wanted tensorflow or torch")
+    backend = check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        # What TensorFlow writes before its log level holds would come with every start.
-        with _quiet_stderr():
-            # Keras imports TensorFlow on PyTorch too, where it is installed, to seed it.
-            if backend == "tensorflow" or importlib.util.find_spec("tensorflow"):
-                tensorflow = importlib.import_module("tensorflow")
-                # Each model is traced anew, and after some repeats that would be a warning.
-                logging.getLogger("tensorflow").setLevel(logging.ERROR)
-                if not gpu:
-                    tensorflow.config.set_visible_devices([], "GPU")
-                tensorflow.config.experimental.enable_op_determinism()
-            return importlib.import_module("keras")
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"KERAS_BACKEND={backend}: {error.name} is not installed; pip install '.[cnn]' brings Keras and TensorFlow"
-        ) from None
+    # What TensorFlow writes before its log level holds would come with every start.
+    with _quiet_stderr():
+        # Keras imports TensorFlow on PyTorch too, where it is installed, to seed it.
+        if backend == "tensorflow" or importlib.util.find_spec("tensorflow"):
+            tensorflow = importlib.import_module("tensorflow")
+            # Each model is traced anew, and after some repeats that would be a warning.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+            if not gpu:
+                tensorflow.config.set_visible_devices([], "GPU")
+            tensorflow.config.experimental.enable_op_determinism()
+        return importlib.import_module("keras")

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, not_negative, positive
+from LAMAR.arguments import OneLineParser, not_negative, number
 from LAMAR.demo import NOTICE, REPOSITORY
 from LAMAR.errors import InputError, exit_on_input_error
 from LAMAR.result_columns import METRICS
@@ -45,7 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metric", choices=METRICS, default="auroc", help="of figures, intervals and tests (default: %(default)s)"
     )
-    parser.add_argument("--n_boot", type=positive(int), default=1000, help="resamples of intervals (default: 1000)")
+    parser.add_argument(
+        "--n_boot",
+        type=number(int, "1 to 100000", lambda value: 1 <= value <= 100_000),
+        default=1000,
+        help="resamples of intervals (default: 1000)",
+    )
     parser.add_argument("--seed", type=not_negative(int), default=42, help="of resamples (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace the report in --output_dir")
     return parser

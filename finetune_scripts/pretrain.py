@@ -240,6 +240,11 @@ def check(arguments: argparse.Namespace) -> None:
         raise InputError("--exclude and --exclude_run 0: found both, wanted a length of shared runs")
     if arguments.region_rates and arguments.span_length > 1:
         raise InputError("--region_rates and --span_length: found both, wanted one")
+    if arguments.span_length > arguments.model_max_length - 2:
+        raise InputError(
+            f"--span_length: found {arguments.span_length}, wanted at most the {arguments.model_max_length - 2} "
+            "nucleotides of a window"
+        )
     if arguments.token_budget < arguments.model_max_length:
         raise InputError(
             f"--token_budget: found {arguments.token_budget}, wanted --model_max_length "

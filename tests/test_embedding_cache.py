@@ -193,6 +193,12 @@ def shift_offsets(entry: Path) -> None:
     np.save(entry / "offsets.npy", np.load(entry / "offsets.npy") + 1)
 
 
+def overwrite_the_values(entry: Path) -> None:
+    with open(entry / "values.npy", "r+b") as handle:
+        handle.seek(-64, os.SEEK_END)
+        handle.write(b"\0" * 64)
+
+
 def replace_by_a_file(entry: Path) -> None:
     shutil.rmtree(entry)
     entry.write_text("")
@@ -202,6 +208,7 @@ DAMAGES = [
     truncate,
     truncate_knowingly,
     shift_offsets,
+    overwrite_the_values,
     replace_by_a_file,
     lambda entry: (entry / "entry.json").unlink(),
     lambda entry: (entry / "entry.json").write_text('{"key": {'),

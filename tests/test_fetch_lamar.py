@@ -152,8 +152,15 @@ def test_folders_of_others_are_not_replaced(fetch_lamar, upstream, tmp_path, cap
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     assert convert(tmp_path / "mine", "--overwrite") == 2
-    assert "was not made by this script" in capsys.readouterr().err
+    assert "has files that this script did not make" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.tex").exists()
+    (target / "notes.txt").touch()
+    assert convert(target, "--overwrite") == 2
+    assert (target / "notes.txt").exists()
+    (tmp_path / "file").touch()
+    capsys.readouterr()
+    assert convert(tmp_path / "file" / "x") == 2
+    assert "cannot be made" in capsys.readouterr().err
     assert fetch_lamar.main(["--convert", str(target), "--output_dir", str(target), "--overwrite"]) == 2
     assert "holds what --convert reads" in capsys.readouterr().err
     assert fetch_lamar.main(["--convert", str(target)]) == 2

@@ -255,6 +255,19 @@ def test_runs_are_joined(tmp_path, five):
     assert len(twice.table) == len(pd.read_csv(other / "results.csv"))
     assert len(twice.reports) == 1
     pd.testing.assert_frame_equal(twice.predictions, read_results([other]).predictions)
+    for keep, message in ((slice(40), r"found \d+ records, results\.csv says"), (slice(None, None, -1), None)):
+        edit(again / "predictions.csv", lambda table, keep=keep: table.iloc[keep])
+        if message:
+            with pytest.raises(InputError, match=message):
+                read_results([again])
+            (again / "predictions.csv").write_bytes((other / "predictions.csv").read_bytes())
+        else:
+            read_results([again])  # the order of rows does not matter
+    (again / "predictions.csv").write_bytes((other / "predictions.csv").read_bytes())
+    edit(again / "predictions.csv", lambda table: table.assign(probability="0.5"))
+    with pytest.raises(InputError, match=r"found an AUROC of 0\.500000, results\.csv says"):
+        read_results([again])
+    (again / "predictions.csv").write_bytes((other / "predictions.csv").read_bytes())
     edit(again / "results.csv", lambda table: table.assign(auroc="0.5"))
     with pytest.raises(InputError, match=r"HNRNPL .* different figures in .*other and .*again"):
         read_results([other, again])
@@ -549,3 +562,16 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert "--results" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_runs_with_different_test_records_are_not_compared(tmp_path):
+    first = write_run(tmp_path / "first", ["QKI"])
+    other = write_run(tmp_path / "other", ["QKI"], seed=1)
+    # Other methods, so that no unit is in both, on other records.
+    for name in ("results.csv", "predictions.csv"):
+        edit(first / name, lambda table: table[table["representation"] == "one_hot"])
+        edit(other / name, lambda table: table[table["representation"] == "lamar"])
+    assert len(read_results([first, other]).methods) > 1
+    edit(other / "predictions.csv", lambda table: table.assign(id=table["id"].replace({"r0": "r99"})))
+    with pytest.raises(InputError, match=r"QKI: .*first and .*other have different test records \(40 and 40, 39 in"):
+        read_results([first, other])

@@ -281,8 +281,10 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("step", [10, 24])
-def test_interrupted_after_a_checkpoint_equals_uninterrupted(finished, data, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(("step", "damage"), [(10, None), (24, None), (24, "scheduler.pt"), (24, "optimizer.pt")])
+def test_interrupted_after_a_checkpoint_equals_uninterrupted(
+    finished, data, tmp_path, monkeypatch, step, damage, caplog
+):
     original = pretraining_module._Progress.on_step_end
 
     def stop(self, args, state, control, **kwargs):
@@ -295,7 +297,13 @@ def test_interrupted_after_a_checkpoint_equals_uninterrupted(finished, data, tmp
         with pytest.raises(Killed):
             script.main(arguments(data, tmp_path / "run"))
     assert not (tmp_path / "run" / "model.safetensors").exists()
+    newest = max((tmp_path / "run" / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    if damage == "scheduler.pt":
+        (newest / damage).unlink()
+    elif damage:
+        os.truncate(newest / damage, 100)
     run(data, tmp_path / "run", "--resume_training")
+    assert not damage or f"{newest} is damaged ({damage}" in caplog.text
     assert same_run(tmp_path / "run", finished)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["starts"] == 2
     kept, whole = (json.loads((path / "eval_results.json").read_text()) for path in (tmp_path / "run", finished))

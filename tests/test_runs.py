@@ -310,6 +310,34 @@ def test_overwrite_deletes_what_the_run_made_and_nothing_else(tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_overwrite_refuses_to_delete_what_the_run_reads(tmp_path):
+    out = tmp_path / "out"
+    with start(out) as run:
+        run.file("results.csv").write_text("x")
+        (run.folder("model") / "weights").write_text("x")
+    before = {name: (out / name).read_bytes() for name in names(out) if (out / name).is_file() and name != ".lock"}
+    for reads in ({"inputs": [out / "results.csv"]}, {"weights": {"Pretrained": {"source": str(out / "model")}}}):
+        with pytest.raises(InputError, match=r"--output_dir: .*out holds .*, which this run reads"):
+            start(out, overwrite=True, **reads)
+    assert before == {name: (out / name).read_bytes() for name in before}
+
+
+def test_overwrite_refuses_a_run_of_another_script(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["some/pretrain.py", "--lr", "1"])
+    start(tmp_path / "out").close()
+    monkeypatch.setattr(sys, "argv", ["plot_results.py"])
+    with pytest.raises(InputError, match=r"holds a run of pretrain\.py; use another --output_dir"):
+        start(tmp_path / "out", overwrite=True)
+
+
+def test_a_killed_embedding_cache_in_the_folder_is_no_hindrance(tmp_path):
+    with start(tmp_path / "out") as run:
+        staged = run.folder("embeddings") / ".entry.123-0123abcd.partial"
+        staged.mkdir()
+    with start(tmp_path / "out"):
+        assert staged.is_dir()  # the cache removes it, under its own lock
+
+
 def test_overwrite_never_follows_a_link_or_a_path_out(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/file").write_text("mine")

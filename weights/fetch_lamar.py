@@ -104,14 +104,17 @@ def convert(source: Path, target: Path, config_name: str | None, dtype: str, rec
         logger.warning("%s has no masked-LM head: pre-training goes on with a new one", source)
     narrow = model.to(getattr(torch, dtype))
     if bad := [name for name, tensor in narrow.state_dict().items() if not bool(torch.isfinite(tensor).all())]:
-        raise InputError(f"--dtype {dtype}: {bad[0]} has values beyond its range, wanted float32")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = runs.partial_path(target)
+        raise InputError(f"--dtype {dtype}: {bad[0]} has values beyond its range")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (staged := runs.partial_path(target)).mkdir()
+    except OSError as error:
+        raise InputError(f"--output_dir: {target} cannot be made ({error.strerror})") from error
     try:
         narrow.save_pretrained(staged)
         LamarTokenizer().save_pretrained(staged)
         facts = runs.provenance(record, seed=None, inputs=[], weights=report.to_dict())
-        facts["model.safetensors"] = runs.sha256_file(staged / "model.safetensors")
+        facts["made"] = {file.name: runs.sha256_file(file) for file in sorted(staged.iterdir())}
         runs.write_json(staged / "run.json", facts)
         if target.exists():
             shutil.rmtree(target)
@@ -119,6 +122,17 @@ def convert(source: Path, target: Path, config_name: str | None, dtype: str, rec
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return report.summary()
+
+
+def made_here(folder: Path) -> bool:
+    """Whether a folder holds a conversion of this script and nothing else."""
+    from LAMAR.runs import read_json
+
+    if not (folder / "run.json").is_file():
+        return False
+    record = read_json(folder / "run.json")
+    made = record.get("made") if isinstance(record, dict) else None
+    return isinstance(made, dict) and {path.name for path in folder.iterdir()} == {*made, "run.json"}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -131,8 +145,8 @@ def run(arguments: argparse.Namespace) -> None:
     target = arguments.output_dir or Path(__file__).resolve().parent / f"LAMAR-{arguments.context}"
     if target.exists() and not arguments.overwrite:
         raise InputError(f"--output_dir: {target} is there already; use --overwrite to replace it")
-    if target.exists() and not (target / "run.json").is_file():
-        raise InputError(f"--output_dir: {target} was not made by this script, so it is not replaced")
+    if target.exists() and not made_here(target):
+        raise InputError(f"--output_dir: {target} has files that this script did not make, so it is not replaced")
     if arguments.convert is not None and arguments.convert.resolve().is_relative_to(target.resolve()):
         raise InputError(f"--output_dir: {target} holds what --convert reads, wanted another folder")
     record = {name: value for name, value in vars(arguments).items() if name != "overwrite"}
