@@ -161,6 +161,7 @@ def test_folders_of_others_are_not_replaced(fetch_lamar, upstream, tmp_path, cap
     capsys.readouterr()
     assert convert(tmp_path / "file" / "x") == 2
     assert "cannot be made" in capsys.readouterr().err
+    (target / "notes.txt").unlink()
     assert fetch_lamar.main(["--convert", str(target), "--output_dir", str(target), "--overwrite"]) == 2
     assert "holds what --convert reads" in capsys.readouterr().err
     assert fetch_lamar.main(["--convert", str(target)]) == 2

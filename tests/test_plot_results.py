@@ -220,15 +220,13 @@ def test_without_chosen_every_probe_layer_is_a_method(tmp_path):
 def test_above_dinucleotide(tmp_path):
     folder = write_run(tmp_path / "run", ["A", "B"])
 
-    def change(table):
-        table["auroc"] = "0.8"
-        table.loc[(table["dataset"] == "A") & (table["representation"] == "one_hot"), "auroc"] = "0.81"
+    for name in ("results.csv", "predictions.csv"):
         # B has no dinucleotide row: its baseline is the 0.7 of split_report.json.
-        return table[~((table["dataset"] == "B") & (table["representation"] == "dinucleotide"))]
-
-    edit(folder / "results.csv", change)
-    edit(folder / "predictions.csv", lambda t: t[~((t["dataset"] == "B") & (t["representation"] == "dinucleotide"))])
+        edit(folder / name, lambda t: t[~((t["dataset"] == "B") & (t["representation"] == "dinucleotide"))])
     results = read_results([folder])
+    results.table["auroc"] = 0.8
+    one_hot = (results.table["dataset"] == "A") & (results.table["representation"] == "one_hot")
+    results.table.loc[one_hot, "auroc"] = 0.81
     table = above_dinucleotide(results).set_index(["dataset", "method"])
     assert table.loc[("A", "one-hot CNN"), "exceeds"]
     assert not table.loc["A"].drop("one-hot CNN")["exceeds"].any()  # equal is not above
@@ -488,7 +486,11 @@ def put(column, value, row=0):
         ("predictions.csv", put("probability", "x", 7), r"predictions\.csv: row 9: column probability: found x"),
         ("predictions.csv", put("probability", "1.5"), r"row 2: column probability: found 1.5, wanted 0 to 1"),
         ("predictions.csv", put("label", "2"), r"row 2: column label: found 2, wanted 0 or 1"),
-        ("predictions.csv", put("label", "1"), r"data set QKI: record r0 has two labels"),
+        (
+            "predictions.csv",
+            put("label", "1"),
+            r"GC repeat 0: found an AUROC of 0.784461, results.csv says 0.792500",
+        ),
         ("predictions.csv", put("dataset", "X"), r"found predictions of X gc 0, which results.csv does not list"),
     ],
 )

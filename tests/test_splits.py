@@ -548,7 +548,7 @@ def test_inner_validation_never_separates_groups(seed, n_groups):
 
 def test_inner_validation_needs_records_and_groups_enough():
     labels = np.array([0, 0, 0, 0, 1])
-    with pytest.raises(InputError, match=r"--cv_folds: found 5 training records in 5 groups, too few"):
+    with pytest.raises(InputError, match=r"found 5 training records in 5 groups, too few"):
         inner_validation(labels, np.arange(5))
     with pytest.raises(InputError, match=r"found 40 training records in 1 groups"):
         inner_validation(np.arange(40) % 2, np.arange(40), groups=np.zeros(40))
