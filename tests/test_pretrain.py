@@ -505,7 +505,8 @@ def test_killed_and_restarted_equals_uninterrupted(data, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batches(data, tmp_path):
     """A batch each a step, or two of one process: over a first pass the same batches, so the same but for rounding."""
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2")
+    # Without --standalone it would want a fixed port, which another program may have.
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     process = start(data, tmp_path / "two", "--max_steps", 10, launcher=launcher)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
