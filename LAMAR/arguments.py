@@ -90,12 +90,17 @@ def names(text: str) -> list[str]:
     return found
 
 
-def parse_or_demo(parser: argparse.ArgumentParser, argv, demo: Mapping[str, object]) -> argparse.Namespace:
-    """Arguments; without --data_path, the demo set's values for everything not given, and ``demo`` is True."""
+def parse_or_demo(
+    parser: argparse.ArgumentParser, argv, demo: Mapping[str, object], source: str = "data_path"
+) -> argparse.Namespace:
+    """Arguments; without ``source``, the demo set's values for everything not given, and ``demo`` is True.
+
+    Of ``demo`` only what the parser has counts.
+    """
     arguments = parser.parse_args(argv)
-    is_demo = arguments.data_path is None
+    is_demo = getattr(arguments, source) is None
     if is_demo:
-        parser.set_defaults(**demo)
+        parser.set_defaults(**{name: value for name, value in demo.items() if hasattr(arguments, name)})
         arguments = parser.parse_args(argv)
     arguments.demo = is_demo
     return arguments

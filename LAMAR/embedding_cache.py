@@ -54,8 +54,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# Counts up when entries of older code must not be read any more.
 _PACKAGES = ("torch", "transformers", "numpy")  # what the values may depend on
+# Counts up when entries of older code must not be read any more.
 FORMAT_VERSION = 2
 VALUES, OFFSETS, ENTRY = "values.npy", "offsets.npy", "entry.json"
 # What tensors do not tell, and what changes the embeddings all the same.
@@ -345,7 +345,7 @@ class _Entry:
                 "shape": self.shape,
                 "bytes": sizes,
                 "sample": _sample_digest(self.staging / VALUES),
-                "versions": library_versions(["torch", "transformers", "numpy"]),
+                "versions": library_versions(_PACKAGES),
             },
         )
         try:

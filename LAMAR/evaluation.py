@@ -65,7 +65,6 @@ def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[L
         if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
             found = ", ".join(map(str, np.unique(dataset.labels)[:5]))
             raise InputError(f"--data_dir: {dataset.name}: found labels {found}, wanted two classes, 0 and 1")
-    for dataset in sets:
         # Units of work are files called by it, and beside it by method, variant, layer and repeat.
         if len(quote(dataset.name, errors="replace")) > 120 or not dataset.name.isprintable():
             raise InputError(f"--data_dir: found a set called {dataset.name[:40]!r}..., wanted a shorter, plain name")

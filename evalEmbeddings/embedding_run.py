@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from LAMAR.arguments import OneLineParser, names, not_negative, positive
+from LAMAR.arguments import OneLineParser, names, not_negative, parse_or_demo, positive
 from LAMAR.demo import NOTICE, REPOSITORY, demo_data
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -85,12 +85,10 @@ def add_encoder_options(parser: argparse.ArgumentParser, variants: Sequence[str]
     model.add_argument("--no_baselines", action="store_true", help="leave out composition, one-hot and linear probes")
 
 
-def complete(arguments: argparse.Namespace, parser: argparse.ArgumentParser, argv, output: str) -> argparse.Namespace:
-    """Values of the demo where no data are named."""
-    if arguments.data_dir is None:
+def complete(arguments: argparse.Namespace, output: str) -> argparse.Namespace:
+    """Folders of the demo where no data are named."""
+    if arguments.demo:
         print(NOTICE)
-        parser.set_defaults(**{name: value for name, value in DEMO.items() if hasattr(arguments, name)})
-        arguments = parser.parse_args(argv)
         arguments.data_dir = demo_data("--data_dir") / "labelled"
         arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / output
     if arguments.output_dir is None:
@@ -180,7 +178,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         for dataset in sets
     ]
     encoders = load_encoders(arguments, variants) if variants else []
-    unrecorded = ("overwrite", "cache_dir", "device")
+    unrecorded = ("overwrite", "cache_dir", "device", "demo")
     resolved = {key: value for key, value in vars(arguments).items() if key not in unrecorded} | asdict(options)
     inputs = sorted({file for dataset in sets for file in dataset.files})
     with runs.RunFolder.open(
@@ -248,8 +246,8 @@ def main(
     output: str = "evaluation",
 ) -> int:
     parser = build_parser(description, variants)
-    arguments = parser.parse_args(argv)
+    arguments = parse_or_demo(parser, argv, DEMO, "data_dir")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("httpx", "matplotlib", "absl", "tensorflow", "h5py"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    return exit_on_input_error(lambda: run(complete(arguments, parser, argv, output), variants))
+    return exit_on_input_error(lambda: run(complete(arguments, output), variants))

@@ -77,7 +77,7 @@ def load_keras(gpu: bool = False) -> ModuleType:
         # Keras imports TensorFlow on PyTorch too, where it is installed, to seed it.
         if backend == "tensorflow" or importlib.util.find_spec("tensorflow"):
             tensorflow = importlib.import_module("tensorflow")
-            # Each model is traced anew, and after some repeats that would be a warning.
+            # Batches of another shape are traced anew, and after some that would be a warning.
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             if not gpu:
                 tensorflow.config.set_visible_devices([], "GPU")
