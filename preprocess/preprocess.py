@@ -24,7 +24,8 @@ The seed and a region's id determine its windows: neither --workers nor other re
                            strand, rbp, cell, complete (the whole peak is in the window); --merge_peaks adds n_peaks
     PREFIX_stats.json      inputs with SHA-256, arguments, counts; written last, it marks a complete set
 
-On a stranded region only peaks of its strand count, and those without strand.
+On a stranded region only peaks of its strand count, and those without strand. With --orient a region without strand is
+read on the strand of its peaks, and on both where both have one: as RNA, which the FASTA of the forward strand is not.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ WINDOWS_AT_ONCE = 4096  # as Python objects, which take many times the memory of
 REASONS = {
     "no_coordinates": "without coordinates in the header",
     "nonstandard_chromosome": "outside chr1-22, chrX, chrY (--keep_nonstandard keeps them)",
+    "excluded_chromosome": "on chromosomes of --exclude_chroms",
 }
 
 
@@ -83,6 +85,10 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--sampling", choices=("default", "doc"), default="default", help="rule by length, see below")
     how.add_argument("--jitter", type=int, help="largest shift of a window around a peak in nt (max_len // 4)")
     how.add_argument("--merge_peaks", action="store_true", help="join overlapping peaks of one strand first")
+    how.add_argument("--orient", action="store_true", help="read regions without strand on the strands of their peaks")
+    how.add_argument(
+        "--exclude_chroms", nargs="+", default=[], metavar="CHROM", help="leave out the regions of these chromosomes"
+    )
     how.add_argument("--keep_nonstandard", action="store_true", help="keep regions outside chr1-22, chrX, chrY")
     how.add_argument("--seed", type=int, default=42, help="seed of all that is random (42)")
     how.add_argument("--workers", type=positive(int), default=1, help="processes; the output is the same (1)")
@@ -104,6 +110,7 @@ class Context:
     bed: Any  # IntervalIndex or None
     form: str
     schema: Any  # of Arrow, for parquet
+    orient: bool = False
 
 
 class Result(NamedTuple):
@@ -127,7 +134,7 @@ class Tally:
         self.examples.setdefault(reason, header)
 
 
-def read_batches(path: Path, rule, keep_nonstandard: bool, tally: Tally) -> Iterator[list]:
+def read_batches(path: Path, rule, keep_nonstandard: bool, excluded: set[str], tally: Tally) -> Iterator[list]:
     """Regions of a FASTA file, checked, in batches that are bounded in records and in nucleotides of their windows."""
     from LAMAR.intervals import canonical_chromosome, is_standard
     from LAMAR.sequences import check_span, parse_region, read_fasta
@@ -148,6 +155,9 @@ def read_batches(path: Path, rule, keep_nonstandard: bool, tally: Tally) -> Iter
         if not keep_nonstandard and not is_standard(chrom):
             tally.skip("nonstandard_chromosome", name)
             continue
+        if chrom in excluded:
+            tally.skip("excluded_chromosome", name)
+            continue
         tally.counts["total", "nucleotides"] += length
         batch.append(Record(name, chrom, *region[1:], sequence))
         nucleotides += rule.nucleotides(length)
@@ -161,9 +171,12 @@ def read_batches(path: Path, rule, keep_nonstandard: bool, tally: Tally) -> Iter
 
 def process(batch: list, context: Context) -> Result:
     """Windows of a batch of regions, rendered."""
+    from LAMAR.orientation import orient_records
     from LAMAR.window_files import render
     from LAMAR.windows import DescribedWindows
 
+    if context.orient:
+        batch = orient_records(batch, context.peaks)
     windows = DescribedWindows(batch, context.rule, context.peaks, context.bed)
     ranges = [(a, min(a + WINDOWS_AT_ONCE, len(windows))) for a in range(0, len(windows), WINDOWS_AT_ONCE)]
     metadata = [render(windows.records(*part), context.form, context.schema) for part in ranges]
@@ -288,6 +301,11 @@ def some_of(chromosomes: Iterable[str]) -> str:
 def check_found(args: argparse.Namespace, tally: Tally, context: Context, found) -> None:
     """Refuse a run without windows, and inputs that have nothing to do with each other."""
     counts = tally.counts
+    if args.exclude_chroms and not counts["filtered", "excluded_chromosome"]:
+        raise InputError(
+            f"--exclude_chroms {' '.join(args.exclude_chroms)}: found no region of {args.fasta} there, wanted names as "
+            "chr8"
+        )
     used = {name for kind, name in counts if kind == "records"}
     if not used:
         kinds = [(name, n) for (kind, name), n in counts.items() if kind == "filtered"]
@@ -332,7 +350,7 @@ def prepare(args: argparse.Namespace, rule) -> tuple[Context, int]:
     if args.bed is not None:
         bed = IntervalIndex(read_bed5(args.bed)[["chrom", "start", "end", "strand", "score"]])
     schema = metadata_schema(args.merge_peaks) if args.format == "parquet" else None
-    return Context(rule, peaks, bed, args.format, schema), n_read
+    return Context(rule, peaks, bed, args.format, schema, args.orient), n_read
 
 
 def check_arguments(args: argparse.Namespace):
@@ -343,6 +361,8 @@ def check_arguments(args: argparse.Namespace):
         raise InputError("--fasta: not given, wanted a FASTA file of regions")
     if args.output is None or not args.output.name:
         raise InputError(f"--output: found {args.output or 'nothing'}, wanted a prefix such as prep/clip")
+    if args.orient and args.eclip is None:
+        raise InputError("--orient: found no --eclip, wanted the peaks that tell the strand")
     rule = WindowRule(args.max_len, args.stride, args.sampling, args.jitter, args.seed)
     args.jitter = rule.jitter
     return rule
@@ -354,6 +374,7 @@ def run(args: argparse.Namespace) -> None:
 
     from LAMAR import runs
     from LAMAR.demo import NOTICE, demo_data
+    from LAMAR.intervals import canonical_chromosome
     from LAMAR.window_files import OutputFiles, open_metadata
 
     if args.demo:
@@ -371,6 +392,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{outputs.record}: complete already with these arguments, nothing done (--overwrite does it again)")
         return
     context, n_read = prepare(args, rule)
+    excluded = {canonical_chromosome(name) for name in args.exclude_chroms}
     tally = Tally()
     found = np.zeros(0 if context.peaks is None else len(context.peaks), dtype=bool)
     with outputs.folder():
@@ -378,7 +400,7 @@ def run(args: argparse.Namespace) -> None:
             runs.atomic_write(outputs.paths[0]) as sequences,
             open_metadata(outputs.paths[1], args.format, context.schema) as write,
         ):
-            batches = read_batches(args.fasta, rule, args.keep_nonstandard, tally)
+            batches = read_batches(args.fasta, rule, args.keep_nonstandard, excluded, tally)
             for result in process_all(batches, context, usable_workers(args.workers)):
                 sequences.write(result.sequences)
                 for part in result.metadata:

@@ -7,9 +7,10 @@
 #
 # Flags are those of preprocess.py and of train_val_split.py; each script's --help explains its own:
 #   --fasta --bed --eclip --output --max_len --stride --sampling --jitter --workers --format --seed
-#   --merge_peaks --keep_nonstandard --overwrite, and for the split --val_fraction --group
+#   --exclude_chroms --orient --merge_peaks --keep_nonstandard --overwrite, and for the split --val_fraction --group
 # Variables are the same names in capitals, switches set to 1: FASTA=... MAX_LEN=256 MERGE_PEAKS=1; for --group it is
-# VAL_GROUP. A flag wins over its variable. PYTHON is the interpreter (default: the clone's .venv, else python3).
+# VAL_GROUP. EXCLUDE_CHROMS is a list with commas, as chr8,chr9. A flag wins over its variable. PYTHON is the interpreter
+# (default: the clone's .venv, else python3).
 # Paths are relative to the folder it is called from.
 set -euo pipefail
 
@@ -42,19 +43,23 @@ give() {
     case $1 in
         val_fraction | group) split+=("--$1" "$2") ;;
         seed) windows+=("--seed" "$2") split+=("--seed" "$2") ;;
-        merge_peaks | keep_nonstandard) windows+=("--$1") ;;
+        orient | merge_peaks | keep_nonstandard) windows+=("--$1") ;;
+        exclude_chroms)
+            read -r -a names <<< "${2//,/ }"
+            windows+=(--exclude_chroms "${names[@]}")
+            ;;
         overwrite) windows+=(--overwrite) split+=(--overwrite) ;;
         *) windows+=("--$1" "$2") ;;
     esac
 }
 
 for name in fasta bed eclip output max_len stride sampling jitter workers format seed val_fraction group \
-    merge_peaks keep_nonstandard overwrite; do
+    exclude_chroms orient merge_peaks keep_nonstandard overwrite; do
     variable=$(printf '%s' "$name" | tr '[:lower:]' '[:upper:]')
     if [[ $name == group ]]; then variable=VAL_GROUP; fi # some systems set GROUP for every user
     value=${!variable:-}
     case $name in
-        merge_peaks | keep_nonstandard | overwrite)
+        orient | merge_peaks | keep_nonstandard | overwrite)
             case $value in
                 '' | 0) value= ;;
                 1) ;;
@@ -71,13 +76,13 @@ while (($#)); do
             sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
             exit 0
             ;;
-        --merge_peaks | --keep_nonstandard | --overwrite)
+        --orient | --merge_peaks | --keep_nonstandard | --overwrite)
             give "${1#--}" 1
             shift
             ;;
         --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         --fasta | --bed | --eclip | --output | --max_len | --stride | --sampling | --jitter | --workers | --format | \
-            --seed | --val_fraction | --group)
+            --seed | --val_fraction | --group | --exclude_chroms)
             (($# > 1)) || fail "$1: found no value"
             give "${1#--}" "$2"
             shift 2

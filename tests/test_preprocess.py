@@ -118,6 +118,39 @@ def with_name(prefix: Path, name: str) -> Path:
     return prefix.with_name(f"{prefix.name}_{name}")
 
 
+def test_orient_reads_regions_on_the_strands_of_their_peaks(inputs, tmp_path):
+    assert call("preprocess", *options(inputs, output=tmp_path / "o", **SMALL), "--orient") == 0
+    records = read_lines(tmp_path / "o_metadata.jsonl")
+    for record in records:
+        here = GENOME[record["chrom"]][record["start"] : record["end"]]
+        assert record["sequence"] == (reverse_complement(here) if record["strand"] == "-" else here)
+        assert {piece["strand"] for piece in record["eclip_regions"]} <= {record["strand"]}
+    strands = {}
+    for record in records:
+        strands.setdefault(record["seq_id"], set()).add(record["strand"])
+    # Of the regions without strand, the first two have a peak on +, the third one on each strand.
+    assert strands["chr1:100-160"] == strands["chr2:40-400"] == {"+"}
+    assert strands["chr10:7000-9000"] == {"+", "-"}
+    assert strands["chr1:500-780(+)"] == {"+"}
+    assert strands["chr1:1000-3500(-)"] == {"-"}
+
+
+def test_orient_without_peaks_is_refused(inputs, tmp_path, capsys):
+    assert call("preprocess", "--fasta", inputs["fasta"], "--output", tmp_path / "o", "--orient") == 2
+    assert "--orient: found no --eclip" in capsys.readouterr().err
+    assert names_in(tmp_path) == []
+
+
+def test_excluded_chromosomes_are_left_out_and_counted(inputs, tmp_path, capsys):
+    given = options(inputs, output=tmp_path / "o", **SMALL)
+    assert call("preprocess", *given, "--exclude_chroms", "10", "chr7") == 0
+    assert {record["chrom"] for record in read_lines(tmp_path / "o_metadata.jsonl")} == {"chr1", "chr2"}
+    assert json.loads((tmp_path / "o_stats.json").read_text())["records"]["filtered"] == {"excluded_chromosome": 2}
+    assert call("preprocess", *options(inputs, output=tmp_path / "p", **SMALL), "--exclude_chroms", "chr7") == 2
+    assert "--exclude_chroms chr7: found no region" in capsys.readouterr().err
+    assert names_in(tmp_path) == [f"o_{name}" for name in ("metadata.jsonl", "sequences.txt", "stats.json")]
+
+
 def test_every_window_is_what_its_metadata_say(made):
     records = read_lines(with_name(made, "metadata.jsonl"))
     assert [record["sequence"] for record in records] == with_name(made, "sequences.txt").read_text().split()
