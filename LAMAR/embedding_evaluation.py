@@ -16,7 +16,7 @@ import numpy as np
 
 from LAMAR import runs
 from LAMAR.errors import InputError
-from LAMAR.evaluation import BASELINES, Parts, baseline_row, fit_probe, result, unit_name
+from LAMAR.evaluation import BASELINES, Parts, baseline_row, draw_training, fit_probe, result, unit_name
 from LAMAR.result_columns import COLUMNS, PREDICTED_UNIT, PREDICTION_COLUMNS
 
 __all__ = ["EncoderVariant", "evaluate", "open_variants", "write_tables"]
@@ -102,13 +102,21 @@ def evaluate(
     pooling: str = "none",
     embeddings_of: Callable[..., dict] | None = None,
     baselines: bool = True,
+    subsample: tuple[int | None, int | None] = (None, None),
 ) -> Iterator[dict]:
     """Results of every unit of one data set, done now or on an earlier start, in the order of the tables.
 
     ``embeddings_of(variant, sequences, outputs)`` gives `LAMAR.embeddings.Embeddings` by output, a pair of layer and
     pooling; it is called once for a variant, with all that is still needed of it. Without variants it is not needed.
+
+    With ``subsample``, positives and negatives to train on, every repeat draws its own (`draw_training`) for all
+    methods, and what has no seed of its own is repeated too.
     """
     name = parts.dataset.name
+    drawn = [parts] * n_repeats
+    if subsample != (None, None):
+        drawn = [draw_training(parts, *subsample, seed + repeat) for repeat in range(n_repeats)]
+    draws = range(1 if subsample == (None, None) else n_repeats)  # repeats of methods that are not seeded
 
     def unit(representation: str, compute: Callable[[], dict], variant: str = "", layer: int | str = "", repeat=0):
         key = unit_name(name, representation, variant, layer, repeat)
@@ -123,16 +131,18 @@ def evaluate(
 
     def cnn(records, representation: str, repeat: int, **labels) -> dict:
         start = time.perf_counter()
+        of = drawn[repeat]
         probabilities, n_parameters = train_cnn(
-            records, parts.labels, parts.train, parts.validation, parts.test, representation, seed + repeat
+            records, of.labels, of.train, of.validation, of.test, representation, seed + repeat
         )
         seconds = time.perf_counter() - start
         facts = {"n_parameters": n_parameters, "seconds": seconds, "repeat": repeat}
-        return result(parts, representation, probabilities, **facts, **labels)
+        return result(of, representation, probabilities, **facts, **labels)
 
     if baselines:
         for features in BASELINES:
-            yield unit(features, functools.partial(baseline_row, parts, features))
+            for repeat in draws:
+                yield unit(features, functools.partial(baseline_row, drawn[repeat], features, repeat), repeat=repeat)
         from LAMAR.one_hot import encode_one_hot
 
         one_hot = encode_one_hot(parts.dataset.sequences)
@@ -144,7 +154,7 @@ def evaluate(
         outputs = []
         if not all(run.done(unit_name(name, "lamar", variant.name, *key)) for key in keys):
             outputs += [(layer, pooling) for layer in variant.layers]
-        if baselines and not _probes_done(run, name, variant):
+        if baselines and not all(_probes_done(run, name, variant, repeat) for repeat in draws):
             outputs += [(layer, "mean") for layer in range(variant.n_layers)]
         found = embeddings_of(variant, parts.dataset.sequences, outputs) if outputs else {}
         for layer, repeat in keys:
@@ -152,19 +162,24 @@ def evaluate(
             compute = functools.partial(cnn, found.get((layer, pooling)), "lamar", repeat, **labels)
             yield unit("lamar", compute, variant.name, layer, repeat)
         if baselines:
-            yield from _probes(run, parts, variant, found, unit)
+            for repeat in draws:
+                yield from _probes(run, drawn[repeat], variant, found, unit, repeat)
 
 
-def _probes_done(run, dataset: str, variant: EncoderVariant) -> bool:
-    return all(run.done(unit_name(dataset, "linear_probe", variant.name, layer)) for layer in range(variant.n_layers))
+def _probe_names(dataset: str, variant: EncoderVariant, repeat: int) -> list[str]:
+    layers = range(variant.n_layers)
+    return [unit_name(dataset, "linear_probe", variant.name, layer, repeat) for layer in layers]
 
 
-def _probes(run, parts: Parts, variant: EncoderVariant, embeddings: dict, unit) -> Iterator[dict]:
+def _probes_done(run, dataset: str, variant: EncoderVariant, repeat: int) -> bool:
+    return all(map(run.done, _probe_names(dataset, variant, repeat)))
+
+
+def _probes(run, parts: Parts, variant: EncoderVariant, embeddings: dict, unit, repeat: int) -> Iterator[dict]:
     """Linear probes of every layer; the one with the best validation AUROC is marked as chosen."""
     layers = range(variant.n_layers)
-    if _probes_done(run, parts.dataset.name, variant):
-        names = [unit_name(parts.dataset.name, "linear_probe", variant.name, layer) for layer in layers]
-        yield from (run.load_unit(name) for name in names)
+    if _probes_done(run, parts.dataset.name, variant, repeat):
+        yield from map(run.load_unit, _probe_names(parts.dataset.name, variant, repeat))
         return
     probes = {layer: fit_probe(parts, embeddings[layer, "mean"].values) for layer in layers}
     best = max(layers, key=lambda layer: probes[layer].validation_auroc)
@@ -172,11 +187,11 @@ def _probes(run, parts: Parts, variant: EncoderVariant, embeddings: dict, unit) 
 
         def one(layer=layer, probe=probe) -> dict:
             facts = {"n_parameters": probe.n_parameters, "seconds": probe.seconds, "chosen": layer == best}
-            labels = {"variant": variant.name, "layer": layer, "pooling": "mean"}
+            labels = {"variant": variant.name, "layer": layer, "pooling": "mean", "repeat": repeat}
             found = result(parts, "linear_probe", probe.probabilities, **facts, **labels)
             return found | {"validation_auroc": probe.validation_auroc, "penalty": probe.penalty}
 
-        yield unit("linear_probe", one, variant.name, layer)
+        yield unit("linear_probe", one, variant.name, layer, repeat)
 
 
 def write_tables(run: runs.RunFolder, sets: Sequence[Parts], results: dict[str, list[dict]]) -> None:

@@ -10,7 +10,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from LAMAR.composition import FEATURES, composition_scores, likeness, words
 from LAMAR.errors import InputError
-from LAMAR.folds import inner_validation
+from LAMAR.folds import inner_validation, subsample
 from LAMAR.labelled import LabelledSet, load_labelled, set_names
 from LAMAR.metrics import auroc, classification_metrics
 from LAMAR.result_columns import METRICS
@@ -28,6 +28,7 @@ __all__ = [
     "Parts",
     "Probe",
     "baseline_row",
+    "draw_training",
     "find_sets",
     "fit_probe",
     "prepare",
@@ -137,6 +138,17 @@ def prepare(
     return Parts(dataset, train, validation, split.test, split.report["method"], report)
 
 
+def draw_training(parts: Parts, n_pos: int | None, n_neg: int | None, seed: int) -> Parts:
+    """The same set and test part with fewer training records, drawn at random.
+
+    10 % of those drawn are set aside for validation: whoever has few labels has few to choose by, so the set's own dev
+    part is not used. None keeps all of a class.
+    """
+    drawn = subsample(parts.train, parts.labels, n_pos, n_neg, seed)
+    train, validation = inner_validation(parts.labels, drawn, seed=seed)
+    return replace(parts, train=train, validation=validation)
+
+
 def unit_name(dataset: str, representation: str, variant: str = "", layer: int | str = "", repeat: int = 0) -> str:
     """Name of a unit of work in `LAMAR.runs.RunFolder`."""
     return ",".join([dataset, representation, variant, str(layer), str(repeat)])
@@ -168,7 +180,7 @@ def result(
     return {"row": row, "probabilities": [float(value) for value in probabilities]}
 
 
-def baseline_row(parts: Parts, features: str) -> dict:
+def baseline_row(parts: Parts, features: str, repeat: int = 0) -> dict:
     """`result` of a composition baseline (``gc``, ``dinucleotide`` or ``4mer``), fitted on train."""
     start = time.perf_counter()
     sequences = parts.dataset.sequences
@@ -176,7 +188,7 @@ def baseline_row(parts: Parts, features: str) -> dict:
     scores = composition_scores(train, parts.labels[parts.train], test, features)
     n_features = {"gc": 2, "dinucleotide": len(words(2)), "4mer": len(words(4))}[features]
     seconds = time.perf_counter() - start
-    return result(parts, features, scores, n_parameters=n_features + 1, seconds=seconds)
+    return result(parts, features, scores, n_parameters=n_features + 1, seconds=seconds, repeat=repeat)
 
 
 BASELINES = tuple(FEATURES)

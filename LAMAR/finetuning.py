@@ -85,6 +85,7 @@ def plan_folds(
     groups: np.ndarray | None = None,
     n_pos: int | None = None,
     n_neg: int | None = None,
+    n_draws: int = 1,
     task: str = "classification",
 ) -> list[Fold]:
     """Folds over train + dev, each with an inner validation part of 10 % of its training part.
@@ -98,8 +99,10 @@ def plan_folds(
     groups
         (n,) group of each record, never divided between training, validation and held-out part; or None.
     n_pos, n_neg
-        Thin the training part (validation included, held-out and test not) to at most so many records of class 1
-        and 0.
+        Thin the training part (validation included, held-out and test not) to so many records of class 1 and 0.
+    n_draws
+        With ``n_folds`` 1 and one of these: so many "folds", each a draw from the train part. Their validation records
+        are drawn ones too, as whoever has few labels has few to choose by; dev is not used.
     """
     if (n_pos or n_neg) and task != "classification":
         raise InputError("--subsample_pos and --subsample_neg need class labels, this is regression or multi-label")
@@ -107,8 +110,14 @@ def plan_folds(
     def thin(indices: np.ndarray, fold_seed: int) -> np.ndarray:
         return indices if n_pos is None and n_neg is None else subsample(indices, labels, n_pos, n_neg, fold_seed)
 
+    if n_folds == 1 and (n_pos or n_neg):
+        folds = []
+        for number in range(n_draws):
+            train, validation = _inner(labels, thin(split.train, seed + number), seed + number, None, task)
+            folds.append(Fold(f"draw_{number}", train, validation, np.empty(0, dtype=np.int64)))
+        return folds
     if n_folds == 1:
-        train, dev = thin(split.train, seed), split.dev
+        train, dev = split.train, split.dev
         if not len(dev):
             train, dev = _inner(labels, train, seed, groups, task)
         return [Fold("fold_0", train, dev, np.empty(0, dtype=np.int64))]

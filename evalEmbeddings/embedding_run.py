@@ -52,6 +52,8 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
     data.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome: chr8,chr9")
     data.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
     data.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
+    data.add_argument("--subsample_pos", type=positive(int), help="positives to train on, drawn anew in every repeat")
+    data.add_argument("--subsample_neg", type=positive(int), help="negatives to train on, drawn anew in every repeat")
     data.add_argument(
         "--max_length", type=positive(int), default=512, help="most tokens, two of them special (default: %(default)s)"
     )
@@ -157,7 +159,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
 
     from LAMAR import runs
     from LAMAR.embedding_evaluation import evaluate, write_tables
-    from LAMAR.evaluation import find_sets, prepare
+    from LAMAR.evaluation import draw_training, find_sets, prepare
     from LAMAR.sequences import check_lengths
 
     options = cnn.CnnOptions.of(arguments.recipe, **{name: getattr(arguments, name) for name in CNN_OPTIONS})
@@ -177,6 +179,9 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         )
         for dataset in sets
     ]
+    subsample = arguments.subsample_pos, arguments.subsample_neg
+    for one in parts if subsample != (None, None) else []:
+        draw_training(one, *subsample, arguments.seed)  # what cannot be drawn stops the run before it begins
     encoders = load_encoders(arguments, variants) if variants else []
     unrecorded = ("overwrite", "cache_dir", "device", "demo")
     resolved = {key: value for key, value in vars(arguments).items() if key not in unrecorded} | asdict(options)
@@ -190,7 +195,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in encoders},
         overwrite=arguments.overwrite,
     ) as folder:
-        settings = {"n_repeats": arguments.n_repeats, "seed": arguments.seed}
+        settings = {"n_repeats": arguments.n_repeats, "seed": arguments.seed, "subsample": subsample}
         if variants:
             settings |= {
                 "pooling": arguments.pooling,

@@ -16,7 +16,8 @@ Without arguments it trains a tiny model on the synthetic demo set.
 
 Cross-validation runs on train + dev. Each fold builds a new model, sets 10 % of its training part aside to choose
 the best epoch, and uses its held-out part once. The test part is scored by every fold's model and by the mean of
-their probabilities. With ``--cv_folds 1`` the data set's own train and dev parts are used instead.
+their probabilities. With ``--cv_folds 1`` the data set's own train and dev parts are used instead, and with
+``--subsample_pos`` or ``--subsample_neg`` beside it one or several draws from the train part (``--draws``).
 
 Outputs, in OUTPUT_DIR/RBP_NAME: ``eval_results.json``, ``results.csv``, ``predictions.csv``, ``split_report.json``,
 ``learning_curves.png``, ``roc_pr.png``, ``run.json``, and one checkpoint folder a fold (``fold_0`` ...).
@@ -91,6 +92,12 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
     data.add_argument("--subsample_pos", type=positive(int), help="positives to draw from each training part")
     data.add_argument("--subsample_neg", type=positive(int), help="negatives to draw from each training part")
+    data.add_argument(
+        "--draws",
+        type=positive(int),
+        default=1,
+        help="with --cv_folds 1 and --subsample_*: so many draws, a model each, instead of folds (default: 1)",
+    )
     data.add_argument(
         "--max_length",
         type=positive(int),
@@ -187,6 +194,11 @@ def check(arguments: argparse.Namespace) -> str:
         )
     if arguments.freeze_encoder and arguments.warmup_epochs:
         logger.info("--warmup_epochs %d: nothing left to do with --freeze_encoder", arguments.warmup_epochs)
+    if arguments.draws > 1 and (arguments.cv_folds > 1 or not (arguments.subsample_pos or arguments.subsample_neg)):
+        raise InputError(
+            f"--draws {arguments.draws}: goes with --cv_folds 1 and --subsample_pos or --subsample_neg, "
+            f"found --cv_folds {arguments.cv_folds}"
+        )
     check_reporters(arguments.report_to)
     name = arguments.rbp_name
     if name is not None and (Path(name).name != name or name in (".", "..") or len(name) > 200):
@@ -245,6 +257,7 @@ def run(arguments: argparse.Namespace) -> dict:
         groups=split.groups,
         n_pos=arguments.subsample_pos,
         n_neg=arguments.subsample_neg,
+        n_draws=arguments.draws,
         task=task,
     )
     settings = finetuning.ModelSettings(

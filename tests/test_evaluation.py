@@ -11,7 +11,7 @@ import pytest
 from LAMAR.embedding_evaluation import EncoderVariant, evaluate, open_variants, write_tables
 from LAMAR.embeddings import Embeddings
 from LAMAR.errors import InputError
-from LAMAR.evaluation import baseline_row, find_sets, fit_probe, prepare, result
+from LAMAR.evaluation import baseline_row, draw_training, find_sets, fit_probe, prepare, result
 from LAMAR.labelled import LabelledSet, load_labelled
 from LAMAR.metrics import auroc
 from LAMAR.result_columns import COLUMNS
@@ -145,9 +145,11 @@ def encoder():
     return EncoderVariant("Random", Model(), "0" * 64, {}, (2, 1))
 
 
-def run_all(folder, parts, encoder, calls: list, fail_at: int | None = None) -> dict:
+def run_all(folder, parts, encoder, calls: list, fail_at: int | None = None, trained: list | None = None, **others):
     def train_cnn(records, labels, train, validation, test, representation, seed):
         calls.append((representation, seed))
+        if trained is not None:
+            trained.append((seed, train.tolist(), validation.tolist(), test.tolist()))
         if fail_at is not None and len(calls) == fail_at:
             raise KeyboardInterrupt
         rng = np.random.default_rng(seed)
@@ -160,7 +162,7 @@ def run_all(folder, parts, encoder, calls: list, fail_at: int | None = None) -> 
 
     arguments = {"pooling": "none"}
     with RunFolder.open(folder, arguments=arguments, seed=1) as run:
-        options = {"n_repeats": 2, "pooling": "none", "seed": 5, "embeddings_of": embeddings_of}
+        options = {"n_repeats": 2, "pooling": "none", "seed": 5, "embeddings_of": embeddings_of} | others
         results = {parts.dataset.name: list(evaluate(run, parts, [encoder], train_cnn, **options))}
         write_tables(run, [parts], results)
         run.finish()
@@ -212,6 +214,34 @@ def test_units_tables_and_resume(tmp_path, encoder):
     third: list = []
     run_all(tmp_path / "killed", parts, encoder, third)
     assert third == []
+
+
+def test_draws_are_the_same_for_every_method_and_differ_between_repeats(tmp_path, encoder):
+    parts = prepare(made_up(), "given")
+    trained: list = []
+    run_all(tmp_path / "few", parts, encoder, [], trained=trained, subsample=(20, 30))
+    by_seed = {seed: [rest for s, *rest in trained if s == seed] for seed in (5, 6)}
+    for seed, records in by_seed.items():
+        assert records == [records[0]] * 3  # one-hot and the two layers
+        train, validation, test = records[0]
+        assert np.bincount(parts.labels[train + validation]).tolist() == [30, 20]
+        assert len(validation) == 5
+        assert set(train + validation) <= set(parts.train.tolist())
+        assert not set(train) & set(validation)
+        assert test == parts.test.tolist()
+        drawn = draw_training(parts, 20, 30, seed)
+        assert (drawn.train.tolist(), drawn.validation.tolist()) == (train, validation)
+    assert by_seed[5] != by_seed[6]
+    table = pd.read_csv(tmp_path / "few" / "results.csv")
+    counts = table["representation"].value_counts().to_dict()
+    assert counts == {"lamar": 4, "linear_probe": 6, "one_hot": 2, "gc": 2, "dinucleotide": 2, "4mer": 2}
+    assert set(table["n_train"]) == {45}
+    assert table.query("representation == 'linear_probe'").groupby("repeat")["chosen"].sum().tolist() == [1, 1]
+    # What is not seeded differs between repeats because its records do.
+    assert table.query("representation == '4mer'")["auroc"].nunique() == 2
+    again: list = []
+    run_all(tmp_path / "few", parts, encoder, again, subsample=(20, 30))
+    assert again == []
 
 
 def test_variants_without_weights(tmp_path, caplog):

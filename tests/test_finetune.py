@@ -21,6 +21,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, finetuning, named_config, summaries
 from LAMAR.batches import EncodedSequences
 from LAMAR.embeddings import Embeddings
+from LAMAR.evaluation import Parts, draw_training
+from LAMAR.labelled import LabelledSet
 from LAMAR.splits import Split
 from LAMAR.training import LabelledData, _collate, diagnose
 
@@ -134,6 +136,21 @@ def test_subsampling_thins_training_only():
         assert (labels[drawn].sum(), len(drawn)) == (10, 30)
         assert len(fold.heldout) == 40
     assert not np.array_equal(folds[0].train, folds[1].train)
+
+
+def test_draws_are_those_of_the_evaluation_of_embeddings():
+    labels = np.tile([0, 1], 100)
+    split = make_split(120, 40, 40)
+    draws = finetuning.plan_folds(labels, split, 1, seed=7, n_pos=20, n_neg=30, n_draws=3)
+    assert [draw.name for draw in draws] == ["draw_0", "draw_1", "draw_2"]
+    dataset = LabelledSet(["ACGT"] * 200, labels, [str(i) for i in range(200)])
+    parts = Parts(dataset, split.train, split.dev, split.test, "given", {})
+    for number, draw in enumerate(draws):
+        assert not len(draw.heldout)
+        drawn = draw_training(parts, 20, 30, 7 + number)
+        np.testing.assert_array_equal(draw.train, drawn.train)
+        np.testing.assert_array_equal(draw.validation, drawn.validation)
+    assert not np.array_equal(draws[0].train, draws[1].train)
 
 
 def test_batches_are_padded_to_their_own_longest_record():
@@ -428,6 +445,8 @@ MISTAKES = {
     "test_chroms": (["--test_chroms", "chr8"], "--split chromosome"),
     "too long": (["--max_length", "20"], "max_length"),
     "subsample": (["--subsample_pos", "5000"], "--subsample_pos"),
+    "draws of nothing": (["--cv_folds", "1", "--draws", "3"], "--draws 3"),
+    "draws and folds": (["--draws", "3", "--subsample_pos", "10"], "--draws 3"),
     "lora and frozen": (["--lora_rank", "2", "--freeze_encoder"], "--lora_rank"),
     "report_to": (["--report_to", "no_such_logger"], "--report_to"),
     "not a reporter": (["--report_to", "json"], "--report_to"),
