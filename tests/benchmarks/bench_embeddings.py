@@ -18,7 +18,7 @@ import logging
 
 import numpy as np
 import torch
-from timing import real_windows, side_by_side
+from timing import flop_per_sequence, real_windows, side_by_side
 
 from LAMAR import EsmModel, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -29,17 +29,6 @@ PADDED, NAIVE_BATCH = 512, 8
 # In windows of 103 tokens: 1, 2, 4, 8, 16, 20 (the default of 2,048 tokens gives 19), 32, 64.
 BATCH_SIZES = (1, 2, 4, 8, 16, 20, 32, 64)
 SQUARE = 4_096
-
-
-def flop_per_sequence(config, n_tokens: int) -> int:
-    """Floating-point operations of the matrix products of one forward pass; a multiplication and an addition are two.
-
-    Per block and token: four projections of d x d, two of d x feed-forward; scores and context are two products of
-    n_tokens x d each.
-    """
-    d, feed_forward = config.hidden_size, config.intermediate_size
-    per_token = 2 * (4 * d * d + 2 * d * feed_forward + 2 * n_tokens * d)
-    return config.num_hidden_layers * n_tokens * per_token
 
 
 def naive(model: EsmModel, encoded: EncodedSequences, layer: int, length: int | None = None) -> np.ndarray:

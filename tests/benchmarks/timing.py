@@ -79,6 +79,17 @@ def side_by_side(title: str, alternatives: dict[str, Callable[[], object]], roun
     return record
 
 
+def flop_per_sequence(config, n_tokens: int) -> int:
+    """Floating-point operations of the matrix products of one forward pass; a multiplication and an addition are two.
+
+    Per block and token: four projections of d x d, two of d x feed-forward; scores and context are two products of
+    n_tokens x d each.
+    """
+    d, feed_forward = config.hidden_size, config.intermediate_size
+    per_token = 2 * (4 * d * d + 2 * d * feed_forward + 2 * n_tokens * d)
+    return config.num_hidden_layers * n_tokens * per_token
+
+
 def real_windows(n: int) -> tuple[list[str], list[int], str]:
     """n labelled 101-nt windows and where they come from: real eCLIP sets, or the demo set where those are absent."""
     from LAMAR.demo import REPOSITORY, demo_data

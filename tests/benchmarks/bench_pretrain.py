@@ -1,0 +1,192 @@
+"""Masked-LM training side by side: the project's batches and model against a plain loop padded to 512 tokens.
+
+Run: python tests/benchmarks/bench_pretrain.py
+Tiny: python tests/benchmarks/bench_pretrain.py --model lamar-tiny --n_windows 32 --rounds 1
+
+Every alternative takes one pass over the same windows, forward, backward and a step of AdamW:
+
+    token budget         TrainingBatches (padding at most 5 %), SDPA, decoder on the predicted positions only; float32
+    token budget, bf16   the same under autocast, for processors with bfloat16 units
+    plain loop           16 windows a batch, all padded to 512 tokens, eager attention, decoder on all positions; float32
+
+on CLIP-like windows (log-normal lengths around 70 nt) and on windows of 510 nt, which need no padding. Tokens are those
+of the windows with their special tokens, without padding. The share of the machine's peak counts the model's matrix
+products, three times those of a forward pass, against a large square product in the same precision and the same rounds.
+
+With a GPU (--device cuda): tokens/s of training steps under bfloat16 at lengths 128, 512 and 1,024, SDPA against eager,
+and model-FLOP utilisation against --peak_tflops, which is the data sheet's figure for dense bfloat16 products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from timing import flop_per_sequence, side_by_side
+
+from LAMAR import EsmForMaskedLM, named_config
+from LAMAR.batches import EncodedSequences, pad_batch
+from LAMAR.checkpoints import build_model
+from LAMAR.corpora import read_corpus
+from LAMAR.data_collator_patch import MaskedLMCollator
+from LAMAR.window_batches import TrainingBatches
+
+PADDED, PLAIN_BATCH, BUDGET, SQUARE = 512, 16, 8_192, 4_096
+LENGTHS = (128, 512, 1_024)
+
+
+def clip_like_lengths(n: int, rng) -> np.ndarray:
+    """Lengths in nt with the median of merged CLIP regions, 70, and some of 510."""
+    return np.clip(np.exp(rng.normal(np.log(70), 0.7, n)), 20, PADDED - 2).astype(int)
+
+
+def train_step(model, optimizer, batch: dict, labelled_only: bool, bf16: bool) -> None:
+    device = next(model.parameters()).device
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        loss = model(**batch, labelled_only=labelled_only).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def new_model(name: str, attention: str, device: str = "cpu"):
+    model = build_model(EsmForMaskedLM, named_config(name, attn_implementation=attention), seed=0).train().to(device)
+    return model, torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+
+def by_budget(args, corpus, bf16: bool):
+    model, optimizer = new_model(args.model, "sdpa")
+    batches = TrainingBatches(corpus, MaskedLMCollator(seed=1), PADDED - 2, BUDGET, seed=1)
+
+    def run():
+        for batch in batches:
+            if batches.passes > 1:
+                return
+            train_step(model, optimizer, batch, True, bf16)
+
+    return run
+
+
+def plain(args, sequences: list[str]):
+    model, optimizer = new_model(args.model, "eager")
+    encoded, collator = EncodedSequences.encode(sequences), MaskedLMCollator(seed=1)
+
+    def run():
+        for start in range(0, len(encoded), PLAIN_BATCH):
+            rows = range(start, min(start + PLAIN_BATCH, len(encoded)))
+            batch = collator([{"input_ids": encoded[i]} for i in rows])
+            missing = PADDED - batch["input_ids"].shape[1]
+            for name, value in (("input_ids", 1), ("attention_mask", 0), ("labels", -100)):
+                batch[name] = torch.nn.functional.pad(batch[name], (0, missing), value=value)
+            train_step(model, optimizer, batch, False, False)
+
+    return run
+
+
+def square(dtype: torch.dtype, repeats: int):
+    a, b = (torch.randn(SQUARE, SQUARE).to(dtype) for _ in range(2))
+
+    def run():
+        for _ in range(repeats):
+            a @ b
+
+    return run
+
+
+def compare(args, title: str, lengths: np.ndarray, rng) -> None:
+    sequences = ["".join(rng.choice(list("ACGT"), length)) for length in lengths]
+    with tempfile.TemporaryDirectory() as folder:
+        # One more record, to be held out: read_corpus wants something to validate on.
+        files = [Path(folder) / name for name in ("train.txt", "validation.txt")]
+        for file, lines in zip(files, (sequences, ["".join(rng.choice(list("ACGT"), 100))])):
+            file.write_text("\n".join(lines) + "\n")
+        corpus = read_corpus(files[:1], val_paths=files[1:], exclude_run=0, keep_duplicates=True)
+    work = 3 * sum(flop_per_sequence(named_config(args.model), int(length) + 2) for length in lengths)
+    repeats = max(1, round(work / 4 / (2 * SQUARE**3)))
+    limits = {f"square product, {name}": square(getattr(torch, name), repeats) for name in ("float32", "bfloat16")}
+    alternatives = {"token budget": by_budget(args, corpus, False), "token budget, bf16": by_budget(args, corpus, True)}
+    tokens = int(lengths.sum()) + 2 * len(lengths)
+    record = side_by_side(
+        title,
+        limits | alternatives | {"plain loop": plain(args, sequences)},
+        rounds=args.rounds,
+        model=args.model,
+        windows=len(lengths),
+        tokens=tokens,
+    )
+    if "seconds" not in record:
+        return
+    seconds = record["seconds"]
+    peaks = {name: 2 * SQUARE**3 * repeats / seconds[name] for name in limits}
+    for name, peak in peaks.items():
+        print(f"{name}: {peak / 1e9:.0f} GFLOP/s")
+    for name in (*alternatives, "plain loop"):
+        peak = peaks["square product, bfloat16" if "bf16" in name else "square product, float32"]
+        speed = f"{tokens / seconds[name]:,.0f} tokens/s"
+        print(
+            f"{name}: {speed}, {work / seconds[name] / 1e9:.0f} GFLOP/s, {work / seconds[name] / peak:.0%} of the peak"
+        )
+
+
+def on_gpu(args) -> None:
+    """Training steps of windows of one length; about 32,768 tokens a batch."""
+    config, rng = named_config(args.model), np.random.default_rng(0)
+    for length in LENGTHS:
+        size = max(1, 32_768 // length)
+        ids, mask = pad_batch([np.r_[0, rng.integers(5, 9, length - 2), 2].astype(np.uint8) for _ in range(size)])
+        labels = torch.where((torch.rand(ids.shape) < 0.15) & (ids > 4), ids, -100)
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        alternatives = {}
+        for attention in ("sdpa", "eager"):
+            model, optimizer = new_model(args.model, attention, args.device)
+
+            def run(model=model, optimizer=optimizer, batch=batch):
+                for _ in range(args.steps):
+                    train_step(model, optimizer, batch, True, True)
+                torch.cuda.synchronize()
+
+            alternatives[attention] = run
+        record = side_by_side(f"bf16 on {torch.cuda.get_device_name()}", alternatives, args.rounds, length=length)
+        if "seconds" not in record:
+            continue
+        work = 3 * size * flop_per_sequence(config, length) * args.steps
+        for name, seconds in record["seconds"].items():
+            share = f", {work / seconds / 1e12 / args.peak_tflops:.0%} of {args.peak_tflops:g} TFLOP/s"
+            figures = {"length": length, "attention": name, "tokens_per_s": round(size * length * args.steps / seconds)}
+            print(json.dumps(figures), f"{work / seconds / 1e12:.0f} TFLOP/s" + (share if args.peak_tflops else ""))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n_windows", type=int, default=256, help="CLIP-like ones; a quarter as many of 510 nt [256]")
+    parser.add_argument("--model", default="lamar-mini", choices=["lamar", "lamar-mini", "lamar-tiny"])
+    parser.add_argument("--threads", type=int, default=2, help="[2]")
+    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser.add_argument("--device", default="cpu", help="cuda: the GPU part only [cpu]")
+    parser.add_argument("--steps", type=int, default=10, help="training steps of a round on a GPU [10]")
+    parser.add_argument("--peak_tflops", type=float, default=0, help="the GPU's dense bfloat16 peak")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    logging.disable(logging.WARNING)
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    if args.device != "cpu":
+        on_gpu(args)
+        return
+    rng = np.random.default_rng(0)
+    compare(args, "training on CLIP-like windows", clip_like_lengths(args.n_windows, rng), rng)
+    compare(args, "training on windows of 510 nt", np.full(max(1, args.n_windows // 4), PADDED - 2), rng)
+
+
+if __name__ == "__main__":
+    main()
