@@ -7,7 +7,7 @@ Every alternative takes one pass over the same windows, forward, backward and a 
 
     token budget         TrainingBatches (padding at most 5 %), SDPA, decoder on the predicted positions only; float32
     token budget, bf16   the same under autocast, for processors with bfloat16 units
-    plain loop           16 windows a batch, all padded to 512 tokens, eager attention, decoder on all positions; float32
+    plain loop           batches of 16, all padded to 512 tokens, eager attention, decoder on all positions; float32
 
 on CLIP-like windows (log-normal lengths around 70 nt) and on windows of 510 nt, which need no padding. Tokens are those
 of the windows with their special tokens, without padding. The share of the machine's peak counts the model's matrix
