@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Methods paired by repeat: what a difference is worth when all methods saw the same few training records.
+
+    python evalEmbeddings/compare_draws.py --results results/few --finetuned Random=models/few_random \\
+        Pretrained=models/few_pretrained --output_dir results/few_compared
+
+--results are folders of LAMAR_CNN_clip_data.py and its like, whose repeats are draws of training records
+(--subsample_pos, --subsample_neg) or seeds. --finetuned are output folders of finetune_rbp.py, NAME=DIR, with
+--cv_folds 1 --subsample_pos ... --draws; draw n there has the records of repeat n here when --seed and the data are the
+same. Every pair of methods is compared in the repeats that both have, by Wilcoxon's signed-rank test within a data set
+and, over data sets, on its means. Draws share one test part and, by chance, training records: a p-value within a data
+set speaks about other draws from this set, not about other proteins.
+
+Without arguments it compares the methods of the demo set's evaluation, demo/evaluation.
+
+Outputs in OUTPUT_DIR: values.csv (data set, method, repeat, figure), methods.csv (mean and standard deviation over
+repeats), pairs.csv (within data sets), pairs_over_sets.csv, run.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
+
+from LAMAR.arguments import OneLineParser
+from LAMAR.demo import NOTICE, REPOSITORY
+from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.result_columns import METRICS
+
+
+def build_parser() -> argparse.ArgumentParser:
+    summary, _, epilog = __doc__.partition("\n\n")
+    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, nargs="+", metavar="DIR", default=[], help="evaluation runs")
+    parser.add_argument(
+        "--finetuned", nargs="+", metavar="NAME=DIR", default=[], help="--output_dir of finetune_rbp.py by variant"
+    )
+    parser.add_argument("--output_dir", type=Path, help="folder of the tables")
+    parser.add_argument("--metric", choices=METRICS, default="auroc", help="default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace the tables in --output_dir")
+    return parser
+
+
+def finetuned_folders(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Variant and folder of every fine-tuning run below those that the arguments name."""
+    found = []
+    for text in arguments.finetuned:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise InputError(f"--finetuned: found {text!r}, wanted NAME=DIR")
+        runs = sorted(path.parent for path in Path(folder).glob("*/results.csv"))
+        if not runs:
+            raise InputError(f"--finetuned {text}: found no NAME/results.csv there, wanted folders of finetune_rbp.py")
+        found += [(name, run) for run in runs]
+    return found
+
+
+def read_finetuned(variant: str, folder: Path, metric: str) -> list[dict]:
+    """Figures of every fold or draw on the test part."""
+    import pandas as pd
+
+    table = pd.read_csv(folder / "results.csv")
+    if missing := [name for name in ("dataset", "fold", "evaluated_on", metric) if name not in table]:
+        raise InputError(f"{folder / 'results.csv'}: found no column {missing[0]}, wanted a run of finetune_rbp.py")
+    rows = table[(table["evaluated_on"] == "test") & table["fold"].str.match(r"(draw|fold)_\d+$")]
+    return [
+        {
+            "dataset": row["dataset"],
+            "method": f"{variant} fine-tuned",
+            "repeat": int(row["fold"].rpartition("_")[2]),
+            "value": row[metric],
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from LAMAR import runs
+    from LAMAR.result_tables import read_results, wilcoxon_table
+
+    folders = finetuned_folders(arguments)
+    demo = not arguments.results and not folders
+    if demo:
+        print(NOTICE)
+        arguments.results = [REPOSITORY / "demo" / "evaluation"]
+        if not (arguments.results[0] / "results.csv").is_file():
+            raise InputError(
+                f"--results: not given, and the demo set's {arguments.results[0]} is not there; "
+                "first run: python evalEmbeddings/LAMAR_CNN_clip_data.py"
+            )
+    if arguments.output_dir is None and not demo:
+        raise InputError("--output_dir: not given, wanted a folder for the tables")
+    arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / "compared"
+    rows = []
+    if arguments.results:
+        table = read_results(arguments.results).table
+        chosen = table[table["chosen"]].rename(columns={arguments.metric: "value"})
+        rows += chosen[["dataset", "method", "repeat", "value"]].to_dict("records")
+    for variant, folder in folders:
+        rows += read_finetuned(variant, folder, arguments.metric)
+    values = pd.DataFrame(rows)
+    if (twice := values.duplicated(["dataset", "method", "repeat"])).any():
+        row = values[twice].iloc[0]
+        unit = f"{row['dataset']}, {row['method']}, repeat {row['repeat']}"
+        raise InputError(f"--results, --finetuned: found {unit} in two of the runs, wanted one")
+    sets = values.groupby("dataset")
+    by_set = {name: rows.pivot(index="repeat", columns="method", values="value") for name, rows in sets}
+    within = pd.concat([wilcoxon_table(wide).assign(dataset=name) for name, wide in by_set.items()], ignore_index=True)
+    within.insert(0, "dataset", within.pop("dataset"))
+    means = pd.DataFrame({name: wide.mean() for name, wide in by_set.items()}).T
+    grouped = values.groupby(["dataset", "method"], sort=False)["value"]
+    methods = grouped.agg(["mean", "std", "count"]).rename(columns={"std": "sd", "count": "n_repeats"}).reset_index()
+    inputs = [folder / name for folder in arguments.results for name in ("results.csv", "predictions.csv")]
+    inputs += [folder / "results.csv" for _, folder in folders]
+    options = {key: value for key, value in vars(arguments).items() if key != "overwrite"}
+    with runs.RunFolder.open(
+        arguments.output_dir, arguments=options, seed=None, inputs=inputs, overwrite=demo or arguments.overwrite
+    ) as folder:
+        tables = {"values": values, "methods": methods, "pairs": within, "pairs_over_sets": wilcoxon_table(means)}
+        for name, table in tables.items():
+            runs.write_csv(folder.file(f"{name}.csv"), table)
+        folder.finish({"data_sets": len(by_set), "methods": means.shape[1]})
+    shown = means.T.assign(mean=means.mean()).sort_values("mean", ascending=False)
+    print(f"{arguments.metric.upper()}, means over repeats\n{shown.to_string(float_format='%.3f')}")
+    print(f"outputs: {arguments.output_dir}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_on_input_error(run, build_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
