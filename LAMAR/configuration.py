@@ -144,7 +144,7 @@ CONFIGS = {
     "lamar-mini": {
         "hidden_size": 256,
         "num_hidden_layers": 6,
-        "num_attention_heads": 8,
+        "num_attention_heads": 4,
         "intermediate_size": 1024,
     },
     # For tests and the demo.
