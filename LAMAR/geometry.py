@@ -25,7 +25,8 @@ import numpy as np
 from LAMAR.errors import InputError
 from LAMAR.folds import apportion, strata_of
 from LAMAR.intrinsic_dimension import SAMPLE, NeighbourRatios, neighbour_ratios, two_nn
-from LAMAR.isotropy import FIGURES, ZETA, Moments, geometry
+from LAMAR.isotropy import FIGURES, ZETA, geometry
+from LAMAR.moments import Moments
 
 __all__ = ["POOLED", "check_names", "difference_rows", "figure_rows", "interval", "measure", "sample_rows"]
 
@@ -100,8 +101,7 @@ def measure(
     ValueError
         Sets of different width, fewer than two rows, or values that are not finite.
     """
-    pooled = _pooled(sets)
-    target = pooled.covariance if len(sets) > 1 else None
+    target = _pooled(sets).covariance if len(sets) > 1 else None
     ratios = {name: neighbour_ratios(values, seed=seed) for name, values in sets.items()}
     if len(sets) > 1:
         ratios[POOLED] = _pooled_ratios(sets, seed)
@@ -115,9 +115,10 @@ def measure(
             for name, found in drawn.items():
                 for figure, value in found.items():
                     resamples[name][figure].append(value)
-    found = {"d": pooled.d, "n": {name: len(values) for name, values in sets.items()}}
+    n = {name: len(values) for name, values in sets.items()}
     if len(sets) > 1:
-        found["n"][POOLED] = pooled.n
+        n[POOLED] = sum(n.values())
+    found = {"d": next(iter(sets.values())).shape[1], "n": n}
     found |= {"figures": figures, "resamples": resamples, "spectrum": spectrum.tolist()}
     found["scores"] = {name: _scores(values, name, seed) for name, values in sets.items()} if with_scores else {}
     return found

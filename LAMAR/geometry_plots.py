@@ -25,10 +25,6 @@ def _colours(names: Sequence[str]) -> dict[str, str]:
     return {name: SERIES_COLOURS.get(name) or OTHERS[others.index(name) % len(OTHERS)] for name in names}
 
 
-def _layer_axis(axis) -> None:
-    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-
-
 def plot_layers(table: pd.DataFrame, title: str):
     """Every figure by layer, a panel each: a line with its bootstrap interval for each series.
 
@@ -60,13 +56,16 @@ def plot_layers(table: pd.DataFrame, title: str):
                     axis.vlines(line["layer"], line["low"], line["high"], color=colours[series], linewidth=1.3)
         axis.set_title(FIGURES[name].label, fontsize=9)
         axis.tick_params(labelsize=8)
-        _layer_axis(axis)
+        axis.ticklabel_format(useOffset=False)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    for axis in axes.flat[max(0, len(shown) - COLUMNS) : len(shown)]:
+        axis.set_xlabel("layer (block, from 0)", fontsize=8)
     for axis in axes.flat[len(shown) :]:
         axis.set_axis_off()
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=max(1, len(labels)))
-    figure.supxlabel("layer (block, from 0); bands: 95 % bootstrap intervals", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    bands = "; bands: 95 % bootstrap intervals" if table["low"].notna().any() else ""
+    figure.suptitle(f"{title}{bands}", fontsize=11)
     return figure
 
 
@@ -97,15 +96,15 @@ def plot_spectra(spectra: Mapping[int, Mapping[str, Sequence[float]]], title: st
         axis.set_title(f"layer {layer}", fontsize=9)
         axis.set(xscale="log", yscale="log")
         axis.tick_params(labelsize=8, labelbottom=True)
+        axis.set_xlabel("component", fontsize=8)
     for axis in axes.flat[len(layers) :]:
         axis.set_axis_off()
     names = [short_text(name) for name in handles]
     figure.legend(
         handles.values(), names, frameon=False, fontsize=9, loc="outside lower center", ncols=max(1, len(names))
     )
-    figure.supxlabel("component; points: where the sum reaches 90 %", fontsize=9)
     figure.supylabel("singular value / sum", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(f"{title}; points: 90 % of the sum", fontsize=11)
     return figure
 
 

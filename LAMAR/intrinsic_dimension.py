@@ -3,6 +3,10 @@
 Facco, d'Errico, Rodriguez and Laio, Sci Rep 7:12140 (2017). Where density is constant over the reach of two neighbours,
 ``mu = r_2 / r_1`` has ``P(mu <= x) = 1 - x^(-D)`` whatever the density, so ``-ln(1 - F(mu))`` against ``ln mu`` is a
 line through the origin with slope D, the number of dimensions that the points have locally.
+
+Near-copies among the points (windows that overlap, or random encoders, under which windows of one composition lie close
+together) give ratios far above 1, and a slope that depends on how many of them are left out. A wide bootstrap interval
+is the sign of that.
 """
 
 from __future__ import annotations

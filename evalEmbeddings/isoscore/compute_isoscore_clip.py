@@ -184,7 +184,7 @@ def write_figures(folder, units: dict, sets: Sequence[str], aurocs, arguments: a
     numbers = ["value", "low", "high"]
     table[numbers] = table[numbers].astype(float)
     union = list(next(iter(next(iter(units.values())).values()))["figures"])[-1]
-    note = f"\n{NOTICE.partition(':')[0]}" if arguments.demo else ""
+    note = f" ({NOTICE.partition(':')[0]})" if arguments.demo else ""
     overall = table[table["dataset"] == union].assign(line="")
     spectra: dict[int, dict] = {}
     for name, layers in units.items():
