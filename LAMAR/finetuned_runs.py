@@ -141,7 +141,12 @@ def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
 
 
 def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
-    """Indices (int64, sorted) into the run's data: its test part, else the fold's held-out or validation part; or ``all``.
+    """Indices (int64, sorted) into the run's data.
+
+    Parameters
+    ----------
+    which : "test" or "all"
+        Its test part, else the fold's held-out or validation part; or all records.
 
     Raises
     ------

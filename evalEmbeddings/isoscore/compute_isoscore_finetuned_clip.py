@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (2, 1)]
+sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (2, 1, 0)]
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
