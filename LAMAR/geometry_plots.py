@@ -182,6 +182,7 @@ def plot_probe(table: pd.DataFrame, title: str):
                 linewidth=0.3,
             )
         axis.set_xlabel(FIGURES[name].label, fontsize=9)
+        axis.locator_params(axis="x", nbins=5)
         axis.tick_params(labelsize=8)
     for axis in axes.flat[len(shown) :]:
         axis.set_axis_off()

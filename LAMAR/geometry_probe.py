@@ -84,7 +84,8 @@ def rank_correlations(
     DataFrame
         variant (one, or all), dataset (one, or the mean over sets), figure, n_configurations, n_sets, spearman, p_value
         (two-sided, by permutation), smallest_p (that n allows), p_holm (over the figures of one variant and data set).
-        NaN where a figure or AUROC is the same in all configurations, or below three of them.
+        A data set on which the figure or AUROC is undefined, or the same in all configurations, has no correlation and
+        is not in the mean; NaN where none is left, and below three configurations.
 
     Raises
     ------
@@ -114,10 +115,10 @@ def rank_correlations(
             block = []
             for figure in (figure for figure in FIGURES if figure in pivot):
                 x, y = (table[among].to_numpy() for table in (pivot.loc[chosen, figure], own))
-                value, p_value = _tested(x, y, orders)
+                value, p_value, n_sets = _tested(x, y, orders)
                 row = {"variant": variant, "dataset": dataset, "figure": figure, "n_configurations": len(chosen)}
                 smallest = 2 / len(orders) if len(chosen) <= _LARGEST_EXACT else 1 / (len(orders) + 1)
-                row |= {"n_sets": len(among), "spearman": value, "p_value": p_value}
+                row |= {"n_sets": n_sets, "spearman": value, "p_value": p_value}
                 block.append(row | {"smallest_p": min(1.0, smallest)})
             for row, adjusted in zip(block, holm([row["p_value"] for row in block])):
                 row["p_holm"] = float(adjusted)
@@ -133,26 +134,29 @@ def _permutations(n: int, n_permutations: int, seed: int) -> np.ndarray:
 
 
 def _standard_ranks(values: np.ndarray) -> np.ndarray:
-    """Midranks of each column, centred and of length 1; NaN for a constant column."""
+    """Midranks of each column, centred and of length 1; NaN for a column that is constant or holds a NaN."""
     from scipy.stats import rankdata
 
-    ranks = rankdata(values, axis=0)
+    ranks = rankdata(values, axis=0)  # a NaN makes its whole column NaN
     ranks -= ranks.mean(axis=0)
     length = np.sqrt((ranks**2).sum(axis=0))
     return np.divide(ranks, length, out=np.full_like(ranks, math.nan), where=length > 0)
 
 
-def _tested(x: np.ndarray, y: np.ndarray, orders: np.ndarray) -> tuple[float, float]:
-    """Mean over columns of Spearman's correlation of x and y (n, sets), and its p-value over the orders of y's rows."""
-    if len(x) < 3 or np.isnan(x).any() or np.isnan(y).any():
-        return math.nan, math.nan
+def _tested(x: np.ndarray, y: np.ndarray, orders: np.ndarray) -> tuple[float, float, int]:
+    """Mean over columns of Spearman's correlation of x and y (n, sets), its p-value over the orders of y's rows, and
+    the number of columns that have one: neither x nor y is undefined or constant there."""
+    if len(x) < 3:
+        return math.nan, math.nan, 0
     x, y = _standard_ranks(x), _standard_ranks(y)
+    defined = ~(np.isnan(x).any(axis=0) | np.isnan(y).any(axis=0))
+    if not defined.any():
+        return math.nan, math.nan, 0
+    x, y = x[:, defined], y[:, defined]
     value = float((x * y).sum(axis=0).mean())
-    if math.isnan(value):
-        return math.nan, math.nan
     # Entry (i, j): what row i of x and row j of y add to the mean correlation.
     products = x @ y.T / x.shape[1]
     drawn = products[np.arange(len(x)), orders].sum(axis=1)
     extreme = int((np.abs(drawn) >= abs(value) - 1e-12).sum())
     exact = len(x) <= _LARGEST_EXACT
-    return value, extreme / len(orders) if exact else (extreme + 1) / (len(orders) + 1)
+    return value, extreme / len(orders) if exact else (extreme + 1) / (len(orders) + 1), int(defined.sum())

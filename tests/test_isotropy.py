@@ -427,6 +427,14 @@ def test_constant_figures_have_no_correlation():
     assert math.isnan(row["p_holm"])
 
 
+def test_a_set_without_a_correlation_is_not_in_the_mean():
+    values = {"s": [0.1, 0.2, 0.3, 0.4], "same": [0.1, 0.2, 0.3, 0.4], "undefined": [0.1, 0.2, 0.3, math.nan]}
+    aurocs = {"s": [0.6, 0.7, 0.8, 0.9], "same": [1.0] * 4, "undefined": [0.6, 0.7, 0.8, 0.9]}
+    table = rank_correlations(*tables(values, aurocs)).set_index("dataset")
+    assert table.loc[EVERY_SET, ["spearman", "n_sets"]].tolist() == pytest.approx([1, 1])
+    assert table.loc[["same", "undefined"], "spearman"].isna().all()
+
+
 def test_nothing_in_common_is_an_error():
     figures, aurocs = tables({"s": [1.0, 2, 3]}, {"s": [0.5, 0.6, 0.7]})
     with pytest.raises(InputError, match="no data set, variant and layer"):
