@@ -14,7 +14,19 @@ from LAMAR.plots import new_figure
 from LAMAR.result_tables import Results, method_values
 from LAMAR.runs import atomic_write
 
-__all__ = ["PANELS_PER_PAGE", "plot_bars", "plot_boxes", "plot_layers", "plot_scatter", "save_figure"]
+__all__ = [
+    "COLOURS",
+    "LABELS",
+    "MARKERS",
+    "OTHERS",
+    "PANELS_PER_PAGE",
+    "plot_bars",
+    "plot_boxes",
+    "plot_layers",
+    "plot_scatter",
+    "save_figure",
+    "short_text",
+]
 
 # Okabe & Ito: told apart with every common kind of colour blindness. Pooled by variant, so that a variant keeps its
 # colour from figure to figure.
@@ -36,7 +48,7 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwar
     return figure, axes
 
 
-def _text(name: str, longest: int = 30) -> str:
+def short_text(name: str, longest: int = 30) -> str:
     """A name as matplotlib shows it letter by letter: no formulae between dollar signs, the middle of long ones cut."""
     name = " ".join(str(name).split())
     if len(name) > longest:
@@ -106,7 +118,9 @@ def plot_boxes(results: Results, metric: str = "auroc"):
 
 def _methods_axis(axis, methods: Sequence[str], suffixes: Sequence[str] | None = None, size: float = 9) -> None:
     suffixes = suffixes or [""] * len(methods)
-    axis.set_yticks(range(len(methods)), [_text(name) + end for name, end in zip(methods, suffixes)], fontsize=size)
+    axis.set_yticks(
+        range(len(methods)), [short_text(name) + end for name, end in zip(methods, suffixes)], fontsize=size
+    )
     axis.set_ylim(len(methods) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
 
@@ -157,7 +171,7 @@ def _bar_page(results: Results, sets: Sequence[str], bars: pd.DataFrame, metric:
     for axis in axes.flat[len(sets) :]:
         axis.set_visible(False)
     for i, (axis, name) in enumerate(zip(axes.flat, sets)):
-        axis.set_title(_text(name, 60 if columns == 1 else 24), fontsize=9, pad=3)
+        axis.set_title(short_text(name, 60 if columns == 1 else 24), fontsize=9, pad=3)
         for y, method in enumerate(methods):
             if (name, method) not in bars.index or math.isnan(bars.loc[(name, method), "centre"]):
                 axis.text(start + 0.01, y, "not run", fontsize=6.5, color="#555555", va="center")
@@ -203,7 +217,7 @@ def plot_scatter(results: Results, metric: str = "auroc"):
             both = (values[method] - x).notna()
             above = int((values[method] > x)[both].sum())
             style = {"color": styles[method]["colour"], "marker": styles[method]["marker"], "alpha": 0.8}
-            label = f"{_text(method)}: above in {above} of {both.sum()}"
+            label = f"{short_text(method)}: above in {above} of {both.sum()}"
             axis.scatter(x[both], values[method][both], s=26, edgecolor="white", linewidth=0.5, label=label, **style)
         axis.set(xlim=limits, ylim=limits, aspect="equal")
         axis.set(xlabel=f"one-hot CNN, {LABELS[metric]}", ylabel=f"{kind}, {LABELS[metric]}")
@@ -230,7 +244,7 @@ def _name_positions(axis, x: pd.Series, limits: tuple[float, float]) -> None:
     for name, value, place in zip(x.index, x, places):
         axis.plot([value, value], limits, color="#999999", linewidth=0.6, linestyle=":", zorder=0)
         axis.plot([value, place], [limits[1], top], color="#999999", linewidth=0.6, clip_on=False)
-        axis.text(place, top + 0.01 * span, _text(name, 22), fontsize=7.5, rotation=90, ha="center", va="bottom")
+        axis.text(place, top + 0.01 * span, short_text(name, 22), fontsize=7.5, rotation=90, ha="center", va="bottom")
 
 
 # ----------------------------------------------------------------------------------------------- layer curves
@@ -260,7 +274,7 @@ def plot_layers(results: Results, metric: str = "auroc"):
         kind = "probe" if is_probe else "CNN" + (f" ({pooling})" if pooling not in ("", "none") else "")
         colour = colours.get(variant, COLOURS["Pretrained"])
         style = {"linestyle": "-", "marker": "o", "markersize": 4} if is_probe else {"linestyle": "--", "marker": "D"}
-        label = f"{_text(variant or 'LAMAR')} {kind} (n = {len(curves)})"
+        label = f"{short_text(variant or 'LAMAR')} {kind} (n = {len(curves)})"
         axis.plot(curves.columns, curves.mean(), color=colour, label=label, **style)
         if is_probe and len(curves) > 2:
             low, high = curves.quantile(0.25), curves.quantile(0.75)

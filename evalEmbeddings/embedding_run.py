@@ -59,7 +59,11 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
     )
 
     if variants:
-        add_encoder_options(parser, variants)
+        model = add_encoder_options(parser, variants)
+        model.add_argument("--pooling", choices=("none",), default="none", help="what the CNN reads: every nucleotide")
+        model.add_argument(
+            "--no_baselines", action="store_true", help="leave out composition, one-hot and linear probes"
+        )
 
     fit = parser.add_argument_group("CNN and run")
     fit.add_argument("--n_repeats", type=positive(int), default=5, help="seeds of the CNN (default: %(default)s)")
@@ -72,19 +76,26 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
     return parser
 
 
-def add_encoder_options(parser: argparse.ArgumentParser, variants: Sequence[str]) -> None:
+def add_encoder_options(
+    parser: argparse.ArgumentParser, variants: Sequence[str], layers: str = "the top and the middle one"
+):
+    """Options of every script that embeds with several encoders; ``layers`` says which is the default."""
     model = parser.add_argument_group("encoders")
     model.add_argument("--variants", nargs="+", choices=VARIANTS, help=f"default: {' '.join(variants)}")
     model.add_argument("--pretrained_weights", type=Path, help=f"default: {SHIPPED['Pretrained']}")
     model.add_argument("--tapt_weights", type=Path, help=f"default: {SHIPPED['TAPT']}")
     model.add_argument("--config", help="shape of Random: lamar, lamar-mini ... (default: that of the weights)")
-    model.add_argument("--layers", nargs="+", type=int, help="block indices (default: the top and the middle one)")
-    model.add_argument("--pooling", choices=("none",), default="none", help="what the CNN reads: every nucleotide")
+    model.add_argument("--layers", nargs="+", type=int, help=f"block indices (default: {layers})")
+    add_extraction_options(model)
+    return model
+
+
+def add_extraction_options(model) -> None:
+    """Options of the extraction itself, for `embedder`."""
     model.add_argument("--extraction_batch_size", type=positive(int), help="records of the longest length per batch")
     model.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: %(default)s")
     model.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
     model.add_argument("--cache_dir", type=Path, help="embeddings on disk (default: OUTPUT_DIR/embeddings)")
-    model.add_argument("--no_baselines", action="store_true", help="leave out composition, one-hot and linear probes")
 
 
 def complete(arguments: argparse.Namespace, output: str) -> argparse.Namespace:
