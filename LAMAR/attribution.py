@@ -29,8 +29,8 @@ from .attribution_gradients import (
 from .batches import EncodedSequences, batched
 from .classifiers import resolve_region, resolve_scale, resolve_targets, scores, task_of, undisturbed
 from .configuration import CLS, MASK
+from .edits import LETTERS, TOKENS, EditedSequences, letter_codes, substitutions
 from .errors import InputError
-from .tokenization import VOCABULARY
 
 __all__ = [
     "BASELINES",
@@ -48,41 +48,6 @@ __all__ = [
     "saliency",
     "window_masking",
 ]
-
-LETTERS = "ACGT"
-TOKENS = np.array([VOCABULARY.index(letter) for letter in LETTERS], dtype=np.uint8)
-
-
-class EditedSequences:
-    """Copies of encoded sequences with some tokens replaced, each made when it is asked for.
-
-    It takes the place of :class:`LAMAR.batches.EncodedSequences` in :func:`LAMAR.batches.batched`.
-
-    Parameters
-    ----------
-    originals
-        What is copied.
-    record
-        int (n,): which original each copy is of.
-    position, token
-        int and uint8 (n, k): token indices (nucleotide i is token i + 1) and what is put there.
-    """
-
-    def __init__(self, originals: EncodedSequences, record: np.ndarray, position: np.ndarray, token: np.ndarray):
-        self.originals, self.record, self.position, self.token = originals, record, position, token
-
-    def __len__(self) -> int:
-        return len(self.record)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """int64 (n,), in tokens."""
-        return self.originals.lengths[self.record]
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        ids = self.originals[self.record[index]].copy()
-        ids[self.position[index]] = self.token[index]
-        return ids
 
 
 def predict_logits(
@@ -149,19 +114,6 @@ class Mutagenesis:
         return -self.effects(scale).sum(axis=1) / 3
 
 
-def _letters(sequence: str) -> np.ndarray:
-    """uint8 (L,): 0-3 for A, C, G, T, 4 for N."""
-    return np.array(["ACGTN".index(letter) for letter in sequence], dtype=np.uint8)
-
-
-def _substitutions(sequence: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and letters (0-3) of every substitution in [start, end), int64 (m,); those of N are not made."""
-    own = _letters(sequence)[start:end]
-    is_changed = (np.arange(4) != own[:, None]) & (own != 4)[:, None]
-    position, letter = np.nonzero(is_changed)
-    return position + start, letter
-
-
 def mutagenesis(
     model: torch.nn.Module,
     sequences: Sequence[str],
@@ -196,7 +148,7 @@ def mutagenesis(
     """
     originals = EncodedSequences.encode(list(sequences))
     regions = [resolve_region(region, len(sequence)) for sequence in sequences]
-    changes = [_substitutions(sequence, *span) for sequence, span in zip(sequences, regions)]
+    changes = [substitutions(sequence, *span) for sequence, span in zip(sequences, regions)]
     # An unchanged copy of each comes first: it puts <cls> where <cls> is.
     counts = np.array([0, *(len(position) for position, _ in changes)])
     n = len(sequences)
@@ -211,7 +163,7 @@ def mutagenesis(
     results = []
     for i, (sequence, (start, end), (position, letter)) in enumerate(zip(sequences, regions, changes)):
         table = np.full((end - start, 4, logits.shape[1]), np.nan, dtype=np.float32)
-        own = _letters(sequence)[start:end]
+        own = letter_codes(sequence)[start:end]
         known = np.flatnonzero(own != 4)
         table[known, own[known]] = logits[i]
         table[position - start, letter] = logits[first[i] : first[i + 1]]
@@ -273,7 +225,7 @@ def pairwise_mutagenesis(
     """
     options = {"token_budget": token_budget, "device": device}
     singles = mutagenesis(model, [sequence], target=target, region=region, **options)[0]
-    position, letter = _substitutions(sequence, singles.start, singles.end)
+    position, letter = substitutions(sequence, singles.start, singles.end)
     one, two = np.triu_indices(len(position), k=1)
     apart = position[one] != position[two]
     one, two = one[apart], two[apart]
