@@ -95,6 +95,7 @@ def plot_map(
         side.barh(np.arange(first, first + length), np.nan_to_num(influence), height=1.0, color="#4D4D4D")
         side.set(ylim=axis.get_ylim(), yticks=[], xlabel="influence")
         side.xaxis.set_major_locator(_locator(2))
+        side.tick_params(labelsize=8)
     axes[0, 0].set_title(title, fontsize=11, pad=12 if not with_logo and length <= MOST_LETTERS else 6)
     return figure
 
@@ -142,7 +143,7 @@ def _letters(axis, sequence: str, first: int, top: bool) -> None:
                 letter, (first + k, 1), xycoords=("data", "axes fraction"), xytext=(0, 4), textcoords="offset points",
                 ha="center", va="center", color=colour, **beside,
             )  # fmt: skip
-    axis.tick_params(axis="y", pad=8, length=0)
+    axis.tick_params(axis="y", pad=10, length=0)
 
 
 def _draw_logo(axis, log_odds: np.ndarray, first: int) -> None:
