@@ -35,6 +35,7 @@ __all__ = [
     "Remaining",
     "Shown",
     "block_rows",
+    "draw_maps",
     "influence_rows",
     "map_by_blocks",
     "map_result",
@@ -181,6 +182,42 @@ def place_arrays(name: str, length: int) -> dict[str, np.ndarray]:
         return {}
     place, positions = placed
     return {"chrom": np.array(place.chrom), "strand": np.array(place.strand), "positions": positions}
+
+
+def draw_maps(
+    stem: Path,
+    result: Mapping[str, Any],
+    found: DependencyMap,
+    shown: Shown,
+    region: tuple[int, int] | None = None,
+    logo: bool = False,
+    title: str = "",
+) -> None:
+    """Figure of a map, ``STEM_map``, and of a region of it on its own, ``STEM_region``; PNG and SVG each."""
+    from .dependency_plots import plot_map
+    from .result_plots import save_figure
+
+    values, sequence = shown(found.values), result["sequence"]
+    influence = np.array(result["influence"], dtype=np.float32)
+    log_odds = found.log_odds if logo else None
+    pairs = [pair for one in result["stems"] for pair in Stem(**one).pairs]
+    common = {"label": shown.label, "signed": shown.corrected, "title": title}
+    figure = plot_map(values, sequence, box=region, log_odds=log_odds, influence=influence, pairs=pairs, **common)
+    save_figure(figure, f"{stem}_map")
+    if region is None:
+        return
+    start, end = region
+    inside = slice(start, end)
+    figure = plot_map(
+        values[inside, inside],
+        sequence[inside],
+        first=start,
+        log_odds=None if log_odds is None else log_odds[inside],
+        influence=influence[inside],
+        pairs=[(i, j) for i, j in pairs if start <= i and j < end],
+        **common,
+    )
+    save_figure(figure, f"{stem}_region")
 
 
 # ------------------------------------------------------------------------------------------------------ tables

@@ -154,7 +154,11 @@ def _draw_logo(axis, log_odds: np.ndarray, first: int) -> None:
     probability = 1 / (1 + np.exp2(-log_odds.astype(np.float64)))
     entropy = -(probability * np.log2(np.maximum(probability, 1e-300))).sum(axis=1)
     heights = probability * np.maximum(2 - entropy, 0)[:, None]
+    limits = first - 0.5, first + len(heights) - 0.5
+    axis.set(xlim=limits, ylim=(0, 2), yticks=[0, 2], xticks=[], ylabel="bits")
+    if heights.max() < 1e-3:
+        return  # nothing to see, and logomaker cannot draw a logo without height
     table = pd.DataFrame(heights, columns=list(LETTERS), index=np.arange(first, first + len(heights)))
     logomaker.Logo(table, ax=axis, color_scheme={letter: LETTER_COLOURS[letter] for letter in LETTERS})
-    axis.set(xlim=(first - 0.5, first + len(heights) - 0.5), ylim=(0, 2), yticks=[0, 2], xticks=[], ylabel="bits")
+    axis.set(xlim=limits, ylim=(0, 2), yticks=[0, 2], xticks=[])  # which logomaker sets too
     axis.grid(False)

@@ -270,7 +270,8 @@ def write_dependencies(arguments: argparse.Namespace, folder, model, records: Se
         files.save_arrays(maps / f"{stem}.npz", name, sequence, found, shown)
         result = files.map_result(name, sequence, found, shown, arguments.top, **stem_options)
         if i < arguments.n_figures:
-            draw_maps(arguments, folder.folder("figures") / stem, result, found, shown)
+            figure = folder.folder("figures") / stem
+            files.draw_maps(figure, result, found, shown, arguments.region, arguments.logo, title_of(name, arguments))
         results.append(folder.save_unit(unit, result))
         shutil.rmtree(blocks / stem)
     tables = {
@@ -288,39 +289,6 @@ def write_dependencies(arguments: argparse.Namespace, folder, model, records: Se
         print(
             f"  {result['record']}: {len(result['stems'])} stems\n    {result['sequence']}\n    {result['structure']}"
         )
-
-
-def draw_maps(arguments: argparse.Namespace, stem: Path, result: dict, found, shown) -> None:
-    """The whole map, and the region on its own."""
-    import numpy as np
-
-    from LAMAR.dependency_plots import plot_map
-    from LAMAR.result_plots import save_figure
-    from LAMAR.stems import Stem
-
-    values, sequence = shown(found.values), result["sequence"]
-    influence = np.array(result["influence"], dtype=np.float32)
-    pairs = [pair for one in result["stems"] for pair in Stem(**one).pairs]
-    common = {"label": shown.label, "signed": shown.corrected, "title": title_of(result["record"], arguments)}
-    log_odds = found.log_odds if arguments.logo else None
-    figure = plot_map(
-        values, sequence, box=arguments.region, log_odds=log_odds, influence=influence, pairs=pairs, **common
-    )
-    save_figure(figure, f"{stem}_map")
-    if arguments.region is None:
-        return
-    start, end = arguments.region
-    inside = slice(start, end)
-    figure = plot_map(
-        values[inside, inside],
-        sequence[inside],
-        first=start,
-        log_odds=None if log_odds is None else log_odds[inside],
-        influence=influence[inside],
-        pairs=[(i, j) for i, j in pairs if start <= i and j < end],
-        **common,
-    )
-    save_figure(figure, f"{stem}_region")
 
 
 # ---------------------------------------------------------------------------------------------------- classifiers
