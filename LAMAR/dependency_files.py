@@ -119,7 +119,9 @@ def map_by_blocks(
 
 
 def _read_block(file: Path) -> DependencyMap | None:
-    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(file) as arrays:
+    # Opened here: np.load leaves a damaged file open.
+    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), open(file, "rb") as handle:
+        arrays = np.load(handle)
         return DependencyMap(arrays["values"], arrays["log_odds"])
     return None
 
