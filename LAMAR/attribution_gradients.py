@@ -5,6 +5,7 @@ Both run the model from its embeddings on, with autograd; conventions are those 
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "IntegratedGradients",
     "Saliency",
     "integrated_gradients",
+    "require_captum",
     "saliency",
 ]
 
@@ -215,11 +217,16 @@ def _records(sequences: list[str]) -> Iterator[np.ndarray]:
     return (encoded[i] for i in range(len(encoded)))
 
 
+def require_captum() -> None:
+    """:class:`InputError` where the package captum, of the extra ``interpret``, is not installed."""
+    if importlib.util.find_spec("captum") is None:
+        raise InputError("integrated gradients need the package captum: pip install 'LAMAR[interpret]'")
+
+
 def _layer_integrated_gradients(explained: _FromEmbeddings):
-    try:
-        from captum.attr import LayerIntegratedGradients
-    except ImportError:
-        raise InputError("integrated gradients need the package captum: pip install 'LAMAR[interpret]'") from None
+    require_captum()
+    from captum.attr import LayerIntegratedGradients
+
     return LayerIntegratedGradients(explained, explained.entry)
 
 

@@ -1,7 +1,7 @@
 """Fine-tuned classification models as interpretation reads them: loading, the score that is explained, state kept.
 
 A model here is :class:`LAMAR.modeling_nucESM2.EsmForSequenceClassification`, or any module with its interface: called
-with ``(input_ids, attention_mask)`` or with ``(inputs_embeds=..., attention_mask=...)`` it gives ``.logits`` (batch, K);
+with ``(input_ids, attention_mask)`` or ``(inputs_embeds=..., attention_mask=...)`` it gives ``.logits``, (batch, K);
 ``get_input_embeddings()`` is its embedding table; ``config`` has ``num_labels``, ``loss_type`` and
 ``max_position_embeddings``.
 """
