@@ -20,6 +20,7 @@ __all__ = [
     "TITLES",
     "draw_heat_map",
     "draw_logo",
+    "draw_stacked_logo",
     "plot_aligned",
     "plot_motif",
     "plot_mutagenesis",
@@ -49,14 +50,15 @@ def draw_logo(axis, sequence: str, heights: np.ndarray, start: int = 0) -> None:
     table = pd.DataFrame(0.0, index=np.arange(start, start + len(sequence)), columns=letters)
     for i, (letter, height) in enumerate(zip(sequence, np.nan_to_num(heights, nan=0.0))):
         table.loc[start + i, letter] = height
-    _logo(axis, table)
+    draw_stacked_logo(axis, table)
 
 
-def _logo(axis, table: pd.DataFrame) -> None:
+def draw_stacked_logo(axis, table: pd.DataFrame) -> None:
     """A logo of letters (columns) by position (index), stacked where several are at one."""
     import logomaker
 
-    logomaker.Logo(table, ax=axis, color_scheme=LETTER_COLOURS, shade_below=0, fade_below=0, flip_below=False)
+    if table.to_numpy().any():  # logomaker cannot draw a logo without height
+        logomaker.Logo(table, ax=axis, color_scheme=LETTER_COLOURS, shade_below=0, fade_below=0, flip_below=False)
     first, last = int(table.index[0]), int(table.index[-1])
     axis.set_xlim(first - 0.7, last + 0.7)
     axis.grid(False)
@@ -196,7 +198,7 @@ def plot_motif(frequencies: np.ndarray, bits: np.ndarray, n: int, title: str = "
     heights = pd.DataFrame(frequencies * bits[:, None], columns=list("ACGT"), index=np.arange(1, len(bits) + 1))
     figure, axes = new_figure(max(3.4, 1.2 + 0.34 * len(bits)), 2.2)
     axis = axes[0, 0]
-    _logo(axis, heights)
+    draw_stacked_logo(axis, heights)
     axis.set_xticks(heights.index)
     axis.set(ylim=(0, 2.02))
     axis.set_ylabel("bits", fontsize=8)

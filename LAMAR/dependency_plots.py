@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .attribution_plots import LETTER_COLOURS, draw_stacked_logo
 from .edits import LETTERS
 from .plots import new_figure
 
 __all__ = ["plot_map"]
 
-# Okabe & Ito: told apart with every common kind of colour blindness.
-LETTER_COLOURS = dict(zip(LETTERS, ("#009E73", "#0072B2", "#E69F00", "#D55E00"))) | {"N": "#7F7F7F"}
 SIDE = 7.0  # inches of the map
 MOST_LETTERS = 130  # positions that have room for a letter each
 # Colours end at this quantile of the absolute values: next to the diagonal a few are many times the rest.
@@ -148,17 +147,11 @@ def _letters(axis, sequence: str, first: int, top: bool) -> None:
 
 def _draw_logo(axis, log_odds: np.ndarray, first: int) -> None:
     """Information content of the prediction at each position: p (2 - entropy), bits."""
-    import logomaker
     import pandas as pd
 
     probability = 1 / (1 + np.exp2(-log_odds.astype(np.float64)))
     entropy = -(probability * np.log2(np.maximum(probability, 1e-300))).sum(axis=1)
     heights = probability * np.maximum(2 - entropy, 0)[:, None]
-    limits = first - 0.5, first + len(heights) - 0.5
-    axis.set(xlim=limits, ylim=(0, 2), yticks=[0, 2], xticks=[], ylabel="bits")
-    if heights.max() < 1e-3:
-        return  # nothing to see, and logomaker cannot draw a logo without height
-    table = pd.DataFrame(heights, columns=list(LETTERS), index=np.arange(first, first + len(heights)))
-    logomaker.Logo(table, ax=axis, color_scheme={letter: LETTER_COLOURS[letter] for letter in LETTERS})
-    axis.set(xlim=limits, ylim=(0, 2), yticks=[0, 2], xticks=[])  # which logomaker sets too
-    axis.grid(False)
+    index = np.arange(first, first + len(heights))
+    draw_stacked_logo(axis, pd.DataFrame(heights, columns=list(LETTERS), index=index))
+    axis.set(xlim=(index[0] - 0.5, index[-1] + 0.5), ylim=(0, 2), yticks=[0, 2], xticks=[], ylabel="bits")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from .explanations import (
     top_rows,
     write_bedgraph,
 )
+from .records import record_stem
 from .result_plots import save_figure
 
 __all__ = ["LEAST_RECORDS", "draw_record", "explain_records", "write_motifs", "write_tables"]
@@ -65,7 +65,7 @@ def explain_records(
             logger.info("explained %d of %d records", done, len(records))
         for i, one in enumerate(map(Explanation.from_plain, plain["explanations"]), start=first):
             explanations.append(one)
-            stem = f"{i + 1:05d}_{re.sub(r'[^A-Za-z0-9.+-]+', '_', one.record).strip('_')[:60]}"
+            stem = record_stem(i, one.record)
             if not (arrays / f"{stem}.npz").exists():
                 with runs.atomic_write(arrays / f"{stem}.npz", "wb") as handle:
                     np.savez_compressed(handle, **one.arrays())

@@ -34,7 +34,7 @@ def read_records(sequence: str | None, path: str | Path | None) -> list[tuple[st
 
 def record_stem(index: int, name: str) -> str:
     """Beginning of the names of a record's files: its number from 1, and its name as file names may be."""
-    return f"{index + 1:05d}_{re.sub(r'[^A-Za-z0-9.+-]+', '_', name)[:60]}"
+    return f"{index + 1:05d}_{re.sub(r'[^A-Za-z0-9.+-]+', '_', name).strip('_')[:60]}"
 
 
 def genome_positions(name: str, length: int) -> tuple[Region, np.ndarray] | None:

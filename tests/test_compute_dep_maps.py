@@ -88,7 +88,7 @@ def test_maps_and_tables_are_those_of_the_library(checkpoints, mapped):
     assert done.returncode == 0, done.stderr
     model, _ = load_pretrained(EsmForMaskedLM, checkpoints / "lm")
     values = dependency_map(model, FIRST).values
-    arrays = np.load(folder / "maps" / "00001_chr1_100-127_-_.npz")
+    arrays = np.load(folder / "maps" / "00001_chr1_100-127_-.npz")
     assert arrays["map"] == pytest.approx(values, abs=1e-5, nan_ok=True)
     assert arrays["map"].dtype == np.float32
     assert arrays["shown"] == pytest.approx(average_product_correction(symmetrised(values)), abs=1e-5, nan_ok=True)
@@ -120,7 +120,7 @@ def test_pairs_are_ranked_in_the_form_that_is_shown(mapped):
 
 def test_figures_and_structures_of_each_record(mapped):
     folder, _, _ = mapped
-    stems = ["00001_chr1_100-127_-_", "00002_second"]
+    stems = ["00001_chr1_100-127_-", "00002_second"]
     wanted = {f"{stem}_{kind}.{end}" for stem in stems for kind in ("map", "region") for end in ("png", "svg")}
     assert {file.name for file in (folder / "figures").iterdir()} == wanted
     lines = (folder / "structures.dbn").read_text().splitlines()
@@ -141,7 +141,7 @@ def test_a_run_goes_on_with_what_is_missing(mapped):
     done = call(*common, "--analysis_type", "dependency")
     assert done.returncode == 0, done.stderr
     after = {name: (file.read_bytes(), file.stat().st_mtime_ns) for name, file in maps.items()}
-    assert after["00001_chr1_100-127_-_.npz"] == before["00001_chr1_100-127_-_.npz"]  # not written again
+    assert after["00001_chr1_100-127_-.npz"] == before["00001_chr1_100-127_-.npz"]  # not written again
     assert after["00002_second.npz"][0] == before["00002_second.npz"][0]
     assert after["00002_second.npz"][1] > before["00002_second.npz"][1]
     assert {name: (folder / name).read_bytes() for name in tables} == tables
@@ -223,7 +223,7 @@ def test_all_analyses_of_a_classifier(checkpoints, explained):
     arrays = np.load(folder / "arrays" / "00002_second.npz")
     assert arrays["effects_log_odds"] == pytest.approx(wanted.effects(), abs=1e-5)
     figures = {file.stem for file in (folder / "figures").iterdir()}
-    assert figures == {f"00001_chr1_100-127_-__{kind}" for kind in ("tracks", "mutagenesis", "pairwise")}
+    assert figures == {f"00001_chr1_100-127_-_{kind}" for kind in ("tracks", "mutagenesis", "pairwise")}
 
 
 def test_pairs_of_substitutions(checkpoints, explained):

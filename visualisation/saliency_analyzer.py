@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, log_training, not_negative, number, parse_or_demo, positive
+from LAMAR.arguments import OneLineParser, log_training, not_negative, number, parse_or_demo, positive, region, target
 from LAMAR.demo import NOTICE, REPOSITORY
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -44,21 +43,6 @@ METHODS = ("mutagenesis", "window", "gradient", "integrated")
 VARIANTS_PER_UNIT = 64
 DEMO_RECORDS = 16
 DEMO = {"n_steps": 64, "n_figures": 3, "output_dir": REPOSITORY / "demo" / "attribution"}
-
-
-def region(text: str) -> tuple[int, int]:
-    """Argument type: START-END, 0-based half-open."""
-    match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
-    if match is None or int(match[1]) >= int(match[2]):
-        raise argparse.ArgumentTypeError(f"found {text!r}, wanted START-END, 0-based half-open, such as 20-60")
-    return int(match[1]), int(match[2])
-
-
-def target(text: str) -> int | str:
-    """Argument type: a class number, or "predicted"."""
-    if text == "predicted" or (text.isascii() and text.isdigit() and len(text) < 7):
-        return text if text == "predicted" else int(text)
-    raise argparse.ArgumentTypeError(f"found {text!r}, wanted a class number from 0, or predicted")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -226,24 +210,17 @@ def complete(arguments: argparse.Namespace) -> None:
         raise InputError("--output_dir: not given, wanted a folder for the results")
 
 
-def read_records(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    """Names (first word of a header) and normalized sequences."""
-    from LAMAR.sequences import normalize_sequence, read_fasta
-
+def input_records(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Names and normalized sequences of what is explained; none for variants."""
+    if arguments.vcf:
+        return []
     if arguments.demo:
         from LAMAR.demo_model import demo_heldout
 
         return demo_heldout(DEMO_RECORDS)
-    if arguments.sequence is not None:
-        return [("sequence", normalize_sequence(arguments.sequence, source="--sequence"))]
-    records, seen = [], set()
-    for header, sequence in read_fasta(arguments.seq_file):
-        name = header.split()[0]
-        if name in seen:
-            raise InputError(f"{arguments.seq_file}: record {name}: found twice, wanted names that tell records apart")
-        seen.add(name)
-        records.append((name, sequence))
-    return records
+    from LAMAR.records import read_records
+
+    return read_records(arguments.sequence, arguments.seq_file)
 
 
 def open_run(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer, inputs: Sequence[Path]):
@@ -266,7 +243,7 @@ def run(arguments: argparse.Namespace) -> None:
         from LAMAR.demo_model import demo_classifier
 
         arguments.model_path = demo_classifier()
-    records = [] if arguments.vcf else read_records(arguments)
+    records = input_records(arguments)
 
     from LAMAR.explanation_files import explain_records, write_motifs, write_tables
     from LAMAR.explanations import ExplainOptions

@@ -48,6 +48,7 @@ logger = logging.getLogger("compute_dep_maps")
 
 SHIPPED, DEMO_MODEL = REPOSITORY / "weights" / "lamar-mini", REPOSITORY / "demo" / "pretrain"
 DEMO_RBP, DEMO_RECORDS = "IRPSYN", 2
+SHADED = 10  # positions of each attribution track
 # Analyses of a classifier and the methods' names in LAMAR.explanations.
 METHODS = {"mutagenesis": "mutagenesis", "saliency": "gradient", "integrated": "integrated", "window": "window"}
 HEADS = {"masked-LM head": "masked LM", "classification head": "classifier"}
@@ -295,36 +296,22 @@ def write_dependencies(arguments: argparse.Namespace, folder, model, records: Se
 
 
 def write_explanations(arguments, folder, model, records: Sequence[tuple[str, str]], methods: Sequence[str]) -> None:
-    """Attribution of what is not explained yet, record by record; arrays and figures on the way, tables at the end."""
-    import numpy as np
-
-    from LAMAR.explanation_files import draw_explanation, write_tables
-    from LAMAR.explanations import ExplainOptions, Explanation, explain
-    from LAMAR.records import record_stem
-    from LAMAR.runs import atomic_write
+    """Attribution of every record as visualisation/saliency_analyzer.py writes it: arrays, figures, tables, tracks."""
+    from LAMAR.explanation_files import explain_records, write_tables
+    from LAMAR.explanations import ExplainOptions, explain
 
     taken = "target region window_size step_size n_steps baseline seed device".split()
     options = {name: getattr(arguments, name) for name in taken}
     options = ExplainOptions(methods=methods, token_budget=arguments.batch_tokens, **options)
-    arrays = folder.folder("arrays")
-    explanations = []
-    for i, (name, sequence) in enumerate(records):
-        unit, stem = f"explanation {i}", record_stem(i, name)
-        if folder.done(unit):
-            plain = folder.load_unit(unit)
-        else:
-            label = f"{i + 1} of {len(records)}: " if sys.stderr.isatty() else None
-            (found,) = explain(model, [(name, sequence)], options, label)
-            plain = folder.save_unit(unit, found.to_plain())
-            logger.info("explained %d of %d records", i + 1, len(records))
-        found = Explanation.from_plain(plain)
-        explanations.append(found)
-        if not (arrays / f"{stem}.npz").exists():
-            with atomic_write(arrays / f"{stem}.npz", "wb") as handle:
-                np.savez_compressed(handle, **found.arrays())
-        if i < arguments.n_figures:
-            title = title_of(f"{name}, class {found.target}", arguments)
-            draw_explanation(folder.folder("figures"), stem, found, title)
+    explanations = explain_records(
+        folder,
+        records,
+        lambda chunk, label: explain(model, chunk, options, label),
+        n_figures=arguments.n_figures,
+        top=SHADED,
+        notice=title_of("", arguments),
+        progress=sys.stderr.isatty(),
+    )
     write_tables(folder, explanations, methods, arguments.top)
 
 
