@@ -152,6 +152,14 @@ def test_batches_and_ranges_of_rows_change_nothing():
     assert (mean.values <= whole.values + 1e-6).all()
 
 
+def test_bfloat16_passes_give_about_the_same_map():
+    model = random_model()
+    exact, rough = (dependency_map(model, SEQUENCE, precision=name).values for name in ("float32", "bfloat16"))
+    assert rough.dtype == np.float32
+    assert not np.array_equal(rough, exact)
+    assert np.corrcoef(rough.ravel(), exact.ravel())[0, 1] > 0.95
+
+
 def test_the_model_is_left_as_it_was():
     model = random_model().train()
     model.esm.requires_grad_(False)

@@ -287,9 +287,7 @@ def write_dependencies(arguments: argparse.Namespace, folder, model, records: Se
     if len(records) > arguments.n_figures:
         logger.info("figures: drawn for %d of %d records (--n_figures)", arguments.n_figures, len(records))
     for result in results[:5]:
-        print(
-            f"  {result['record']}: {len(result['stems'])} stems\n    {result['sequence']}\n    {result['structure']}"
-        )
+        print(f"  {result['record']}: {len(result['stems'])} stems")
 
 
 # ---------------------------------------------------------------------------------------------------- classifiers
