@@ -9,6 +9,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = [
     "output_prefix",
     "parse_or_demo",
     "positive",
+    "region",
+    "target",
     "usable_workers",
 ]
 
@@ -88,6 +91,21 @@ def names(text: str) -> list[str]:
     if not found:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted names joined by commas")
     return found
+
+
+def region(text: str) -> tuple[int, int]:
+    """Argument type: START-END, 0-based half-open."""
+    match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted START-END, 0-based half-open, such as 20-60")
+    return int(match[1]), int(match[2])
+
+
+def target(text: str) -> int | str:
+    """Argument type: a class number, or "predicted"."""
+    if text == "predicted" or (text.isascii() and text.isdigit() and len(text) < 7):
+        return text if text == "predicted" else int(text)
+    raise argparse.ArgumentTypeError(f"found {text!r}, wanted a class number from 0, or predicted")
 
 
 def parse_or_demo(

@@ -31,6 +31,7 @@ __all__ = [
     "load_weights",
     "read_config",
     "read_state_dict",
+    "stored_heads",
 ]
 
 logger = logging.getLogger(__name__)
@@ -213,6 +214,13 @@ def _canonical_state(state: dict[str, torch.Tensor], source) -> dict[str, tuple[
             raise InputError(f"{source}: {name} and {canonical[target][0]} are both {target}, wanted one of them")
         canonical[target] = (name, tensor)
     return canonical
+
+
+def stored_heads(path: str | Path) -> tuple[str, ...]:
+    """Heads that a checkpoint holds: ``masked-LM head``, ``classification head``, both or none."""
+    state, _ = read_state_dict(path)
+    names = [_canonical(name) for name in state]
+    return tuple(kind for start, kind in _HEADS.items() if any(name.startswith(start) for name in names))
 
 
 def _leftover(name: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -146,22 +147,24 @@ def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None)
     ``rows`` is an iterable of mappings or a pandas DataFrame (its index is left out), ``columns`` the names in
     order, by default those of the first row. ``float`` reads each float back bit for bit, as does
     ``pandas.read_csv`` with ``float_precision="round_trip"``; None and NaN are empty cells. A row whose keys
-    are not the columns is a ValueError.
+    are not the columns is a ValueError. Rows are written as they come, so a generator needs no memory.
     """
     if hasattr(rows, "to_dict"):
         columns = list(rows.columns) if columns is None else columns
         rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    rows = list(rows)
-    if columns is None and not rows:
-        raise ValueError(f"{path}: no rows, so columns must be given")
-    columns = list(rows[0] if columns is None else columns)
-    for i, row in enumerate(rows):
-        if difference := set(row) ^ set(columns):
-            raise ValueError(f"{path}: row {i} lacks or adds {', '.join(sorted(map(str, difference)))}")
+    rows = iter(rows)
+    if columns is None:
+        if (first := next(rows, None)) is None:
+            raise ValueError(f"{path}: no rows, so columns must be given")
+        columns, rows = list(first), itertools.chain([first], rows)
+    columns = list(columns)
     with atomic_write(path, newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+        for i, row in enumerate(rows):
+            if difference := set(row) ^ set(columns):
+                raise ValueError(f"{path}: row {i} lacks or adds {', '.join(sorted(map(str, difference)))}")
+            writer.writerow([_cell(row[name]) for name in columns])
 
 
 def _cell(value: Any) -> Any:

@@ -1,0 +1,347 @@
+#!/usr/bin/env python
+"""Explain a fine-tuned classifier's call nucleotide by nucleotide.
+
+One sequence, or the records of a FASTA file:
+    python visualisation/saliency_analyzer.py --model_path models/QKI/fold_0 --sequence ACTAACGT... --output_dir out
+    python visualisation/saliency_analyzer.py --model_path models/QKI/fold_0 --seq_file sites.fa --output_dir out
+
+Variants, on the strand that their column or --strand says:
+    python visualisation/saliency_analyzer.py --model_path models/QKI/fold_0 --vcf variants.vcf --genome hg38.fa \\
+        --strand - --output_dir out
+
+Without arguments it explains held-out positives of the synthetic demo set with a small classifier of that set.
+
+Methods: mutagenesis (every substitution), window (masked windows), gradient (saliency at the embeddings), integrated
+(integrated gradients; needs the package captum). Tracks are importance: above 0, a nucleotide speaks for the class.
+
+Outputs in OUTPUT_DIR: records.csv; METHOD.csv; top.csv; arrays/*.npz; figures/*_tracks and *_mutagenesis (PNG, SVG);
+tracks/*.bedgraph where record names have coordinates (chr1:100-201(+)); with 10 records or more that the model calls,
+aligned.csv, kmers.csv, seqlets.csv, motif.csv and figures of them; with --vcf variants.csv; run.json. A killed run goes
+on where it stopped. Records that cannot be explained are left out, named at the end, and make the exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":
+    os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+
+from LAMAR.arguments import OneLineParser, log_training, not_negative, number, parse_or_demo, positive, region, target
+from LAMAR.demo import NOTICE, REPOSITORY
+from LAMAR.errors import InputError, exit_on_input_error
+
+logger = logging.getLogger("saliency_analyzer")
+
+METHODS = ("mutagenesis", "window", "gradient", "integrated")
+VARIANTS_PER_UNIT = 64
+DEMO_RECORDS = 16
+DEMO = {"n_steps": 64, "n_figures": 3, "output_dir": REPOSITORY / "demo" / "attribution"}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    summary, _, epilog = __doc__.partition("\n\n")
+    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    what = parser.add_argument_group("what is explained")
+    what.add_argument("--model_path", type=Path, help="checkpoint folder of a fine-tuned classifier (fold_0 ...)")
+    source = what.add_mutually_exclusive_group()
+    source.add_argument("--sequence", help="one sequence (A C G T U N, either case)")
+    source.add_argument("--seq_file", type=Path, help="FASTA file, gzipped or plain")
+    source.add_argument("--vcf", type=Path, help="variants: VCF, or CSV/TSV with chrom, pos (from 1), ref, alt, strand")
+    what.add_argument("--output_dir", type=Path, help="folder of the results")
+    what.add_argument("--region", type=region, help="START-END of every sequence, 0-based half-open (default: all)")
+    what.add_argument("--target", type=target, help="class, or predicted (default: 1 of two classes, else predicted)")
+    what.add_argument(
+        "--score",
+        choices=("log_odds", "logit", "probability"),
+        help="what tracks are in; tables of mutagenesis have all three (default: log_odds; of regression the value)",
+    )
+
+    how = parser.add_argument_group("methods")
+    how.add_argument("--methods", nargs="+", choices=(*METHODS, "all"), default=["all"], help="default: all")
+    how.add_argument("--window_size", type=positive(int), default=1, help="masked nt (default: %(default)s)")
+    how.add_argument("--step_size", type=positive(int), default=1, help="nt between windows (default: %(default)s)")
+    how.add_argument(
+        "--n_steps",
+        type=number(int, "1 to 960", lambda value: 1 <= value <= 960),
+        default=120,
+        help="nodes of integrated gradients; 64 mostly do (default: %(default)s)",
+    )
+    how.add_argument(
+        "--baseline",
+        choices=("mask", "n", "mean", "shuffle"),
+        default="mask",
+        help="start of integrated gradients: mask tokens, N, mean embedding, dinucleotide shuffles (default: mask)",
+    )
+    how.add_argument("--n_shuffles", type=positive(int), default=10, help="for --baseline shuffle (default: 10)")
+
+    over = parser.add_argument_group("variants")
+    over.add_argument(
+        "--genome", type=Path, help="FASTA of the genome, or of regions with coordinates in their headers"
+    )
+    over.add_argument(
+        "--strand", choices=("+", "-", "both"), default="+", help="of variants that say none (default: %(default)s)"
+    )
+    over.add_argument("--variant_window", type=positive(int), default=101, help="nt around a variant (default: 101)")
+    over.add_argument("--no_ranks", action="store_true", help="do not rank among the window's substitutions; faster")
+
+    many = parser.add_argument_group("many records")
+    many.add_argument("--kmer", type=number(int, "2 to 8", lambda k: 2 <= k <= 8), default=5, help="default: 5")
+    many.add_argument("--motif_method", choices=METHODS, help="method that motifs are taken from (default: the first)")
+
+    output = parser.add_argument_group("run")
+    output.add_argument(
+        "--top", type=not_negative(int), default=10, help="positions in top.csv and shaded (default: 10)"
+    )
+    output.add_argument("--n_figures", type=not_negative(int), default=20, help="records that are drawn (default: 20)")
+    output.add_argument("--batch_tokens", type=positive(int), help="tokens of a batch (default: by device)")
+    output.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
+    output.add_argument("--seed", type=not_negative(int), default=42, help="of shuffles (default: %(default)s)")
+    output.add_argument("--interactive", action="store_true", help="ask for what is missing")
+    output.add_argument("--overwrite", action="store_true", help="start the run in --output_dir anew")
+    return parser
+
+
+class SaliencyAnalyzer:
+    """A fine-tuned classifier and the methods that explain it.
+
+    Parameters
+    ----------
+    model_path
+        Checkpoint folder; :class:`LAMAR.errors.InputError` for one without a trained head.
+    options
+        :class:`LAMAR.explanations.ExplainOptions`; None for their defaults.
+    """
+
+    def __init__(self, model_path: str | Path, options=None):
+        from LAMAR.classifiers import load_classifier
+        from LAMAR.embeddings import choose_device
+        from LAMAR.explanations import ExplainOptions
+
+        self.options = options or ExplainOptions()
+        self.model, self.report = load_classifier(model_path)
+        choose_device(self.model, self.options.device)
+        self.check_options()
+
+    def check_options(self) -> None:
+        """What would fail on the first record fails here."""
+        import numpy as np
+
+        from LAMAR.classifiers import resolve_scale, resolve_targets, task_of
+
+        options, task = self.options, task_of(self.model.config)
+        resolve_scale(options.scale, task)
+        resolve_targets(np.zeros((1, self.model.config.num_labels)), options.target, task)
+        if options.step_size > options.window_size and "window" in options.methods:
+            raise InputError(
+                f"--step_size: found {options.step_size}, wanted at most --window_size {options.window_size}: "
+                "positions between windows would have no score"
+            )
+        if "integrated" in options.methods:
+            from LAMAR.attribution_gradients import require_captum
+
+            require_captum()
+
+    def refuse(self, sequence: str) -> str | None:
+        """Why a normalized sequence cannot be explained, or None."""
+        from LAMAR.classifiers import unexplainable
+
+        size = self.options.window_size if "window" in self.options.methods else None
+        return unexplainable(sequence, self.model.config, window_size=size, region=self.options.region)
+
+    def explain(self, records: Sequence[tuple[str, str]], progress: str | None = None) -> list:
+        """:class:`LAMAR.explanations.Explanation` of each record of (name, normalized sequence)."""
+        from LAMAR.explanations import explain
+
+        return explain(self.model, records, self.options, progress)
+
+    def score_variants(self, placed: Sequence, ranks: bool = True, progress: str | None = None) -> list[dict]:
+        """Rows of the variants' table, see :func:`LAMAR.variant_effects.score_variants`."""
+        from LAMAR.variant_effects import score_variants
+
+        options = self.options
+        return score_variants(
+            self.model,
+            placed,
+            target=options.target,
+            scale=options.scale,
+            ranks=ranks,
+            token_budget=options.token_budget,
+            device=options.device,
+            progress=progress,
+        )
+
+
+def ask(arguments: argparse.Namespace) -> None:
+    """Ask on the terminal for what was not given."""
+    if arguments.model_path is None:
+        arguments.model_path = Path(input("checkpoint folder of the classifier: ").strip())
+    if not (arguments.sequence or arguments.seq_file or arguments.vcf):
+        arguments.sequence = input("sequence: ").strip()
+    if arguments.output_dir is None:
+        arguments.output_dir = Path(input("folder for the results: ").strip())
+
+
+def complete(arguments: argparse.Namespace) -> None:
+    """Fill in the demo's values, and refuse what cannot work before anything heavy is imported."""
+    if arguments.interactive:
+        ask(arguments)
+    is_given = arguments.sequence is not None or arguments.seq_file is not None or arguments.vcf is not None
+    if arguments.demo and is_given:
+        raise InputError("--model_path: not given, wanted the checkpoint folder of a fine-tuned classifier")
+    arguments.methods = [name for name in METHODS if name in arguments.methods or "all" in arguments.methods]
+    if arguments.motif_method is not None and arguments.motif_method not in arguments.methods:
+        raise InputError(f"--motif_method: found {arguments.motif_method}, which is not among --methods")
+    if (arguments.vcf is None) != (arguments.genome is None):
+        raise InputError("--vcf and --genome: found one of them, wanted both")
+    if arguments.demo:
+        print(NOTICE)
+        return
+    if not is_given:
+        raise InputError("--sequence, --seq_file, --vcf: found none of them, wanted one")
+    if arguments.output_dir is None:
+        raise InputError("--output_dir: not given, wanted a folder for the results")
+
+
+def input_records(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Names and normalized sequences of what is explained; none for variants."""
+    if arguments.vcf:
+        return []
+    if arguments.demo:
+        from LAMAR.demo_model import demo_heldout
+
+        return demo_heldout(DEMO_RECORDS)
+    from LAMAR.records import read_records
+
+    return read_records(arguments.sequence, arguments.seq_file)
+
+
+def open_run(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer, inputs: Sequence[Path]):
+    from LAMAR import runs
+
+    unrecorded = ("overwrite", "interactive", "demo", "device", "batch_tokens", "output_dir")
+    return runs.RunFolder.open(
+        arguments.output_dir,
+        arguments={name: value for name, value in vars(arguments).items() if name not in unrecorded},
+        seed=arguments.seed,
+        inputs=inputs,
+        weights={"model_path": str(arguments.model_path), "sha256": analyzer.report.sha256},
+        overwrite=arguments.overwrite,
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    complete(arguments)
+    if arguments.demo:
+        from LAMAR.demo_model import demo_classifier
+
+        arguments.model_path = demo_classifier()
+    records = input_records(arguments)
+
+    from LAMAR.explanation_files import explain_records, write_motifs, write_tables
+    from LAMAR.explanations import ExplainOptions
+
+    taken = "methods target region window_size step_size n_steps baseline n_shuffles seed device".split()
+    options = {name: getattr(arguments, name) for name in taken}
+    options = ExplainOptions(**options, scale=arguments.score, token_budget=arguments.batch_tokens)
+    analyzer = SaliencyAnalyzer(arguments.model_path, options)
+    if arguments.vcf:
+        run_variants(arguments, analyzer)
+        return
+    refused = {name: reason for name, sequence in records if (reason := analyzer.refuse(sequence))}
+    for name, reason in refused.items():
+        logger.warning("left out: record %s: %s", name, reason)
+    kept = [record for record in records if record[0] not in refused]
+    if kept:
+        notice = " (SYNTHETIC demo data)" if arguments.demo else ""
+        with open_run(arguments, analyzer, [arguments.seq_file] if arguments.seq_file else []) as folder:
+            explanations = explain_records(
+                folder,
+                kept,
+                analyzer.explain,
+                n_figures=arguments.n_figures,
+                top=arguments.top,
+                notice=notice,
+                progress=sys.stderr.isatty(),
+            )
+            write_tables(folder, explanations, arguments.methods, arguments.top)
+            method = arguments.motif_method or arguments.methods[0]
+            motifs = write_motifs(folder, explanations, arguments.methods, method, arguments.kmer, notice)
+            folder.finish({"records": len(kept), "left_out": refused, "motif": motifs})
+        report(arguments, explanations, motifs)
+    if refused:
+        name, reason = next(iter(refused.items()))
+        more = (
+            f" (the first of {len(refused)} records left out; {len(kept)} were explained)" if len(records) > 1 else ""
+        )
+        raise InputError(f"record {name}: {reason}{more}")
+
+
+def run_variants(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer) -> None:
+    from LAMAR import runs
+    from LAMAR.genome import open_genome
+    from LAMAR.variant_effects import COLUMNS, place_variants, read_variants
+
+    most = analyzer.model.config.max_position_embeddings - 2
+    if arguments.variant_window > most:
+        raise InputError(
+            f"--variant_window: found {arguments.variant_window}, wanted at most {most}, the model's context"
+        )
+    variants = read_variants(arguments.vcf, arguments.strand)
+    with open_genome(arguments.genome) as genome:
+        placed = place_variants(variants, genome, arguments.variant_window)
+    rows: list[dict] = []
+    with open_run(arguments, analyzer, [arguments.vcf, arguments.genome]) as folder:
+        for first in range(0, len(placed), VARIANTS_PER_UNIT):
+            chunk, unit = placed[first : first + VARIANTS_PER_UNIT], f"variants {first}"
+            if not folder.done(unit):
+                label = f"variants {first + 1}-{first + len(chunk)} of {len(placed)}" if sys.stderr.isatty() else None
+                folder.save_unit(unit, {"rows": analyzer.score_variants(chunk, not arguments.no_ranks, label)})
+                logger.info("scored %d of %d variants", first + len(chunk), len(placed))
+            rows += folder.load_unit(unit)["rows"]
+        runs.write_csv(folder.file("variants.csv"), rows, COLUMNS)
+        folder.finish({"variants": len(rows)})
+    for row in sorted(rows, key=lambda row: -abs(row["effect"]))[: arguments.top]:
+        rank = "" if row["rank"] is None else f", rank {row['rank']} of {row['n_substitutions']}"
+        print(f"  {row['id']} ({row['strand']}): {row['score']} {row['effect']:+.3f}{rank}")
+    print(f"results: {arguments.output_dir}")
+
+
+def report(arguments: argparse.Namespace, explanations: Sequence, motifs: dict | None) -> None:
+    """What a user wants to see first: the call, and the strongest positions of each method."""
+    from LAMAR.explanations import top_rows
+
+    for found in explanations[:5]:
+        print(f"  {found.record}: {found.scale} of class {found.target} {found.score():+.3f}")
+        strongest: dict[str, list[str]] = {}
+        for row in top_rows([found], min(arguments.top, 8)):
+            strongest.setdefault(row["method"], []).append(f"{row['nucleotide']}{row['position']}")
+        for method, positions in strongest.items():
+            print(f"    {method:<12} {' '.join(positions)}")
+    if len(explanations) > 5:
+        print(f"  ... {len(explanations)} records in records.csv")
+    if motifs:
+        print(f"enriched k-mers ({motifs['method']}): {' '.join(motifs['kmers'])}; motif {motifs['consensus']}")
+    print(f"results: {arguments.output_dir}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.interactive:
+        arguments.demo = False
+    else:
+        arguments = parse_or_demo(parser, argv, DEMO, "model_path")
+    log_training()
+    return exit_on_input_error(run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
