@@ -19,7 +19,7 @@ VARIANTS = ("Pretrained", "TAPT", "Random")
 # What ships; a variant whose folder is not there is reported and left out, unless it was asked for.
 SHIPPED = {"Pretrained": "weights/lamar-mini", "TAPT": "weights/lamar-mini-tapt"}
 # Smaller and shorter than on real data: the demo is there to be watched.
-DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "config": "lamar-tiny", "batch_size": 64, "bn_momentum": 0.9}
+DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "layers": [-1], "batch_size": 64, "bn_momentum": 0.9}
 DEMO |= {"min_steps": 600, "patience_steps": 200}
 # Options of the CNN: type of the argument and what it means.
 CNN_OPTIONS = {

@@ -212,7 +212,7 @@ def closing_table(units: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parse_or_demo(build_parser(), argv, embedding_run.DEMO, "data_dir")
+    arguments = parse_or_demo(build_parser(), argv, {"rbps": embedding_run.DEMO["rbps"]}, "data_dir")
     geometry_run.log_messages()
     return exit_on_input_error(run, arguments)
 
