@@ -238,6 +238,13 @@ def test_steps_are_raised_until_complete():
     assert abs(result.delta) <= 0.05 * abs(result.difference)
 
 
+def test_a_small_tolerance_takes_as_many_steps_as_it_needs():
+    curved = Sum(lambda count: torch.sin(4 * count))
+    rough, fine = (attribution.integrated_gradients(curved, ["AACAG"], n_steps=4, tolerance=t)[0] for t in (0.5, 1e-5))
+    assert rough.n_steps < fine.n_steps
+    assert abs(fine.delta) <= 1e-5 * abs(fine.difference)
+
+
 def test_what_never_converges_is_a_warning(caplog):
     step = Sum(lambda count: (count > 1.5).float() + 0 * count)
     with caplog.at_level(logging.WARNING, "LAMAR.attribution_gradients"):
