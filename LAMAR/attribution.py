@@ -196,7 +196,9 @@ class PairwiseMutagenesis:
         scale = resolve_scale(scale, single.task)
         both = scores(self.logits, single.target, scale, single.task)
         effects = single.effects(scale)
-        return both - scores(single.reference, single.target, scale, single.task) - effects[:, :, None, None] - effects
+        # The two effects are added first, so that rounding is the same in both orders.
+        parts = effects[:, :, None, None] + effects
+        return both - scores(single.reference, single.target, scale, single.task) - parts
 
     def strongest(self, scale: str | None = "logit") -> np.ndarray:
         """The epistasis of the largest absolute value of each two positions, with its sign: float32 (R, R).

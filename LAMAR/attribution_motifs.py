@@ -210,8 +210,7 @@ class Motif:
     @property
     def information(self) -> np.ndarray:
         """float64 (width,): bits, 2 less the entropy of the letters."""
-        f = self.frequencies
-        return 2 + np.where(f > 0, f * np.log2(np.where(f > 0, f, 1)), 0).sum(1)
+        return _bits(self.frequencies)
 
     @property
     def consensus(self) -> str:
@@ -227,8 +226,9 @@ def align_seqlets(
 
     The first matrix has the seed in its middle. In each round every seqlet, with half a motif of its sequence to either
     side, takes the place of the largest log-likelihood ratio against equal letters; seqlets without a place above 0
-    are left out. Ends when no instance moves (hard assignment of one instance per seqlet; compare Bailey & Elkan, ISMB
-    1994). The result depends on the seed: take the most enriched k-mer.
+    are left out. When no instance moves any more, the matrix is shifted to where its information is largest. (Hard
+    assignment of one instance per seqlet; compare Bailey & Elkan, ISMB 1994.) The result depends on the seed: take the
+    most enriched k-mer.
     """
     if len(seed) > width:
         raise ValueError(f"seed: found {len(seed)} nt, wanted at most the width, {width}")
@@ -237,30 +237,56 @@ def align_seqlets(
     for i, letter in enumerate(seed):
         weights[first + i] = np.where(np.array(list(LETTERS)) == letter, 0.85, 0.05)
     instances: list[tuple[int, int]] = []
-    counts = np.zeros((width, 4), dtype=np.int64)
     codes = [join_codes([sequence])[0][:-1] for sequence in sequences]
     for _ in range(n_rounds):
-        # A letter N scores as an average one.
-        ratios = np.concatenate([np.log2(weights / 0.25), np.zeros((width, 1))], axis=1)
-        placed = []
-        for seqlet in seqlets:
-            letters = codes[seqlet.record]
-            low = max(0, seqlet.start - width // 2)
-            high = min(len(letters), seqlet.end + width // 2)
-            if high - low < width:
-                continue
-            windows = np.lib.stride_tricks.sliding_window_view(letters[low:high], width)
-            values = ratios[np.arange(width), windows].sum(1)
-            if values.max() > 0:
-                placed.append((seqlet.record, low + int(values.argmax())))
-        placed = list(dict.fromkeys(placed))  # neighbouring seqlets may settle on one site
-        counts = np.zeros((width, 4), dtype=np.int64)
-        for record, start in placed:
-            window = codes[record][start : start + width]
-            known = window < 4
-            counts[np.flatnonzero(known), window[known]] += 1
+        placed = _place(codes, seqlets, weights)
         if placed == instances:
             break
         instances = placed
-        weights = (counts + 0.25) / (counts.sum(1, keepdims=True) + 1)
-    return Motif(counts, instances)
+        weights = _frequencies(_count(codes, instances, width))
+    # The seed fixes where the matrix lies on the motif: move it to where it says most.
+    reach = range(-(width // 2), width // 2 + 1)
+    shift = max(reach, key=lambda by: (_bits(_frequencies(_count(codes, instances, width, by))).sum(), -abs(by)))
+    # Placed once more: sites at a sequence's end had no room for the matrix as it lay before.
+    instances = _place(codes, seqlets, _frequencies(_count(codes, instances, width, shift)))
+    return Motif(_count(codes, instances, width), instances)
+
+
+def _place(codes: list[np.ndarray], seqlets: Sequence[Seqlet], weights: np.ndarray) -> list[tuple[int, int]]:
+    """Best place of a matrix (width, 4) in each seqlet and half a width around it, where its log-ratio is above 0."""
+    width = len(weights)
+    # A letter N scores as an average one.
+    ratios = np.concatenate([np.log2(weights / 0.25), np.zeros((width, 1))], axis=1)
+    placed = []
+    for seqlet in seqlets:
+        letters = codes[seqlet.record]
+        low, high = max(0, seqlet.start - width // 2), min(len(letters), seqlet.end + width // 2)
+        if high - low < width:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(letters[low:high], width)
+        values = ratios[np.arange(width), windows].sum(1)
+        if values.max() > 0:
+            placed.append((seqlet.record, low + int(values.argmax())))
+    return list(dict.fromkeys(placed))  # neighbouring seqlets may settle on one site
+
+
+def _count(codes: list[np.ndarray], instances: Sequence[tuple[int, int]], width: int, shift: int = 0) -> np.ndarray:
+    """Letters (width, 4) at instances moved by ``shift``, as far as they lie in their sequences; N is not counted."""
+    counts = np.zeros((width, 4), dtype=np.int64)
+    for record, start in instances:
+        at = start + shift + np.arange(width)
+        at = at[(at >= 0) & (at < len(codes[record]))]
+        letters = codes[record][at]
+        known = letters < 4
+        counts[at[known] - start - shift, letters[known]] += 1
+    return counts
+
+
+def _frequencies(counts: np.ndarray) -> np.ndarray:
+    """With a quarter of a count added to each letter, so that few instances claim little."""
+    return (counts + 0.25) / (counts.sum(1, keepdims=True) + 1)
+
+
+def _bits(frequencies: np.ndarray) -> np.ndarray:
+    """Information of each position, 2 less the entropy of its letters."""
+    return 2 + np.where(frequencies > 0, frequencies * np.log2(np.where(frequencies > 0, frequencies, 1)), 0).sum(1)

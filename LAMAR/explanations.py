@@ -59,6 +59,7 @@ class ExplainOptions:
     window_size: int = 1
     step_size: int = 1
     n_steps: int = 120
+    tolerance: float = 0.05
     baseline: str = "mask"
     n_shuffles: int = 10
     seed: int = 42
@@ -212,6 +213,7 @@ def explain(
                 scale=options.scale,
                 baseline=options.baseline,
                 n_steps=options.n_steps,
+                tolerance=options.tolerance,
                 n_shuffles=options.n_shuffles,
                 seed=options.seed,
                 progress=bar(method),

@@ -72,7 +72,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--n_steps",
         type=number(int, "1 to 960", lambda value: 1 <= value <= 960),
         default=120,
-        help="nodes of integrated gradients; 64 mostly do (default: %(default)s)",
+        help="nodes of integrated gradients to begin with (default: %(default)s)",
+    )
+    how.add_argument(
+        "--tolerance",
+        type=number(float, "more than 0 and less than 1", lambda value: 0 < value < 1),
+        default=0.05,
+        help="convergence delta, as a share of the difference to the baseline, above which nodes are doubled "
+        "(default: %(default)s)",
     )
     how.add_argument(
         "--baseline",
@@ -248,7 +255,7 @@ def run(arguments: argparse.Namespace) -> None:
     from LAMAR.explanation_files import explain_records, write_motifs, write_tables
     from LAMAR.explanations import ExplainOptions
 
-    taken = "methods target region window_size step_size n_steps baseline n_shuffles seed device".split()
+    taken = "methods target region window_size step_size n_steps tolerance baseline n_shuffles seed device".split()
     options = {name: getattr(arguments, name) for name in taken}
     options = ExplainOptions(**options, scale=arguments.score, token_budget=arguments.batch_tokens)
     analyzer = SaliencyAnalyzer(arguments.model_path, options)
