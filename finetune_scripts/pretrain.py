@@ -139,6 +139,12 @@ def build_parser() -> argparse.ArgumentParser:
     masking = parser.add_argument_group("masking")
     masking.add_argument("--mask_rate", type=share, default=0.15, help="share to predict (default: %(default)s)")
     masking.add_argument(
+        "--val_mask_rate",
+        type=share,
+        default=0.15,
+        help="share to predict in validation, where all of it is hidden (default: %(default)s)",
+    )
+    masking.add_argument(
         "--region_rates",
         type=positive(float),
         nargs=2,
@@ -172,6 +178,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="end after so much training, over all starts; a trapezoid's rate falls in time (default: no limit)",
     )
     training.add_argument("--peak_lr", type=positive(float), default=1e-4, help="learning rate (default: %(default)s)")
+    training.add_argument(
+        "--optimizer",
+        choices=("adamw", "muon"),
+        default="adamw",
+        help="muon: for the weight matrices of the blocks, AdamW for the rest (default: %(default)s)",
+    )
     training.add_argument(
         "--schedule",
         choices=("trapezoid", "linear"),
@@ -334,7 +346,12 @@ def run(arguments: argparse.Namespace) -> dict:
     )
     logger.info("%s", corpus.describe())
     validation = MaskedWindows(
-        corpus.heldout, room, arguments.mask_rate, arguments.seed, arguments.val_nucleotides, arguments.token_budget
+        corpus.heldout,
+        room,
+        arguments.val_mask_rate,
+        arguments.seed,
+        arguments.val_nucleotides,
+        arguments.token_budget,
     )
     batches = TrainingBatches(
         corpus,
