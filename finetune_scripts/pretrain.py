@@ -21,7 +21,8 @@ interrupted run goes on where it was when the same command is given again, and w
 
 Held out are sequences drawn by a hash; training records that share 30 nt in a row with one of them, such as isoforms
 and overlapping windows, are left out (--exclude_run). The validation loss is over the nucleotides of a fixed masking,
-all of them hidden, with the best Markov chains of the training data beside it.
+all of them hidden, with the best Markov chains of the training data beside it. A chain sees all other letters; at the
+end the model is therefore also asked with an eighth of these positions hidden at a time.
 
 Outputs, in OUTPUT_DIR: ``config.json``, ``model.safetensors``, tokenizer, ``training_args.bin``, ``eval_results.json``,
 ``run.json``, ``log.csv``, ``loss_curve.png``; ``checkpoints`` while it runs, and to make it longer.
@@ -324,7 +325,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from LAMAR import runs
     from LAMAR.corpora import read_corpus
     from LAMAR.corpus_files import corpus_files
-    from LAMAR.masked_validation import MaskedWindows, closing_table, evaluate, markov_figures
+    from LAMAR.masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely, markov_figures
     from LAMAR.plots import plot_loss_curve
     from LAMAR.pretraining import PretrainOptions, pretrain
     from LAMAR.window_batches import TrainingBatches
@@ -395,6 +396,7 @@ def run(arguments: argparse.Namespace) -> dict:
                 "n_parameters": report.n_parameters,
                 "n_windows": len(validation.windows),
                 **evaluate(model, validation, processes.process_index, processes.num_processes),
+                "sparsely": evaluate_sparsely(model, validation, processes.process_index, processes.num_processes),
                 "corpus": corpus.counts,
             }
             if arguments.demo:

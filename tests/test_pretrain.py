@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,10 +26,11 @@ from LAMAR.checkpoints import build_model
 from LAMAR.corpora import read_corpus
 from LAMAR.data_collator_patch import MaskedLMCollator
 from LAMAR.markov import MarkovChain, MarkovCounts
-from LAMAR.masked_validation import MaskedWindows, closing_table
+from LAMAR.masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely
 from LAMAR.modeling_nucESM2 import count_parameters
 from LAMAR.optimizers import MuonWithAdamW, split_parameters
 from LAMAR.pretraining import Schedule
+from LAMAR.tokenization import VOCABULARY
 from LAMAR.window_batches import TrainingBatches
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,6 +171,43 @@ def test_validation_masks_depend_on_the_seed_and_not_on_the_batches():
     assert 300 <= (few.windows.lengths - 2).sum() < 350
 
 
+class LeftNeighbour(torch.nn.Module):
+    """Knows the letter after a shown A, C, G or T to be the next one of the cycle with 70 %, and nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.device_of = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, input_ids, attention_mask, labels, labelled_only):
+        probabilities = torch.full((*input_ids.shape, 10), 1e-9)
+        probabilities[..., 5:9] = 0.25
+        for letter, following in NEXT.items():
+            rows, columns = (input_ids[:, :-1] == VOCABULARY.index(letter)).nonzero(as_tuple=True)
+            probabilities[rows, columns + 1, 5:9] = 0.1
+            probabilities[rows, columns + 1, VOCABULARY.index(following)] = 0.7
+        return SimpleNamespace(logits=probabilities.log()[labels != -100])
+
+
+def test_an_eighth_hidden_at_a_time_shows_the_neighbours():
+    validation = MaskedWindows(cycles(40, seed=3), 50, mask_rate=0.4, seed=1)
+    ids, hidden = validation.windows.ids, validation.hidden
+
+    def expected(hidden_too: np.ndarray) -> float:
+        """Loss by hand: 70 % or 10 % after a shown letter, a quarter after a hidden one and at the 5' end."""
+        before, here = ids[hidden - 1], ids[hidden]
+        follows = [VOCABULARY[b] in NEXT and NEXT[VOCABULARY[b]] == VOCABULARY[h] for b, h in zip(before, here)]
+        blind = np.isin(hidden - 1, hidden_too) | (before == 0)
+        return -np.log(np.where(blind, 0.25, np.where(follows, 0.7, 0.1))).mean()
+
+    model = LeftNeighbour()
+    assert evaluate(model, validation)["loss"] == pytest.approx(expected(hidden), abs=1e-5)
+    sparsely = evaluate_sparsely(model, validation)
+    assert sparsely["n_hidden"] == len(hidden)
+    # No two neighbours are hidden at once: those drawn are eight apart in the list of hidden positions.
+    assert sparsely["loss"] == pytest.approx(expected(np.zeros(0)), abs=1e-5)
+    assert sparsely["loss"] < evaluate(model, validation)["loss"] - 0.05
+
+
 # ------------------------------------------------------------------------------------------------ one run
 
 
@@ -244,6 +283,7 @@ def test_it_learns_a_rule(data, tmp_path):
     assert results["loss"] < 0.8
     assert results["accuracy"] > 0.75
     assert f"{results['loss']:.4f}" in closing_table(results)
+    assert f"{results['sparsely']['loss']:.4f}" in closing_table(results)
     assert f"{results['markov']['two_sided']['loss']:.4f}" in closing_table(results)
 
 
