@@ -27,7 +27,7 @@ mkdir -p "$runs"
 # Held out by a hash: 2 % of the different sequences. What shares 30 nt in a row with those used for validation, such as
 # isoforms, is left out, and every sequence that several files have is taken once.
 "$python" "$root/finetune_scripts/pretrain.py" --data_path "$TRANSCRIPTS" --config lamar-mini \
-    --token_budget 4096 --peak_lr 1e-3 --warmup_steps 200 --max_steps STEPS1 $precision \
+    --token_budget 4096 --peak_lr 5e-4 --warmup_steps 200 --max_steps 8790 $precision \
     --save_steps 200 --eval_steps 400 --logging_steps 20 --output_dir "$runs/pretrain"
 
 # CLIP regions on the strands of their peaks, without the chromosomes that chromosome-split evaluations test on.
@@ -36,7 +36,7 @@ PYTHON=$python bash "$root/preprocess/run_prep.sh" --fasta "$REGIONS" --eclip "$
 
 "$python" "$root/finetune_scripts/pretrain.py" --data_path "$runs/clip/clip_train.jsonl" \
     --val_data "$runs/clip/clip_val.jsonl" --exclude "$LABELLED"/*/dev.csv "$LABELLED"/*/test.csv \
-    --pretrain_path "$runs/pretrain" --token_budget 4096 --peak_lr 3e-4 --warmup_steps 200 --max_steps STEPS2 \
+    --pretrain_path "$runs/pretrain" --token_budget 4096 --peak_lr 3e-4 --warmup_steps 200 --max_steps 1049 \
     $precision --save_steps 400 --logging_steps 20 --output_dir "$runs/tapt"
 
 # Only these files are replaced: the model cards beside them are written by hand.
@@ -45,5 +45,5 @@ for name in pretrain tapt; do
     if [[ $name == tapt ]]; then target+=-tapt; fi
     "$python" "$root/weights/fetch_lamar.py" --convert "$runs/$name" --dtype float16 --output_dir "$runs/$name-float16" \
         --overwrite
-    cp "$runs/$name-float16"/* "$target/"
+    cp "$runs/$name-float16"/* "$runs/$name"/{eval_results.json,log.csv,loss_curve.png} "$target/"
 done

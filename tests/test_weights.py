@@ -1,0 +1,80 @@
+"""The weights that ship: whole, loaded without a remark, and what their cards say."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from LAMAR.checkpoints import load_pretrained
+from LAMAR.configuration import named_config
+from LAMAR.masked_validation import MaskedWindows, evaluate
+from LAMAR.modeling_nucESM2 import EsmForMaskedLM
+from LAMAR.runs import sha256_file
+
+NAMES = ("lamar-mini", "lamar-mini-tapt")
+# Consensus of AluY, the repeat that human transcripts have most of.
+ALU = (
+    "GGCCGGGCGCGGTGGCTCACGCCTGTAATCCCAGCACTTTGGGAGGCCGAGGCGGGCGGATCACGAGGTCAGGAGATCGAGACCATCCCGGCTAAAACGGTGAAACCC"
+    "CGTCTCTACTAAAAATACAAAAAATTAGCCGGGCGTGGTGGCGGGCGCCTGTAGTCCCAGCTACTCGGGAGGCTGAGGCAGGAGAATGGCGTGAACCCGGGAGGCGGA"
+    "GCTTGCAGTGAGCCGAGATCGCGCCACTGCACTCCAGCCTGGGCGACAGAGCGAGACTCCGTCTC"
+)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def shipped(request, repo_root):
+    return repo_root / "weights" / request.param
+
+
+def test_loading_report_is_clean(shipped):
+    model, report = load_pretrained(EsmForMaskedLM, shipped)
+    assert not any((report.new, report.left_out, report.renamed))
+    assert len(report.matched) == len(model.state_dict())
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    wanted = named_config("lamar-mini")
+    for key in (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "position_embedding_type",
+    ):
+        assert getattr(model.config, key) == getattr(wanted, key)
+
+
+def test_files_are_those_that_were_verified(shipped):
+    made = json.loads((shipped / "run.json").read_text())["made"]
+    assert {name: sha256_file(shipped / name) for name in made} == made
+    assert (shipped / "model.safetensors").stat().st_size <= 16_000_000
+
+
+def test_the_card_has_the_figures_of_training(shipped):
+    card, figures = ((shipped / name).read_text() for name in ("README.md", "eval_results.json"))
+    figures = json.loads(figures)
+    for value in (
+        f"{figures['loss']:.4f}",
+        f"{figures['markov']['two_sided']['loss']:.4f}",
+        f"{figures['steps']:,}",
+        f"{figures['tokens'] / 1e6:.1f} million",
+    ):
+        assert value in card, value
+
+
+def test_they_know_the_commonest_repeat_from_its_letters_in_another_order(shipped):
+    trained, _ = load_pretrained(EsmForMaskedLM, shipped)
+    untrained, _ = load_pretrained(EsmForMaskedLM, "", config=named_config("lamar-mini"), seed=1)
+    letters = np.random.default_rng(0).permutation(list(ALU))
+    alu, shuffled = (MaskedWindows(["".join(text)] * 40, room=510, seed=1) for text in (ALU, letters))
+    loss = evaluate(trained, alu)["loss"]
+    assert loss < evaluate(trained, shuffled)["loss"] - 0.04
+    assert loss < evaluate(untrained, alu)["loss"] - 0.04
+
+
+def test_the_script_names_the_steps_of_the_cards(repo_root):
+    script = (repo_root / "weights" / "train_lamar_mini.sh").read_text()
+    steps = [int(n) for n in re.findall(r"--max_steps (\d+)", script)]
+    trained = [json.loads((repo_root / "weights" / name / "eval_results.json").read_text())["steps"] for name in NAMES]
+    assert steps == trained
