@@ -20,7 +20,7 @@ VARIANTS = ("Pretrained", "TAPT", "Random")
 SHIPPED = {"Pretrained": "weights/lamar-mini", "TAPT": "weights/lamar-mini-tapt"}
 # Smaller and shorter than on real data: the demo is there to be watched.
 DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "layers": [-1], "batch_size": 64, "bn_momentum": 0.9}
-DEMO |= {"min_steps": 600, "patience_steps": 200}
+DEMO |= {"min_steps": 900, "patience_steps": 300}
 # Options of the CNN: type of the argument and what it means.
 CNN_OPTIONS = {
     "epochs": (positive(int), "most epochs, or as many as make --min_steps"),
