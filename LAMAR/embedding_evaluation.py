@@ -95,7 +95,7 @@ def evaluate(
     run: runs.RunFolder,
     parts: Parts,
     variants: Sequence[EncoderVariant],
-    train_cnn: TrainCnn,
+    train_cnn: TrainCnn | None,
     *,
     n_repeats: int,
     seed: int,
@@ -108,6 +108,8 @@ def evaluate(
 
     ``embeddings_of(variant, sequences, outputs)`` gives `LAMAR.embeddings.Embeddings` by output, a pair of layer and
     pooling; it is called once for a variant, with all that is still needed of it. Without variants it is not needed.
+
+    Without ``train_cnn`` there are composition baselines and linear probes only.
 
     With ``subsample``, positives and negatives to train on, every repeat draws its own (`draw_training`) for all
     methods, and what has no seed of its own is repeated too.
@@ -143,6 +145,7 @@ def evaluate(
         for features in BASELINES:
             for repeat in draws:
                 yield unit(features, functools.partial(baseline_row, drawn[repeat], features, repeat), repeat=repeat)
+    if baselines and train_cnn:
         from LAMAR.one_hot import encode_one_hot
 
         one_hot = encode_one_hot(parts.dataset.sequences)
@@ -150,7 +153,7 @@ def evaluate(
             yield unit("one_hot", functools.partial(cnn, one_hot, "one_hot", repeat), repeat=repeat)
 
     for variant in variants:
-        keys = [(layer, repeat) for layer in variant.layers for repeat in range(n_repeats)]
+        keys = [(layer, repeat) for layer in variant.layers for repeat in range(n_repeats) if train_cnn]
         outputs = []
         if not all(run.done(unit_name(name, "lamar", variant.name, *key)) for key in keys):
             outputs += [(layer, pooling) for layer in variant.layers]

@@ -61,6 +61,7 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
     if variants:
         model = add_encoder_options(parser, variants)
         model.add_argument("--pooling", choices=("none",), default="none", help="what the CNN reads: every nucleotide")
+        model.add_argument("--no_cnn", action="store_true", help="composition and linear probes only")
         model.add_argument(
             "--no_baselines", action="store_true", help="leave out composition, one-hot and linear probes"
         )
@@ -165,20 +166,26 @@ def embedder(arguments: argparse.Namespace, cache: Path):
 
 
 def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
-    import cnn
-    from keras_backend import check_backend
-
     from LAMAR import runs
     from LAMAR.embedding_evaluation import evaluate, write_tables
     from LAMAR.evaluation import draw_training, find_sets, prepare
     from LAMAR.sequences import check_lengths
 
-    options = cnn.CnnOptions.of(arguments.recipe, **{name: getattr(arguments, name) for name in CNN_OPTIONS})
-    check_backend()
+    with_cnn = not getattr(arguments, "no_cnn", False)
+    if not with_cnn and arguments.no_baselines:
+        raise InputError("--no_cnn and --no_baselines: found both, which leaves nothing to do")
+    options = None
+    if with_cnn:
+        import cnn
+        from keras_backend import check_backend
+
+        options = cnn.CnnOptions.of(arguments.recipe, **{name: getattr(arguments, name) for name in CNN_OPTIONS})
+        check_backend()
     sets = find_sets(arguments.data_dir, arguments.rbps)
     for dataset in sets:
         check_lengths(dataset, dataset.ids, arguments.max_length)
-        cnn.check_length(max(map(len, dataset.sequences)), dataset.name)
+        if with_cnn:
+            cnn.check_length(max(map(len, dataset.sequences)), dataset.name)
     parts = [
         prepare(
             dataset,
@@ -195,7 +202,8 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         draw_training(one, *subsample, arguments.seed)  # what cannot be drawn stops the run before it begins
     encoders = load_encoders(arguments, variants) if variants else []
     unrecorded = ("overwrite", "cache_dir", "device", "demo")
-    resolved = {key: value for key, value in vars(arguments).items() if key not in unrecorded} | asdict(options)
+    resolved = {key: value for key, value in vars(arguments).items() if key not in unrecorded}
+    resolved |= asdict(options) if options else {}
     inputs = sorted({file for dataset in sets for file in dataset.files})
     with runs.RunFolder.open(
         arguments.output_dir,
@@ -213,9 +221,8 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
                 "embeddings_of": embedder(arguments, arguments.cache_dir or folder.folder("embeddings")),
                 "baselines": not arguments.no_baselines,
             }
-        results = {
-            one.dataset.name: list(evaluate(folder, one, encoders, cnn_trainer(options), **settings)) for one in parts
-        }
+        train = cnn_trainer(options) if options else None
+        results = {one.dataset.name: list(evaluate(folder, one, encoders, train, **settings)) for one in parts}
         write_tables(folder, parts, results)
         folder.finish({"data_sets": len(parts), "units": sum(map(len, results.values()))})
         print(closing_table(results))

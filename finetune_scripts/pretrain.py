@@ -2,7 +2,7 @@
 """Train LAMAR as a masked language model, from random weights or from a checkpoint.
 
 From random weights, a laptop-sized model, for an hour:
-    python finetune_scripts/pretrain.py --data_path transcripts.fa.gz --config lamar-mini --peak_lr 1e-3 \\
+    python finetune_scripts/pretrain.py --data_path transcripts.fa.gz --config lamar-mini --peak_lr 5e-4 \\
         --max_minutes 60 --output_dir models/mini
 
 Task-adaptive (TAPT), on windows of preprocess.py, with their peaks hidden more often:

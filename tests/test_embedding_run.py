@@ -94,9 +94,21 @@ def test_one_hot_script_gives_the_baselines_of_the_whole_run(evaluated, data_dir
     assert not (tmp_path / "embeddings").exists()
 
 
+@pytest.mark.slow
+def test_without_the_cnn_the_rest_is_the_same(evaluated, data_dir, tmp_path):
+    folder, _, _ = evaluated
+    options = ["--data_dir", data_dir, "--rbps", "A", "B", "--output_dir", tmp_path / "few", *QUICK, *RANDOM]
+    done = call("LAMAR_CNN_clip_data.py", *options, "--no_cnn")
+    assert done.returncode == 0, done.stderr
+    whole, few = without_time(folder), without_time(tmp_path / "few")
+    kept = whole[~whole["representation"].isin(["one_hot", "lamar"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(few, kept)
+
+
 @pytest.mark.parametrize(
     ("script", "changes", "message"),
     [
+        ("LAMAR_CNN_random.py", ["--no_cnn", "--no_baselines"], "--no_cnn and --no_baselines: found both"),
         ("LAMAR_CNN_clip_data.py", ["--rbps", "A", "C"], "nothing called 'C'"),
         ("LAMAR_CNN_clip_data.py", ["--rbps", "short"], "short: the longest sequence has 30 nucleotides, wanted"),
         ("OneHot_CNN_clip_data.py", ["--rbps", "short"], "short: the longest sequence has 30 nucleotides, wanted"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import importlib.util
 import json
@@ -379,7 +380,10 @@ def test_a_killed_run_leaves_no_output_and_no_process(number, tmp_path):
         handle.writelines(f">chr1:{i * 2000}-{i * 2000 + 1000}\n{letters}\n" for i in range(60_000))
     given = options({"fasta": tmp_path / "r.fa"}, output=tmp_path / "new" / "o", stride=64, workers=2)
     command = [sys.executable, str(FOLDER / "preprocess.py"), *map(str, given)]
-    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # Whoever runs the tests in a shell's background has SIGINT ignored, and would hand that down.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    started = subprocess.Popen(command, **quiet, preexec_fn=listening)
     while not any(path.stat().st_size for path in tmp_path.glob("new/.o_metadata*.partial")):
         assert started.poll() is None
         time.sleep(0.01)
