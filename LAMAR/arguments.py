@@ -16,6 +16,7 @@ from pathlib import Path
 
 __all__ = [
     "OneLineParser",
+    "add_method_arguments",
     "add_model_arguments",
     "add_precision_arguments",
     "finite",
@@ -122,6 +123,24 @@ def parse_or_demo(
         arguments = parser.parse_args(argv)
     arguments.demo = is_demo
     return arguments
+
+
+def add_method_arguments(group) -> None:
+    """Arguments of window masking and of integrated gradients; bounds as in :mod:`LAMAR.attribution_gradients`."""
+    group.add_argument("--window_size", type=positive(int), default=1, help="masked nt (default: %(default)s)")
+    group.add_argument("--step_size", type=positive(int), default=1, help="nt between windows (default: %(default)s)")
+    group.add_argument(
+        "--n_steps",
+        type=number(int, "1 to 960", lambda value: 1 <= value <= 960),
+        default=120,
+        help="nodes of integrated gradients to begin with (default: %(default)s)",
+    )
+    group.add_argument(
+        "--baseline",
+        choices=("mask", "n", "mean", "shuffle"),
+        default="mask",
+        help="start of integrated gradients: mask tokens, N, mean embedding, dinucleotide shuffles (default: mask)",
+    )
 
 
 def add_model_arguments(group) -> None:

@@ -80,6 +80,13 @@ def predict_logits(
     return logits
 
 
+def _effects(result: Mutagenesis | WindowMasking, scale: str | None) -> np.ndarray:
+    """Score of the changed sequences minus that of the unchanged one."""
+    scale = resolve_scale(scale, result.task)
+    changed = scores(result.logits, result.target, scale, result.task)
+    return changed - scores(result.reference, result.target, scale, result.task)
+
+
 @dataclass(frozen=True)
 class Mutagenesis:
     """Every substitution of a sequence, or of a range [start, end) of it.
@@ -105,9 +112,7 @@ class Mutagenesis:
 
     def effects(self, scale: str | None = None) -> np.ndarray:
         """Alternative minus reference, float32 (end - start, 4): 0 at the sequence's own letters, NaN at N."""
-        scale = resolve_scale(scale, self.task)
-        changed = scores(self.logits, self.target, scale, self.task)
-        return changed - scores(self.reference, self.target, scale, self.task)
+        return _effects(self, scale)
 
     def importance(self, scale: str | None = None) -> np.ndarray:
         """Minus the mean effect of the three substitutions, float32 (end - start,); NaN at N."""
@@ -272,9 +277,7 @@ class WindowMasking:
 
     def effects(self, scale: str | None = None) -> np.ndarray:
         """Masked minus unchanged, float32 (w,)."""
-        scale = resolve_scale(scale, self.task)
-        changed = scores(self.logits, self.target, scale, self.task)
-        return changed - scores(self.reference, self.target, scale, self.task)
+        return _effects(self, scale)
 
     def coverage(self) -> np.ndarray:
         """Windows over each position, int64 (end - start,); at least 1."""

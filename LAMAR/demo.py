@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["DEMO_VERSION", "NOTICE", "REPOSITORY", "demo_data"]
+__all__ = ["DEMO_VERSION", "NOTICE", "REPOSITORY", "demo_data", "demo_evaluation"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEMO_VERSION = 1  # of truth.json and of what the generator makes: raise it when either changes
@@ -33,4 +33,15 @@ def demo_data(argument: str = "--data_path") -> Path:
         raise InputError(f"{argument}: not given, and the demo data need a clone of the repository ({script})")
     # A process of its own: scripts do not import each other.
     subprocess.run([sys.executable, str(script), "--output_dir", str(folder)], check=True)
+    return folder
+
+
+def demo_evaluation() -> Path:
+    """Folder of the demo set's evaluation, which takes minutes and is therefore not made here."""
+    folder = REPOSITORY / "demo" / "evaluation"
+    if not (folder / "results.csv").is_file():
+        raise InputError(
+            f"--results: not given, and the demo set's {folder} is not there; "
+            "first run: python evalEmbeddings/LAMAR_CNN_clip_data.py"
+        )
     return folder

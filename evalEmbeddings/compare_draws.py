@@ -29,7 +29,7 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
 from LAMAR.arguments import OneLineParser
-from LAMAR.demo import NOTICE, REPOSITORY
+from LAMAR.demo import NOTICE, REPOSITORY, demo_evaluation
 from LAMAR.errors import InputError, exit_on_input_error
 from LAMAR.result_columns import METRICS
 
@@ -90,12 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     demo = not arguments.results and not folders
     if demo:
         print(NOTICE)
-        arguments.results = [REPOSITORY / "demo" / "evaluation"]
-        if not (arguments.results[0] / "results.csv").is_file():
-            raise InputError(
-                f"--results: not given, and the demo set's {arguments.results[0]} is not there; "
-                "first run: python evalEmbeddings/LAMAR_CNN_clip_data.py"
-            )
+        arguments.results = [demo_evaluation()]
     if arguments.output_dir is None and not demo:
         raise InputError("--output_dir: not given, wanted a folder for the tables")
     arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / "compared"

@@ -26,8 +26,8 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
 from LAMAR.arguments import OneLineParser, not_negative, number
-from LAMAR.demo import NOTICE, REPOSITORY
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.demo import NOTICE, demo_evaluation
+from LAMAR.errors import exit_on_input_error
 from LAMAR.result_columns import METRICS
 
 logger = logging.getLogger("plot_results")
@@ -60,13 +60,7 @@ def complete(arguments: argparse.Namespace) -> None:
     """Fill in the defaults that depend on one another."""
     arguments.notice = ""
     if arguments.results is None:
-        folder = REPOSITORY / "demo" / "evaluation"
-        if not (folder / "results.csv").is_file():
-            raise InputError(
-                f"--results: not given, and the demo set's {folder} is not there; "
-                "first run: python evalEmbeddings/LAMAR_CNN_clip_data.py"
-            )
-        arguments.results, arguments.notice = [folder], NOTICE
+        arguments.results, arguments.notice = [demo_evaluation()], NOTICE
         arguments.overwrite = arguments.output_dir is None or arguments.overwrite  # the demo's own report
         print(NOTICE)
     arguments.output_dir = arguments.output_dir or arguments.results[0] / "report"

@@ -543,7 +543,7 @@ def test_without_a_demo_evaluation(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     import plot_results
 
-    monkeypatch.setattr(plot_results, "REPOSITORY", tmp_path)
+    monkeypatch.setattr("LAMAR.demo.REPOSITORY", tmp_path)
     assert plot_results.main([]) == 2
     error = capsys.readouterr().err
     assert "python evalEmbeddings/LAMAR_CNN_clip_data.py" in error

@@ -33,7 +33,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, log_training, not_negative, number, parse_or_demo, positive, region, target
+from LAMAR.arguments import (
+    OneLineParser,
+    add_method_arguments,
+    log_training,
+    not_negative,
+    number,
+    parse_or_demo,
+    positive,
+    region,
+    target,
+)
 from LAMAR.demo import NOTICE, REPOSITORY
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -66,26 +76,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     how = parser.add_argument_group("methods")
     how.add_argument("--methods", nargs="+", choices=(*METHODS, "all"), default=["all"], help="default: all")
-    how.add_argument("--window_size", type=positive(int), default=1, help="masked nt (default: %(default)s)")
-    how.add_argument("--step_size", type=positive(int), default=1, help="nt between windows (default: %(default)s)")
-    how.add_argument(
-        "--n_steps",
-        type=number(int, "1 to 960", lambda value: 1 <= value <= 960),
-        default=120,
-        help="nodes of integrated gradients to begin with (default: %(default)s)",
-    )
+    add_method_arguments(how)
     how.add_argument(
         "--tolerance",
         type=number(float, "more than 0 and less than 1", lambda value: 0 < value < 1),
         default=0.05,
         help="convergence delta, as a share of the difference to the baseline, above which nodes are doubled "
         "(default: %(default)s)",
-    )
-    how.add_argument(
-        "--baseline",
-        choices=("mask", "n", "mean", "shuffle"),
-        default="mask",
-        help="start of integrated gradients: mask tokens, N, mean embedding, dinucleotide shuffles (default: mask)",
     )
     how.add_argument("--n_shuffles", type=positive(int), default=10, help="for --baseline shuffle (default: 10)")
 

@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, not_negative, number, positive, region, target
+from LAMAR.arguments import OneLineParser, add_method_arguments, not_negative, number, positive, region, target
 from LAMAR.demo import NOTICE, REPOSITORY, demo_data
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -111,15 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     explained = parser.add_argument_group("attribution (see visualisation/saliency_analyzer.py)")
     explained.add_argument("--target", type=target, help="class, or predicted (default: 1 of two, else predicted)")
-    explained.add_argument("--window_size", type=positive(int), default=1, help="masked nt (default: %(default)s)")
-    explained.add_argument("--step_size", type=positive(int), default=1, help="nt between (default: %(default)s)")
-    explained.add_argument(
-        "--n_steps",
-        type=number(int, "1 to 960", lambda value: 1 <= value <= 960),
-        default=120,
-        help="nodes of integrated gradients (default: %(default)s)",
-    )
-    explained.add_argument("--baseline", choices=("mask", "n", "mean", "shuffle"), default="mask", help="default: mask")
+    add_method_arguments(explained)
 
     output = parser.add_argument_group("run")
     output.add_argument("--top", type=not_negative(int), default=100, help="pairs or positions listed (default: 100)")
