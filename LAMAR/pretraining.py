@@ -17,7 +17,6 @@ from . import runs
 from .errors import InputError
 from .masked_validation import MaskedWindows, evaluate
 from .modeling_nucESM2 import EsmForMaskedLM
-from .optimizers import MuonWithAdamW, split_parameters
 from .trainers import (
     COMPLETE,
     checkpointing_arguments,
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 LOG_COLUMNS = ("step", "tokens", "train_loss", "validation_loss", "learning_rate", "tokens_per_s")
 SCHEDULES = ("trapezoid", "linear")
-BETAS = (0.9, 0.98)
 
 
 @dataclass
@@ -88,7 +86,6 @@ class PretrainOptions:
     max_steps: int = 10_000
     max_minutes: float | None = None
     peak_lr: float = 1e-4
-    optimizer: str = "adamw"
     schedule: str = "trapezoid"
     warmup_steps: int = 500
     decay_ratio: float = 0.2
@@ -321,8 +318,8 @@ def pretrain(
         gradient_accumulation_steps=options.accum_steps,
         learning_rate=options.peak_lr,
         weight_decay=options.weight_decay,
-        adam_beta1=BETAS[0],
-        adam_beta2=BETAS[1],
+        adam_beta1=0.9,
+        adam_beta2=0.98,
         max_grad_norm=options.grad_clipping_norm,
         logging_steps=options.logging_steps,
         save_steps=options.save_steps,
@@ -339,14 +336,8 @@ def pretrain(
     )
     # Several GPUs are used through torchrun; left to itself the Trainer would split each batch between them.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    optimizer = None
-    if options.optimizer == "muon":
-        model = model.to(arguments.device)
-        parts = split_parameters(model)
-        optimizer = MuonWithAdamW(*parts, lr=options.peak_lr, weight_decay=options.weight_decay, betas=BETAS)
     trainer = _Trainer(
         model=model,
-        optimizers=(optimizer, None),
         args=arguments,
         callbacks=[progress],
         batches=batches,

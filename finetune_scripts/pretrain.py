@@ -180,12 +180,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--peak_lr", type=positive(float), default=1e-4, help="learning rate (default: %(default)s)")
     training.add_argument(
-        "--optimizer",
-        choices=("adamw", "muon"),
-        default="adamw",
-        help="muon: for the weight matrices of the blocks, AdamW for the rest (default: %(default)s)",
-    )
-    training.add_argument(
         "--schedule",
         choices=("trapezoid", "linear"),
         default="trapezoid",

@@ -22,13 +22,10 @@ from test_corpora import window
 
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, load_pretrained, named_config
 from LAMAR import pretraining as pretraining_module
-from LAMAR.checkpoints import build_model
 from LAMAR.corpora import read_corpus
 from LAMAR.data_collator_patch import MaskedLMCollator
 from LAMAR.markov import MarkovChain, MarkovCounts
 from LAMAR.masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely
-from LAMAR.modeling_nucESM2 import count_parameters
-from LAMAR.optimizers import MuonWithAdamW, split_parameters
 from LAMAR.pretraining import Schedule
 from LAMAR.tokenization import VOCABULARY
 from LAMAR.window_batches import TrainingBatches
@@ -127,30 +124,6 @@ def test_the_head_at_labelled_positions_only_gives_the_same_logits_and_loss():
     assert part.logits.shape == (labels.ne(-100).sum(), 10)
     torch.testing.assert_close(part.logits, whole.logits[labels.ne(-100)], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(part.loss, whole.loss, atol=1e-6, rtol=1e-5)
-
-
-def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest():
-    model = build_model(EsmForMaskedLM, named_config("lamar-tiny"), seed=0)
-    inner, outer, vectors = split_parameters(model)
-    assert sum(p.numel() for p in (*inner, *outer, *vectors)) == count_parameters(model)
-    # Four projections and two of the feed-forward part, in each of three blocks.
-    assert len(inner) == 3 * 6
-    optimizer = MuonWithAdamW(inner, outer, vectors, lr=0.01, weight_decay=0.0, betas=(0.9, 0.98))
-    ids = torch.randint(5, 9, (4, 20), generator=torch.Generator().manual_seed(0))
-    model(ids, torch.ones_like(ids), labels=ids).loss.backward()
-    before = {p: p.detach().clone() for p in (*inner, *outer, *vectors)}
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)  # sets every group's rate at once
-    optimizer.step()
-    for p in inner:
-        # AdamW's size: a root mean square of 0.2 were all singular values 1, and nearer to each other than before.
-        step = torch.linalg.svdvals((p - before[p]).detach() / (0.5 * 0.01 * 0.2 * max(p.shape) ** 0.5))
-        gradient = torch.linalg.svdvals(p.grad)
-        assert 0.6 < step.max() < 1.4
-        assert step[8] / step[0] > 2 * gradient[8] / gradient[0]
-    for p in (*outer, *vectors):
-        moved = (p - before[p])[p.grad.abs() > 1e-6]
-        torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.5 * 0.01), rtol=0.02, atol=0)  # Adam's first
-    assert schedule.get_last_lr() == [0.005] * 3
 
 
 def test_validation_masks_depend_on_the_seed_and_not_on_the_batches():
@@ -388,16 +361,15 @@ def test_a_finished_run_is_not_trained_again(finished, data, monkeypatch, capsys
     assert "--peak_lr" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_longer_run_goes_on_before_the_fall_and_equals_one_that_was_always_longer(data, tmp_path, optimizer):
-    run(data, tmp_path / "extended", "--optimizer", optimizer)
+def test_a_longer_run_goes_on_before_the_fall_and_equals_one_that_was_always_longer(data, tmp_path):
+    run(data, tmp_path / "extended")
     assert {p.name for p in (tmp_path / "extended" / "checkpoints").glob("checkpoint-*")} == {
         "checkpoint-24",
         "checkpoint-30",
     }
     # Not at a multiple of --logging_steps, so that the rows differ there: the straight run has none at step 24.
-    run(data, tmp_path / "extended", "--max_steps", 50, "--optimizer", optimizer)
-    run(data, tmp_path / "straight", "--max_steps", 50, "--optimizer", optimizer)
+    run(data, tmp_path / "extended", "--max_steps", 50)
+    run(data, tmp_path / "straight", "--max_steps", 50)
     extended, straight = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("extended", "straight"))
     assert extended == straight
     losses = [{row["step"]: row["validation_loss"] for row in log(tmp_path / n)} for n in ("extended", "straight")]
