@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", type=Path, help="[the demo set]")
     parser.add_argument("--n_per_rbp", type=int, default=2000, help="[2000]")
     parser.add_argument("--layers", type=int, nargs="+", default=[5, 11], help="[5 11]")
+    parser.add_argument("--positions", choices=POSITIONS, nargs="+", default=POSITIONS, help="[rotary absolute]")
     parser.add_argument("--seed", type=int, default=42, help="[42]")
     return parser
 
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         rows = sample_rows(dataset.labels, args.n_per_rbp, args.seed, dataset.name)
         sequences += dataset.take(rows).sequences
     encoded = EncodedSequences.encode(sequences)
-    for positions in POSITIONS:
+    for positions in args.positions:
         model = random_encoder(positions, args.seed).to("cuda" if torch.cuda.is_available() else "cpu")
         for (layer, over), values in pooled(model, encoded, args.layers).items():
             figures, _ = geometry(Moments.of(values))
