@@ -172,6 +172,7 @@ def ask(arguments: argparse.Namespace) -> None:
             text = input(f"{question}: ").strip()
         except EOFError:  # no terminal, or Ctrl-D
             text = ""
+            print()  # the error is a line of its own, not the rest of the question's
         if not text:
             raise InputError(f"--interactive: found no answer, wanted the {question}")
         return text
