@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from . import attribution
-from .classifiers import SCALES, resolve_scale, scores
+from .attribution_gradients import require_captum
+from .classifiers import SCALES, resolve_scale, resolve_targets, scores, task_of
+from .errors import InputError
 from .runs import atomic_write
 from .sequences import Region, parse_region
 
@@ -26,6 +28,7 @@ __all__ = [
     "ExplainOptions",
     "Explanation",
     "bedgraph_rows",
+    "check_options",
     "coordinates",
     "explain",
     "record_rows",
@@ -44,6 +47,9 @@ COLUMNS = {
     "integrated": ("record", "position", "nucleotide", "score", "norm", "delta", "difference", "n_steps"),
 }
 TOP_COLUMNS = ("record", "method", "rank", "position", "nucleotide", "score")
+# Options that one method alone reads.
+_READ_BY = {"window_size": "window", "step_size": "window"}
+_READ_BY |= dict.fromkeys(("n_steps", "tolerance", "baseline", "n_shuffles"), "integrated")
 # The signed column of each method that is drawn, ranked and averaged.
 TRACK = {"mutagenesis": "importance", "window": "score", "gradient": "gradient_x_input", "integrated": "score"}
 
@@ -178,6 +184,30 @@ class Explanation:
 
 def _number(name: str, value: np.float32) -> float | int:
     return int(value) if name == "n_windows" else float(value)
+
+
+def check_options(config, options: ExplainOptions) -> None:
+    """Find before the first record what would fail there; say in the log which options no method reads.
+
+    Raises
+    ------
+    InputError
+        A class or scale that a model of this configuration does not have, windows that leave positions out, or
+        integrated gradients without the package captum.
+    """
+    task = task_of(config)
+    resolve_scale(options.scale, task)
+    resolve_targets(np.zeros((1, config.num_labels)), options.target, task)
+    for name, method in _READ_BY.items():
+        if method not in options.methods and getattr(options, name) != getattr(ExplainOptions, name):
+            logger.warning("--%s %s: not used, %s is not done", name, getattr(options, name), method)
+    if options.step_size > options.window_size and "window" in options.methods:
+        raise InputError(
+            f"--step_size: found {options.step_size}, wanted at most --window_size {options.window_size}: "
+            "positions between windows would have no score"
+        )
+    if "integrated" in options.methods:
+        require_captum()
 
 
 def explain(

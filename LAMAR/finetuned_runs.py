@@ -61,6 +61,10 @@ class FinetunedRun:
             found[fold] |= {"start": start["sha256"] or f"random, seed {start['seed']}"}
         return found
 
+    def is_from_random(self) -> bool:
+        """Whether all folds started from random weights."""
+        return not any(_start(self, fold)["source"] for fold in self.folds)
+
     def class_labels(self, rows: np.ndarray) -> np.ndarray:
         """Labels (rows,) int to colour records by; zeros where the task has no classes."""
         labels = self.dataset.labels[rows]

@@ -23,10 +23,13 @@ from LAMAR.runs import read_json
 
 __all__ = [
     "Results",
+    "check_metrics",
     "mean_ranks",
     "method_values",
     "paired_tests",
+    "read_csv",
     "read_results",
+    "refuse_cells",
     "signed_rank",
     "summarise",
     "wilcoxon_table",
@@ -76,8 +79,15 @@ class Results:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
-def _read_csv(path: Path, text: Sequence[str], numeric: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """A table with these columns; text as it stands, empty cells of numbers as NaN."""
+def read_csv(path: Path, text: Sequence[str], numeric: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """A table with these columns; text as it stands, empty cells of numbers as NaN.
+
+    Raises
+    ------
+    InputError
+        Names the file and the row (the header is row 1): not a CSV, a column that is missing, no records, cells that
+        are missing, or are no finite numbers in ``numeric`` and ``optional`` columns.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -91,23 +101,24 @@ def _read_csv(path: Path, text: Sequence[str], numeric: Sequence[str], optional:
                 low_memory=False,  # one type per column
             )
     except (OSError, ValueError, pd.errors.ParserWarning) as error:  # parsing errors are ValueErrors
-        raise InputError(f"{path}: cannot be read as the CSV of an evaluation run: {error}") from None
+        raise InputError(f"{path}: cannot be read as a table of results: {error}") from None
     if missing := [name for name in (*text, *numeric) if name not in table]:
         raise InputError(f"{path}: found no column {missing[0]}, wanted {', '.join((*text, *numeric))}")
     if table.empty:
         raise InputError(f"{path}: found a header and no records")
     for name in text:
-        _refuse(path, table, name, table[name].isna(), "as many cells as the header has")
+        refuse_cells(path, table, name, table[name].isna(), "as many cells as the header has")
     for name in (*numeric, *(name for name in optional if name in table)):
         if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
             values = pd.to_numeric(table[name].astype(str).where(table[name].notna()), errors="coerce")
-            _refuse(path, table, name, values.isna() & table[name].notna(), "a number")
+            refuse_cells(path, table, name, values.isna() & table[name].notna(), "a number")
             table[name] = values
-        _refuse(path, table, name, np.isinf(table[name]), "a finite number")
+        refuse_cells(path, table, name, np.isinf(table[name]), "a finite number")
     return table
 
 
-def _refuse(path: Path, table: pd.DataFrame, column: str, bad, wanted: str) -> None:
+def refuse_cells(path: Path, table: pd.DataFrame, column: str, bad, wanted: str) -> None:
+    """InputError that names the first row of ``table`` where ``bad``, bool (n,), is true, if there is one."""
     if np.any(bad):
         row = int(np.flatnonzero(bad)[0])
         found = table[column].iloc[row]
@@ -119,31 +130,36 @@ def _check_unit(path: Path, table: pd.DataFrame) -> None:
     """Layers, which may be empty, and repeats are whole numbers; layers become text."""
     for name in ("layer", "repeat"):
         bad = ~((table[name] >= 0) & (table[name] % 1 == 0))
-        _refuse(path, table, name, bad & table[name].notna() if name == "layer" else bad, "a whole number from 0")
+        refuse_cells(path, table, name, bad & table[name].notna() if name == "layer" else bad, "a whole number from 0")
     table["layer"] = table["layer"].map(lambda layer: "" if pd.isna(layer) else str(int(layer))).astype(str)
+
+
+def check_metrics(path: Path, table: pd.DataFrame, metrics: Sequence[str] = METRICS) -> None:
+    """InputError for a figure that its metric cannot have; NaN, where a metric is not defined, is let through."""
+    for name in metrics:
+        low = -1 if name == "mcc" else 0
+        refuse_cells(path, table, name, (table[name] < low) | (table[name] > 1), f"{low} to 1")
 
 
 def _read_table(path: Path) -> pd.DataFrame:
     text = [name for name in UNIT if name not in ("layer", "repeat")]
-    table = _read_csv(path, text, ["layer", "repeat", *METRICS, *SIZES], ["chosen"])
-    _refuse(path, table, "dataset", table["dataset"] == "", "a name")
+    table = read_csv(path, text, ["layer", "repeat", *METRICS, *SIZES], ["chosen"])
+    refuse_cells(path, table, "dataset", table["dataset"] == "", "a name")
     wanted = f"one of {', '.join(REPRESENTATIONS)}"
-    _refuse(path, table, "representation", ~table["representation"].isin(REPRESENTATIONS), wanted)
+    refuse_cells(path, table, "representation", ~table["representation"].isin(REPRESENTATIONS), wanted)
     _check_unit(path, table)
-    for name in METRICS:
-        low = -1 if name == "mcc" else 0
-        _refuse(path, table, name, (table[name] < low) | (table[name] > 1), f"{low} to 1")
+    check_metrics(path, table)
     table["chosen"] = table.get("chosen", 1)
-    _refuse(path, table, "chosen", ~table["chosen"].isin([0, 1]), "0 or 1")
+    refuse_cells(path, table, "chosen", ~table["chosen"].isin([0, 1]), "0 or 1")
     return table.astype({"chosen": bool})
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
     text = ["dataset", "representation", "variant", "id"]
-    table = _read_csv(path, text, ["layer", "repeat", "label", "probability"])
+    table = read_csv(path, text, ["layer", "repeat", "label", "probability"])
     _check_unit(path, table)
-    _refuse(path, table, "label", ~table["label"].isin([0, 1]), "0 or 1")
-    _refuse(path, table, "probability", ~table["probability"].between(0, 1), "0 to 1")
+    refuse_cells(path, table, "label", ~table["label"].isin([0, 1]), "0 or 1")
+    refuse_cells(path, table, "probability", ~table["probability"].between(0, 1), "0 to 1")
     return table
 
 

@@ -243,8 +243,11 @@ def make_split(
     Raises
     ------
     InputError
-        What the method raises, and duplicates across parts.
+        What the method raises, duplicates across parts, and chromosomes for a method that does not read them.
     """
+    for name, chroms in (("test_chroms", test_chroms), ("dev_chroms", dev_chroms)):
+        if chroms and method != "chromosome":
+            raise InputError(f"--{name} goes with --split chromosome, found --split {method}")
     if method == "auto":
         own = () if dataset.split is None else np.unique(dataset.split)
         method = "given" if "test" in own else "random"

@@ -8,6 +8,7 @@ is large for that place.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -77,22 +78,20 @@ def read_variants(path: str | PathLike, strand: str = "+") -> list[Variant]:
     Raises
     ------
     InputError
-        Names the file and the line or row: missing columns, a position that is no whole number, a strand that is
-        none, no substitution at all.
+        Names the file and the line or row: missing columns, a position that is no whole number or no place, a strand
+        that is none, no substitution at all.
     """
     with open_text(path) as handle:
         _, first = next(read_lines(handle, path), (0, ""))
     is_vcf = first.upper().startswith(("##FILEFORMAT=VCF", "#CHROM"))
     rows = _vcf_rows(path) if is_vcf else _table_rows(path)
     variants, n_others = [], 0
-    for name, chrom, pos, ref, alts, own_strand, source in rows:
+    for name, chrom, pos, first, ref, alts, own_strand, source in rows:
         where = f"{path}: {source}"
-        try:
-            position = int(pos)
-        except ValueError:
-            raise InputError(f"{where}: found position {pos!r}, wanted a whole number") from None
-        if position < 1:
-            raise InputError(f"{where}: found position {position} (from 1), wanted 1 or more")
+        # int() also takes 5_00 and digits of other alphabets, and numbers that the genome's arrays cannot hold.
+        if not re.fullmatch("[0-9]{1,12}", pos.strip()) or int(pos) < first:
+            raise InputError(f"{where}: found position {pos!r}, wanted a whole number from {first}, below 10**12")
+        position = int(pos) + 1 - first
         own_strand = own_strand if own_strand in ("+", "-") else ""
         for alt in alts.upper().replace("U", "T").split(","):
             letter = ref.upper().replace("U", "T")
@@ -109,6 +108,7 @@ def read_variants(path: str | PathLike, strand: str = "+") -> list[Variant]:
     return variants
 
 
+# Rows: name, contig, position as text, the number it counts from, reference, alternatives, strand, where it stands.
 def _vcf_rows(path: str | PathLike):
     with open_text(path) as handle:
         for number, line in read_lines(handle, path):
@@ -118,7 +118,7 @@ def _vcf_rows(path: str | PathLike):
             if len(fields) < 5:
                 raise InputError(f"{path}: line {number}: found {len(fields)} columns, wanted CHROM POS ID REF ALT ...")
             chrom, pos, name, ref, alt = fields[:5]
-            yield name, chrom, pos, ref, alt, "", f"line {number}"
+            yield name, chrom, pos, 1, ref, alt, "", f"line {number}"
 
 
 def _table_rows(path: str | PathLike):
@@ -134,11 +134,9 @@ def _table_rows(path: str | PathLike):
         strand = columns.get("strand", [""] * n)[i]
         if strand not in ("", ".", "+", "-"):
             raise InputError(f"{path}: row {number}: found strand {strand!r}, wanted +, - or .")
-        pos = columns[place][i]
-        # `start` counts from 0; what is no number is reported by the caller.
-        pos = str(int(pos) + 1) if place == "start" and pos.strip().lstrip("-").isdigit() else pos
-        name = columns.get("id", [""] * n)[i]
-        yield name, columns["chrom"][i], pos, columns["ref"][i], columns["alt"][i], strand, f"row {number}"
+        name, first = columns.get("id", [""] * n)[i], 1 if place == "pos" else 0
+        chrom, pos, ref, alt = (columns[column][i] for column in ("chrom", place, "ref", "alt"))
+        yield name, chrom, pos, first, ref, alt, strand, f"row {number}"
 
 
 def place_variants(variants: Sequence[Variant], genome: SequenceSource, window: int) -> list[VariantWindow]:

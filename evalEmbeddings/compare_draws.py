@@ -7,9 +7,10 @@
 --results are folders of LAMAR_CNN_clip_data.py and its like, whose repeats are draws of training records
 (--subsample_pos, --subsample_neg) or seeds. --finetuned are output folders of finetune_rbp.py, NAME=DIR, with
 --cv_folds 1 --subsample_pos ... --draws; draw n there has the records of repeat n here when --seed and the data are the
-same. Every pair of methods is compared in the repeats that both have, by Wilcoxon's signed-rank test within a data set
-and, over data sets, on its means. Draws share one test part and, by chance, training records: a p-value within a data
-set speaks about other draws from this set, not about other proteins.
+same. Runs of one data set that differ in what decides the draw, or in the number of records, are refused. Every pair of
+methods is compared in the repeats that both have, by Wilcoxon's signed-rank test within a data set and, over data sets,
+on its means. Draws share one test part and, by chance, training records: a p-value within a data set speaks about other
+draws from this set, not about other proteins.
 
 Without arguments it compares the methods of the demo set's evaluation, demo/evaluation.
 
@@ -20,6 +21,7 @@ repeats), pairs.csv (within data sets), pairs_over_sets.csv, run.json.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -32,6 +34,12 @@ from LAMAR.arguments import OneLineParser
 from LAMAR.demo import NOTICE, REPOSITORY, demo_evaluation
 from LAMAR.errors import InputError, exit_on_input_error
 from LAMAR.result_columns import METRICS
+
+logger = logging.getLogger("compare_draws")
+
+# What is the same in runs that drew the same records: arguments, and columns of their tables.
+ARGUMENTS = ("--seed", "--subsample_pos", "--subsample_neg", "--cv_folds")
+COLUMNS = ("split", "n_train", "n_test")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,23 +69,55 @@ def finetuned_folders(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
     return found
 
 
-def read_finetuned(variant: str, folder: Path, metric: str) -> list[dict]:
-    """Figures of every fold or draw on the test part."""
-    import pandas as pd
+def read_finetuned(variant: str, folder: Path, metric: str):
+    """Figures of every fold or draw on the test part: a table with the columns of an evaluation's."""
+    from LAMAR.result_tables import check_metrics, read_csv, refuse_cells
 
-    table = pd.read_csv(folder / "results.csv")
-    if missing := [name for name in ("dataset", "fold", "evaluated_on", metric) if name not in table]:
-        raise InputError(f"{folder / 'results.csv'}: found no column {missing[0]}, wanted a run of finetune_rbp.py")
-    rows = table[(table["evaluated_on"] == "test") & table["fold"].str.match(r"(draw|fold)_\d+$")]
-    return [
-        {
-            "dataset": row["dataset"],
-            "method": f"{variant} fine-tuned",
-            "repeat": int(row["fold"].rpartition("_")[2]),
-            "value": row[metric],
-        }
-        for row in rows.to_dict("records")
-    ]
+    path = folder / "results.csv"
+    table = read_csv(path, ["dataset", "fold", "evaluated_on", "split"], ["n_train", "n_evaluated", metric])
+    refuse_cells(path, table, "dataset", table["dataset"] == "", "a name")
+    check_metrics(path, table, [metric])
+    numbers = table["fold"].str.extract(r"^(?:draw|fold)_([0-9]{1,9})$", expand=False)
+    rows = table[(table["evaluated_on"] == "test") & numbers.notna()].rename(columns={"n_evaluated": "n_test"})
+    if rows.empty:
+        raise InputError(f"{path}: found no rows of draw_N or fold_N on test, wanted a run of finetune_rbp.py")
+    return rows.assign(method=f"{variant} fine-tuned", repeat=numbers[rows.index].astype(int), run=str(folder))
+
+
+def arguments_of(folder: Path) -> dict[str, str]:
+    """The arguments of a run that decide which records it draws; an evaluation has no folds, which counts as one."""
+    from LAMAR.runs import read_json
+
+    record = read_json(folder / "run.json")
+    arguments = record.get("arguments") if isinstance(record, dict) else None
+    if not isinstance(arguments, dict):
+        raise InputError(f"{folder / 'run.json'}: found no arguments, wanted those of the run")
+    arguments = {"cv_folds": 1} | arguments
+    return {name: str(arguments.get(name.removeprefix("--"), "absent")) for name in ARGUMENTS}
+
+
+def check_draws(values) -> None:
+    """InputError for two runs that have a repeat of one number but other records in it."""
+    arguments = {run: arguments_of(Path(run)) for run in values["run"].unique()}
+    values = values.assign(**{name: values[name].map("{:.0f}".format) for name in ("n_train", "n_test")})
+    for (dataset, _), rows in values.groupby(["dataset", "repeat"], sort=False):
+        first, *others = (arguments[row["run"]] | row for row in rows.to_dict("records"))
+        for other in others:
+            for name in (*ARGUMENTS, *COLUMNS):
+                if other[name] != first[name]:
+                    found = f"found {name} {first[name]} in {first['run']} and {other[name]} in {other['run']}"
+                    raise InputError(f"--results, --finetuned: {dataset}: {found}, wanted runs of the same draws")
+
+
+def with_figure(values, metric: str):
+    """The rows that have a figure. Others, of runs that collapsed, are named; a method without any is an error."""
+    for (run, dataset, method), rows in values.groupby(["run", "dataset", "method"], sort=False):
+        without = rows.loc[rows["value"].isna(), "repeat"].tolist()
+        if len(without) == len(rows):
+            raise InputError(f"{Path(run) / 'results.csv'}: found no {metric} of {dataset}, {method}, wanted some")
+        if without:
+            logger.warning("left out: %s, %s, without %s in repeats %s (%s)", dataset, method, metric, without, run)
+    return values[values["value"].notna()]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -94,18 +134,18 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output_dir is None and not demo:
         raise InputError("--output_dir: not given, wanted a folder for the tables")
     arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / "compared"
-    rows = []
+    tables = [read_finetuned(variant, folder, arguments.metric) for variant, folder in folders]
     if arguments.results:
         table = read_results(arguments.results).table
-        chosen = table[table["chosen"]].rename(columns={arguments.metric: "value"})
-        rows += chosen[["dataset", "method", "repeat", "value"]].to_dict("records")
-    for variant, folder in folders:
-        rows += read_finetuned(variant, folder, arguments.metric)
-    values = pd.DataFrame(rows)
+        tables.insert(0, table[table["chosen"]])
+    columns = ["dataset", "method", "repeat", "value", *COLUMNS, "run"]
+    values = pd.concat([table.rename(columns={arguments.metric: "value"})[columns] for table in tables])
     if (twice := values.duplicated(["dataset", "method", "repeat"])).any():
         row = values[twice].iloc[0]
         unit = f"{row['dataset']}, {row['method']}, repeat {row['repeat']}"
         raise InputError(f"--results, --finetuned: found {unit} in two of the runs, wanted one")
+    check_draws(values)
+    values = with_figure(values, arguments.metric)[columns[:4]]
     sets = values.groupby("dataset")
     by_set = {name: rows.pivot(index="repeat", columns="method", values="value") for name, rows in sets}
     within = pd.concat([wilcoxon_table(wide).assign(dataset=name) for name, wide in by_set.items()], ignore_index=True)
@@ -129,7 +169,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return exit_on_input_error(run, build_parser().parse_args(argv))
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return exit_on_input_error(run, arguments)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,9 @@ def load_encoders(arguments: argparse.Namespace, variants: Sequence[str]) -> lis
     }
     asked = list(arguments.variants or [])
     asked += [name for name in weights if getattr(arguments, f"{name.lower()}_weights") and name not in asked]
+    if arguments.variants and (unread := [name for name in asked if name not in arguments.variants]):
+        option = f"--{unread[0].lower()}_weights"
+        raise InputError(f"{option}: given, but {unread[0]} is not among --variants {' '.join(arguments.variants)}")
     encoders = open_variants(
         arguments.variants or [name for name in VARIANTS if name in variants or name in asked],
         weights,

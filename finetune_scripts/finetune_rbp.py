@@ -186,8 +186,6 @@ def check(arguments: argparse.Namespace) -> str:
         raise InputError("--lora_rank needs the package peft: pip install 'LAMAR[lora]'")
     if arguments.lora_rank and arguments.freeze_encoder:
         raise InputError("--lora_rank and --freeze_encoder: found both, but a frozen encoder has nothing to adapt")
-    if arguments.test_chroms and arguments.split != "chromosome":
-        raise InputError(f"--test_chroms goes with --split chromosome, found --split {arguments.split}")
     if arguments.metric_for_best not in (None, *METRICS[task]):
         raise InputError(
             f"--metric_for_best: found {arguments.metric_for_best!r}, wanted one of {', '.join(METRICS[task])}"

@@ -120,6 +120,8 @@ def test_without_the_cnn_the_rest_is_the_same(evaluated, data_dir, tmp_path):
         ("LAMAR_CNN_random.py", ["--config", "huge"], "--config: found 'huge'"),
         ("OneHot_CNN_clip_data.py", ["--layers", "1"], "--layers"),
         ("OneHot_CNN_clip_data.py", ["--split", "chromosome", "--test_chroms", "chr8"], "chrom"),
+        ("OneHot_CNN_clip_data.py", ["--split", "given", "--test_chroms", "chr8"], "--test_chroms goes with --split"),
+        ("OneHot_CNN_clip_data.py", ["--dev_chroms", "chr8"], "--dev_chroms goes with --split chromosome"),
     ],
 )
 def test_what_cannot_be_run_is_one_line_and_leaves_nothing(data_dir, tmp_path, script, changes, message):

@@ -201,6 +201,7 @@ def test_one_set_layers_and_no_bootstrap(data_dir, tmp_path, undrawn):
         (["--layers", 7], "--layers: layer: found 7"),
         (["--max_length", 20], "nucleotides"),
         (["--variants", "TAPT", "--tapt_weights", "none"], "--tapt_weights: found no weights at none"),
+        (["--tapt_weights", "none"], "--tapt_weights: given, but TAPT is not among --variants Random"),
         (["--config", "huge"], "--config: found 'huge'"),
         (["--with_probe", "nowhere"], "found no folder nowhere"),
         (["--device", "tpu"], "--device: found 'tpu'"),
@@ -347,6 +348,16 @@ def test_all_records_of_one_run_elsewhere(models, tmp_path, undrawn):
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert set(table["n"]) == {104}
     assert set(table["layer"]) == {2}
+
+
+def test_starting_weights_are_not_for_runs_from_random(models, weights, tmp_path, capsys, caplog):
+    options = ["--models_dir", models, "--pretrained_weights", weights, "--bootstrap", 0, "--output_dir"]
+    assert call(finetuned_script, *options, tmp_path / "out", "--rbps", "random", "frozen") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error == "error: --pretrained_weights: given, but random, frozen started from random weights"
+    assert not (tmp_path / "out").exists()
+    assert call(finetuned_script, *options, tmp_path / "out", "--rbps", "random", "given", "--layers", 9) == 2
+    assert "--pretrained_weights: not used for random, started from random weights" in caplog.messages
 
 
 def damage_data(models: Path) -> list:

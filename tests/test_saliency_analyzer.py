@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -210,6 +211,10 @@ def test_records_that_cannot_be_explained_are_left_out_and_the_others_kept(check
         (["--sequence", "ACGT", "--methods", "window", "--motif_method", "gradient"], "is not among --methods"),
         (["--sequence", "ACGT", "--genome", "x.fa"], "--vcf and --genome: found one of them"),
         (["--vcf", "x.vcf", "--genome", "x.fa", "--variant_window", "5000"], "--variant_window: found 5000"),
+        (["--vcf", "x.vcf", "--genome", "x.fa", "--region", "2-9"], "--region: given, but not read with --vcf"),
+        (["--vcf", "x.vcf", "--genome", "x.fa", "--methods", "window"], "--methods: given, but not read with --vcf"),
+        (["--sequence", "ACGT", "--strand", "+"], "--strand: goes with --vcf, found none"),
+        (["--sequence", "ACGT", "--no_ranks"], "--no_ranks: goes with --vcf, found none"),
         (["--sequence", "ACGT", "--device", "tpu"], "--device: found 'tpu'"),
         ([], "--sequence, --seq_file, --vcf: found none of them, wanted one"),
     ],
@@ -267,6 +272,25 @@ def test_interactive_asks_for_what_is_missing(checkpoint, tmp_path, monkeypatch)
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
     assert script.main(["--interactive", "--methods", "gradient", "--n_figures", "0"]) == 0
     assert len(table(tmp_path / "asked" / "gradient.csv")) == 8
+
+
+@pytest.mark.parametrize("answers", [[], [""], ["CHECKPOINT"], ["CHECKPOINT", "ACGTACGT", " "]])
+def test_interactive_without_an_answer_is_one_line(checkpoint, tmp_path, monkeypatch, capsys, answers):
+    text = "".join(f"{checkpoint if answer == 'CHECKPOINT' else answer}\n" for answer in answers)
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.chdir(tmp_path)
+    assert script.main(["--interactive", *QUICK]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --interactive: found no answer, wanted the ")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_no_method_reads_are_said(checkpoint, tmp_path, caplog):
+    more = ["--sequence", "ACGTTGCA", "--methods", "window", "--window_size", "3"]
+    assert call(checkpoint, tmp_path / "out", *more) == 0
+    said = [message for message in caplog.messages if "not used" in message]
+    assert said == ["--n_steps 4: not used, integrated is not done"]
 
 
 def test_it_runs_as_a_program_and_asks_nothing(checkpoint, tmp_path):

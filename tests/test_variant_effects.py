@@ -54,11 +54,16 @@ def test_table_with_own_strands(tmp_path):
     [
         (VCF + "1\t4\t.\tT\n", "line 3: found 4 columns, wanted CHROM POS ID REF ALT"),
         (VCF + "1\tfour\t.\tT\tA\n", "line 3: found position 'four', wanted a whole number"),
-        (VCF + "1\t0\t.\tT\tA\n", r"line 3: found position 0 \(from 1\)"),
+        (VCF + "1\t0\t.\tT\tA\n", "line 3: found position '0', wanted a whole number from 1"),
+        (VCF + f"1\t{10**23}\t.\tT\tA\n", r"line 3: found position '1000.*', wanted .* below 10\*\*12"),
+        (VCF + "1\t5_00\t.\tT\tA\n", "line 3: found position '5_00', wanted a whole number"),
+        (VCF + "1\t²\t.\tT\tA\n", "line 3: found position '²', wanted a whole number"),
+        ("chrom,start,ref,alt\n1,--5,T,A\n", "row 2: found position '--5', wanted a whole number from 0"),
+        ("chrom,start,ref,alt\n1,²,T,A\n", "row 2: found position '²', wanted a whole number from 0"),
         (VCF + "1\t4\t.\tT\tTA\n", "found no substitution of one nucleotide"),
         ("chrom,pos,ref\n1,4,T\n", "found columns chrom, pos, ref, wanted chrom, pos"),
         ("chrom,pos,ref,alt,strand\n1,4,T,A,x\n", "row 2: found strand 'x'"),
-        ("chrom,start,ref,alt\n1,-1,T,A\n", r"row 2: found position 0 \(from 1\)"),
+        ("chrom,start,ref,alt\n1,-1,T,A\n", "row 2: found position '-1', wanted a whole number from 0"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, text, message):

@@ -50,6 +50,8 @@ from LAMAR.errors import InputError, exit_on_input_error
 logger = logging.getLogger("saliency_analyzer")
 
 METHODS = ("mutagenesis", "window", "gradient", "integrated")
+# Arguments that variants alone and records alone read.
+OF_VARIANTS, OF_RECORDS = ("strand", "variant_window", "no_ranks"), ("region", "methods", "motif_method")
 VARIANTS_PER_UNIT = 64
 DEMO_RECORDS = 16
 DEMO = {"n_steps": 64, "n_figures": 3, "output_dir": REPOSITORY / "demo" / "attribution"}
@@ -75,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     how = parser.add_argument_group("methods")
-    how.add_argument("--methods", nargs="+", choices=(*METHODS, "all"), default=["all"], help="default: all")
+    how.add_argument("--methods", nargs="+", choices=(*METHODS, "all"), help="default: all")
     add_method_arguments(how)
     how.add_argument(
         "--tolerance",
@@ -90,10 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
     over.add_argument(
         "--genome", type=Path, help="FASTA of the genome, or of regions with coordinates in their headers"
     )
-    over.add_argument(
-        "--strand", choices=("+", "-", "both"), default="+", help="of variants that say none (default: %(default)s)"
-    )
-    over.add_argument("--variant_window", type=positive(int), default=101, help="nt around a variant (default: 101)")
+    over.add_argument("--strand", choices=("+", "-", "both"), help="of variants that say none (default: +)")
+    over.add_argument("--variant_window", type=positive(int), help="nt around a variant (default: 101)")
     over.add_argument("--no_ranks", action="store_true", help="do not rank among the window's substitutions; faster")
 
     many = parser.add_argument_group("many records")
@@ -127,31 +127,12 @@ class SaliencyAnalyzer:
     def __init__(self, model_path: str | Path, options=None):
         from LAMAR.classifiers import load_classifier
         from LAMAR.embeddings import choose_device
-        from LAMAR.explanations import ExplainOptions
+        from LAMAR.explanations import ExplainOptions, check_options
 
         self.options = options or ExplainOptions()
         self.model, self.report = load_classifier(model_path)
         choose_device(self.model, self.options.device)
-        self.check_options()
-
-    def check_options(self) -> None:
-        """What would fail on the first record fails here."""
-        import numpy as np
-
-        from LAMAR.classifiers import resolve_scale, resolve_targets, task_of
-
-        options, task = self.options, task_of(self.model.config)
-        resolve_scale(options.scale, task)
-        resolve_targets(np.zeros((1, self.model.config.num_labels)), options.target, task)
-        if options.step_size > options.window_size and "window" in options.methods:
-            raise InputError(
-                f"--step_size: found {options.step_size}, wanted at most --window_size {options.window_size}: "
-                "positions between windows would have no score"
-            )
-        if "integrated" in options.methods:
-            from LAMAR.attribution_gradients import require_captum
-
-            require_captum()
+        check_options(self.model.config, self.options)
 
     def refuse(self, sequence: str) -> str | None:
         """Why a normalized sequence cannot be explained, or None."""
@@ -185,12 +166,23 @@ class SaliencyAnalyzer:
 
 def ask(arguments: argparse.Namespace) -> None:
     """Ask on the terminal for what was not given."""
+
+    def answer(question: str) -> str:
+        try:
+            text = input(f"{question}: ").strip()
+        except EOFError:  # no terminal, or Ctrl-D
+            text = ""
+            print()  # the error is a line of its own, not the rest of the question's
+        if not text:
+            raise InputError(f"--interactive: found no answer, wanted the {question}")
+        return text
+
     if arguments.model_path is None:
-        arguments.model_path = Path(input("checkpoint folder of the classifier: ").strip())
+        arguments.model_path = Path(answer("checkpoint folder of the classifier"))
     if not (arguments.sequence or arguments.seq_file or arguments.vcf):
-        arguments.sequence = input("sequence: ").strip()
+        arguments.sequence = answer("sequence")
     if arguments.output_dir is None:
-        arguments.output_dir = Path(input("folder for the results: ").strip())
+        arguments.output_dir = Path(answer("folder for the results"))
 
 
 def complete(arguments: argparse.Namespace) -> None:
@@ -200,7 +192,14 @@ def complete(arguments: argparse.Namespace) -> None:
     is_given = arguments.sequence is not None or arguments.seq_file is not None or arguments.vcf is not None
     if arguments.demo and is_given:
         raise InputError("--model_path: not given, wanted the checkpoint folder of a fine-tuned classifier")
-    arguments.methods = [name for name in METHODS if name in arguments.methods or "all" in arguments.methods]
+    unread = OF_VARIANTS if arguments.vcf is None else OF_RECORDS
+    for name in unread:
+        if getattr(arguments, name):
+            found = "goes with --vcf, found none" if arguments.vcf is None else "given, but not read with --vcf"
+            raise InputError(f"--{name}: {found}; leave it out")
+    arguments.strand, arguments.variant_window = arguments.strand or "+", arguments.variant_window or 101
+    asked = arguments.methods or ["all"]
+    arguments.methods = [name for name in METHODS if name in asked or "all" in asked]
     if arguments.motif_method is not None and arguments.motif_method not in arguments.methods:
         raise InputError(f"--motif_method: found {arguments.motif_method}, which is not among --methods")
     if (arguments.vcf is None) != (arguments.genome is None):
@@ -254,6 +253,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     taken = "methods target region window_size step_size n_steps tolerance baseline n_shuffles seed device".split()
     options = {name: getattr(arguments, name) for name in taken}
+    if arguments.vcf:
+        options["methods"] = ()
     options = ExplainOptions(**options, scale=arguments.score, token_budget=arguments.batch_tokens)
     analyzer = SaliencyAnalyzer(arguments.model_path, options)
     if arguments.vcf:

@@ -51,6 +51,9 @@ DEMO_RBP, DEMO_RECORDS = "IRPSYN", 2
 SHADED = 10  # positions of each attribution track
 # Analyses of a classifier and the methods' names in LAMAR.explanations.
 METHODS = {"mutagenesis": "mutagenesis", "saliency": "gradient", "integrated": "integrated", "window": "window"}
+# Arguments that maps alone and attribution alone read.
+OF_MAPS = ("reduction", "symmetrise", "apc", "eps", "logo", "min_stem", "stem_evalue", "precision")
+OF_ATTRIBUTION = ("target", "window_size", "step_size", "n_steps", "baseline")
 HEADS = {"masked-LM head": "masked LM", "classification head": "classifier"}
 
 
@@ -159,6 +162,17 @@ def resolve_analyses(wanted: str, heads: Sequence[str], path: Path, has_region: 
     return ["mutagenesis", "saliency"] if wanted == "both" else [wanted]
 
 
+def refuse_unread(arguments: argparse.Namespace, analyses: Sequence[str]) -> None:
+    """InputError for an argument of maps where only a classifier is explained, or the other way round."""
+    unread = () if "dependency" in analyses else OF_MAPS
+    unread += () if set(analyses) - {"dependency"} else OF_ATTRIBUTION
+    defaults = build_parser()
+    for name in unread:
+        if getattr(arguments, name) != defaults.get_default(name):
+            done = f"{', '.join(analyses)}, all that is done with {arguments.model_path}"
+            raise InputError(f"--{name}: given, but not read by {done}; leave it out")
+
+
 def read_input(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     from LAMAR.records import read_records
 
@@ -180,7 +194,9 @@ def run(arguments: argparse.Namespace) -> None:
     if path.is_dir() and not (path / "config.json").exists() and any(path.glob("fold_*/config.json")):
         load_classifier(path)  # refuses it: one of the folds is wanted
     analyses = resolve_analyses(arguments.analysis_type, stored_heads(path), path, arguments.region is not None)
-    models = load_models(arguments, analyses)
+    refuse_unread(arguments, analyses)
+    options = explain_options(arguments, analyses)
+    models = load_models(arguments, analyses, options)
     model, report = next(iter(models.values()))
     size = arguments.window_size if "window" in analyses else None
     refused = {
@@ -203,8 +219,8 @@ def run(arguments: argparse.Namespace) -> None:
         ) as folder:
             if "dependency" in models:
                 write_dependencies(arguments, folder, models["dependency"][0], kept)
-            if methods := [METHODS[name] for name in analyses if name in METHODS]:
-                write_explanations(arguments, folder, models["classifier"][0], kept, methods)
+            if options.methods:
+                write_explanations(arguments, folder, models["classifier"][0], kept, options)
             if "pairwise" in analyses:
                 write_pairwise(arguments, folder, models["classifier"][0], kept)
             folder.finish({"records": len(kept), "analyses": analyses, "left_out": refused})
@@ -215,11 +231,21 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"record {name}: {reason}{more}")
 
 
-def load_models(arguments: argparse.Namespace, analyses: Sequence[str]) -> dict:
+def explain_options(arguments: argparse.Namespace, analyses: Sequence[str]):
+    """Attribution methods among the analyses, and their options."""
+    from LAMAR.explanations import ExplainOptions
+
+    taken = "target region window_size step_size n_steps baseline seed device".split()
+    options = {name: getattr(arguments, name) for name in taken} | {"token_budget": arguments.batch_tokens}
+    return ExplainOptions(methods=[METHODS[name] for name in analyses if name in METHODS], **options)
+
+
+def load_models(arguments: argparse.Namespace, analyses: Sequence[str], options) -> dict:
     """Model and load report by kind; what would fail on the first record fails here."""
     from LAMAR.checkpoints import load_pretrained
     from LAMAR.classifiers import load_classifier
     from LAMAR.embeddings import choose_device
+    from LAMAR.explanations import check_options
     from LAMAR.modeling_nucESM2 import EsmForMaskedLM
 
     models = {}
@@ -227,6 +253,7 @@ def load_models(arguments: argparse.Namespace, analyses: Sequence[str]) -> dict:
         models["dependency"] = load_pretrained(EsmForMaskedLM, arguments.model_path)
     if set(analyses) - {"dependency"}:
         models["classifier"] = load_classifier(arguments.model_path)
+        check_options(models["classifier"][0].config, options)
     for model, _ in models.values():
         choose_device(model, arguments.device)
     return models
@@ -285,14 +312,11 @@ def write_dependencies(arguments: argparse.Namespace, folder, model, records: Se
 # ---------------------------------------------------------------------------------------------------- classifiers
 
 
-def write_explanations(arguments, folder, model, records: Sequence[tuple[str, str]], methods: Sequence[str]) -> None:
+def write_explanations(arguments, folder, model, records: Sequence[tuple[str, str]], options) -> None:
     """Attribution of every record as visualisation/saliency_analyzer.py writes it: arrays, figures, tables, tracks."""
     from LAMAR.explanation_files import explain_records, write_tables
-    from LAMAR.explanations import ExplainOptions, explain
+    from LAMAR.explanations import explain
 
-    taken = "target region window_size step_size n_steps baseline seed device".split()
-    options = {name: getattr(arguments, name) for name in taken}
-    options = ExplainOptions(methods=methods, token_budget=arguments.batch_tokens, **options)
     explanations = explain_records(
         folder,
         records,
@@ -302,7 +326,7 @@ def write_explanations(arguments, folder, model, records: Sequence[tuple[str, st
         notice=title_of("", arguments),
         progress=sys.stderr.isatty(),
     )
-    write_tables(folder, explanations, methods, arguments.top)
+    write_tables(folder, explanations, options.methods, arguments.top)
 
 
 def write_pairwise(arguments: argparse.Namespace, folder, model, records: Sequence[tuple[str, str]]) -> None:

@@ -95,6 +95,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     found = [open_run(path, arguments.data_dir) for path in find_runs(arguments.models_dir, arguments.rbps)]
     geometry.check_names([one.name for one in found])
+    if arguments.pretrained_weights is not None:
+        random = [one.name for one in found if one.is_from_random()]
+        if len(random) == len(found):
+            raise InputError(f"--pretrained_weights: given, but {', '.join(random)} started from random weights")
+        if random:
+            logger.warning("--pretrained_weights: not used for %s, started from random weights", ", ".join(random))
     plan = {}
     for one in found:
         records = {fold: fold_records(one, fold, arguments.records) for fold in one.folds}
