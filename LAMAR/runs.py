@@ -53,7 +53,8 @@ PACKAGES = ["torch", "transformers", "numpy", "scikit-learn", "scipy", "pandas",
 PACKAGES += ["peft", "captum", "tensorflow", "keras", "bioframe", "pyfaidx", "pyarrow"]
 # What the record of a run has, and as what: a record edited by hand may hold anything.
 _OWN = {"status": str, "command": list, "arguments": dict, "seed": int | None, "git": dict, "versions": dict}
-_OWN |= {"inputs": dict, "weights": dict | None, "files": list, "started": str, "starts": int, "wall_time_s": float | int}
+_OWN |= {"inputs": dict, "weights": dict | None, "files": list, "started": str, "starts": int}
+_OWN["wall_time_s"] = float | int
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
 
 

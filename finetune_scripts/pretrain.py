@@ -53,6 +53,7 @@ from LAMAR.arguments import (
     not_negative,
     number,
     parse_or_demo,
+    path,
     positive,
 )
 from LAMAR.errors import exit_on_input_error
@@ -89,13 +90,13 @@ def build_parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     data.add_argument(
         "--data_path",
-        type=Path,
+        type=path,
         nargs="+",
         help="FASTA, text with a sequence a line, window metadata of preprocess.py (jsonl, json), CSV, TSV or Parquet "
         "with a column sequence, or folders of these; gzipped or plain (default: the synthetic demo set)",
     )
     data.add_argument(
-        "--val_data", type=Path, nargs="+", default=[], help="files to validate on, in any of these forms"
+        "--val_data", type=path, nargs="+", default=[], help="files to validate on, in any of these forms"
     )
     data.add_argument(
         "--val_fraction", type=share, default=0.02, help="else: share of the sequences held out (default: %(default)s)"
@@ -108,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     data.add_argument(
         "--exclude",
-        type=Path,
+        type=path,
         nargs="+",
         default=[],
         help="files of what must stay unseen, such as test sets",
@@ -210,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=10,
         help="largest order of the Markov chains to compare with (default: %(default)s)",
     )
-    output.add_argument("--output_dir", type=Path, default=Path("models") / "pretrained", help="default: %(default)s")
+    output.add_argument("--output_dir", type=path, default=Path("models") / "pretrained", help="default: %(default)s")
     output.add_argument("--save_steps", type=positive(int), default=500, help="default: %(default)s")
     output.add_argument("--eval_steps", type=positive(int), help="default: --save_steps")
     output.add_argument("--logging_steps", type=positive(int), default=50, help="default: %(default)s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def test_one_set_layers_and_no_bootstrap(data_dir, tmp_path, undrawn):
         (["--max_length", 20], "nucleotides"),
         (["--variants", "TAPT", "--tapt_weights", "none"], "--tapt_weights: found no weights at none"),
         (["--config", "huge"], "--config: found 'huge'"),
-        (["--with_probe", "nowhere"], "found no folder nowhere"),
+        (["--with_probe", "nowhere"], "--with_probe: found no folder nowhere"),
         (["--device", "tpu"], "--device: found 'tpu'"),
     ],
 )
@@ -366,6 +367,11 @@ def damage_record(models: Path) -> list:
     return []
 
 
+def damage_weights(models: Path) -> list:
+    os.truncate(models / "given" / "fold_1" / "model.safetensors", 5000)
+    return []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -377,6 +383,7 @@ def damage_record(models: Path) -> list:
         (lambda models: ["--layers", 9], "--layers: layer: found 9"),
         (damage_data, "not the data that"),
         (damage_predictions, "names records that are not in the data"),
+        (damage_weights, "fold_1/model.safetensors: truncated"),
         (damage_record, "not of a run of finetune_rbp.py"),
     ],
 )

@@ -406,9 +406,14 @@ def test_a_shorter_run_never_replaces_a_longer_one(data, tmp_path, monkeypatch, 
 def test_a_longer_run_that_is_killed_leaves_no_figures_of_the_shorter_one(data, tmp_path, monkeypatch):
     output = tmp_path / "out"
     run(data, output, "--max_steps", 4)
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(script, "write_checkpoint", lambda *a: (_ for _ in ()).throw(Killed))
-        script.main(arguments(data, output, "--max_steps", 8))
+
+    def kill(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(script, "write_checkpoint", kill)
+        with pytest.raises(Killed):
+            script.main(arguments(data, output, "--max_steps", 8))
     assert script.main(arguments(data, output, "--max_steps", 4)) == 2
     assert run(data, output, "--max_steps", 8)["steps"] == 8
 
