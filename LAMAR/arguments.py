@@ -27,6 +27,7 @@ __all__ = [
     "number",
     "output_prefix",
     "parse_or_demo",
+    "path",
     "positive",
     "region",
     "target",
@@ -64,6 +65,13 @@ def positive(kind: type) -> Callable[[str], float]:
 def not_negative(kind: type) -> Callable[[str], float]:
     """Argument type: 0 or above, and finite; whole numbers below 2**31, so that sums of a few stay in every range."""
     return number(kind, "0 or more", lambda value: 0 <= value < (2**31 if kind is int else float("inf")))
+
+
+def path(text: str) -> Path:
+    """Argument type: a path; an empty one, as of a variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a path")
+    return Path(text)
 
 
 def output_prefix(text: str) -> Path:
@@ -150,7 +158,7 @@ def add_model_arguments(group) -> None:
         default="",
         help='weights file or checkpoint folder; "" means random (default: random)',
     )
-    group.add_argument("--tokenizer_path", type=Path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
+    group.add_argument("--tokenizer_path", type=path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
     group.add_argument(
         "--config",
         help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: the checkpoint's, else lamar)",

@@ -76,7 +76,7 @@ def predict_logits(
         ):
             logits[rows] = found.cpu().numpy()
     if not np.isfinite(logits).all():
-        raise InputError("the model: found logits that are not finite; the weights cannot be right")
+        raise InputError("--model_path: found logits that are not finite; the weights cannot be right")
     return logits
 
 

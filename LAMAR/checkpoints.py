@@ -7,9 +7,9 @@ must have a home or be a known leftover, and the report says which was which.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from . import auto as _auto  # noqa: F401 - a model from here has an Auto class
 from .errors import InputError
 from .modeling_nucESM2 import CONFIGS, EsmConfig, count_parameters, named_config
-from .runs import sha256_file
+from .runs import read_json, sha256_file
 
 __all__ = [
     "LoadReport",
@@ -129,10 +129,7 @@ def _weight_files(path: Path) -> list[Path]:
 
 
 def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: found a JSON {type(content).__name__}, wanted an object")
     return content
@@ -148,7 +145,9 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"{path}: found suffix {path.suffix!r}, wanted .safetensors, .bin, .pt, .pth or .ckpt")
     try:
         # weights_only refuses everything but tensors and plain containers: a pickle can run code.
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to spell
         # The reason that torch gives ends in advice to load it unsafely, so it is not passed on.
         raise InputError(f"{path}: truncated, or a pickle that holds more than plain tensors; not loaded") from error

@@ -39,7 +39,8 @@ _FIXED = {
     "mask_token_id": (MASK,),
 }
 _SIZES = (
-    "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size head_channels head_kernel_size"
+    "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size head_channels head_kernel_size "
+    "max_position_embeddings"
 ).split()
 _HANDLED_BY_BASE = (
     "_commit_hash attn_implementation experts_implementation name_or_path num_labels output_attentions "
@@ -106,10 +107,21 @@ class EsmConfig(PreTrainedConfig):
             value = kwargs.get(key, getattr(self, key, allowed[0]))
             if value not in allowed:
                 raise ValueError(f"config: {key}: found {value!r}, LAMAR has {allowed[0]!r}")
-        for key in _SIZES:
-            value = getattr(self, key)
+        sizes = {key: getattr(self, key) for key in _SIZES}
+        if kwargs.get("num_labels") is None:
+            kwargs.pop("num_labels", None)
+        else:
+            sizes["num_labels"] = kwargs["num_labels"]
+        for key, value in sizes.items():
             if type(value) is not int or value < 1:
                 raise ValueError(f"config: {key}: found {value!r}, wanted a whole number above 0")
+        names = self.id2label
+        if names is not None and not (isinstance(names, dict) and {*map(str, names)} == {*map(str, range(len(names)))}):
+            raise ValueError(f"config: id2label: found {names!r}, wanted a name for each label 0, 1, ...")
+        if self.label2id is not None and not isinstance(self.label2id, dict):
+            raise ValueError(f"config: label2id: found {self.label2id!r}, wanted the label of each name")
+        if not isinstance(self.head_trained, bool):
+            raise ValueError(f"config: head_trained: found {self.head_trained!r}, wanted true or false")
         if self.vocab_size < N_TOKENS:
             raise ValueError(f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {N_TOKENS} tokens or more")
         for key in ("layer_norm_eps", "rope_theta", "initializer_range"):

@@ -137,14 +137,22 @@ def _table_records(path, max_record: int) -> Iterator[SequenceRecord]:
         lines = read_lines(handle, path, max_record)
         _, head = next(lines)
         separator = "\t" if "\t" in head else ","
-        columns = [name.strip().lower() for name in next(csv.reader([head], delimiter=separator))]
+        columns = [name.strip().lower() for name in _cells(head, separator)]
         column = next((columns.index(name) for name in _COLUMNS[:2] if name in columns), None)
         if column is None:
             raise InputError(f"{path}: found columns {', '.join(columns)[:80]}, wanted one called sequence or seq")
         for number, line in lines:
-            cells, where = next(csv.reader([line], delimiter=separator)), f"line {number}"
+            cells, where = _cells(line, separator), f"line {number}"
             text = cells[column] if column < len(cells) else ""
             yield SequenceRecord(where, normalize_sequence(text, source=str(path), record=where), None)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    before = csv.field_size_limit(MAX_RECORD)  # csv's own is 131,072 letters; a line has its limit already
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    finally:
+        csv.field_size_limit(before)
 
 
 def _regions(pieces, length: int, path, where: str) -> list[tuple[int, int]] | None:

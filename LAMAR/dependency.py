@@ -164,7 +164,7 @@ def dependency_map(
                 np.add.at(values, at, changes[skip:] / np.float32(3))
     log_odds = unmutated[0].cpu().numpy()
     if not (np.isfinite(values).all() and np.isfinite(log_odds).all()):
-        raise InputError("the model: found log-odds that are not finite; the weights cannot be right")
+        raise InputError("--model_path: found log-odds that are not finite; the weights cannot be right")
     values[np.arange(end - start), np.arange(start, end)] = 0
     values[~known[start:end]] = np.nan
     values[:, ~known] = np.nan

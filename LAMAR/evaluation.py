@@ -71,7 +71,8 @@ def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[L
             raise InputError(f"--data_dir: found a set called {dataset.name[:40]!r}..., wanted a shorter, plain name")
     names = [dataset.name for dataset in sets]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"--data_dir: found two sets called {twice[0]!r} in {path}, wanted different names")
+        argument = "--rbps" if rbps else "--data_dir"
+        raise InputError(f"{argument}: found two sets called {twice[0]!r} in {path}, wanted different names")
     return sets
 
 
@@ -144,7 +145,7 @@ def draw_training(parts: Parts, n_pos: int | None, n_neg: int | None, seed: int)
     10 % of those drawn are set aside for validation: whoever has few labels has few to choose by, so the set's own dev
     part is not used. None keeps all of a class.
     """
-    drawn = subsample(parts.train, parts.labels, n_pos, n_neg, seed)
+    drawn = subsample(parts.train, parts.labels, n_pos, n_neg, seed, parts.dataset.name)
     train, validation = inner_validation(parts.labels, drawn, seed=seed)
     return replace(parts, train=train, validation=validation)
 

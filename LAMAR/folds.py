@@ -157,7 +157,12 @@ def inner_validation(
 
 
 def subsample(
-    indices: np.ndarray, labels: np.ndarray, n_pos: int | None = None, n_neg: int | None = None, seed: int = 0
+    indices: np.ndarray,
+    labels: np.ndarray,
+    n_pos: int | None = None,
+    n_neg: int | None = None,
+    seed: int = 0,
+    name: str = "",
 ) -> np.ndarray:
     """Draw positives and negatives from the training records.
 
@@ -168,7 +173,9 @@ def subsample(
     labels : int (n,)
         0 and 1.
     n_pos, n_neg : int, optional
-        How many to keep; None keeps all.
+        How many to keep, two or more, since one is set aside for validation; None keeps all.
+    name : str, optional
+        Of the set, for messages.
 
     Returns
     -------
@@ -178,7 +185,7 @@ def subsample(
     Raises
     ------
     InputError
-        More than there are, fewer than one, or labels other than 0 and 1.
+        More than there are, fewer than two, or labels other than 0 and 1.
     """
     indices, labels = np.asarray(indices, dtype=np.int64), np.asarray(labels)
     if n_pos is None and n_neg is None:
@@ -189,8 +196,11 @@ def subsample(
     kept = []
     for argument, value, wanted in (("--subsample_pos", 1, n_pos), ("--subsample_neg", 0, n_neg)):
         members = np.sort(indices[labels[indices] == value])
-        if wanted is not None and not 1 <= wanted <= len(members):
-            found = f"found {len(members)} training records with label {value}"
-            raise InputError(f"{argument}: {found}, wanted {wanted}")
+        if wanted is not None and not 2 <= wanted <= len(members):
+            of = f" of {name}" if name else ""
+            raise InputError(
+                f"{argument}: found {wanted}, wanted 2 or more, one of them to validate on, and at most the "
+                f"{len(members)} training records{of} with label {value}"
+            )
         kept.append(members if wanted is None else rng.choice(members, size=wanted, replace=False))
     return np.sort(np.concatenate(kept))

@@ -48,7 +48,7 @@ def probe_aurocs(folder: Path, digests: Mapping[str, str]) -> pd.DataFrame:
     """
     from LAMAR.result_tables import read_results
 
-    results = read_results([folder])
+    results = read_results([folder], "--with_probe")
     table = results.table[results.table["representation"] == "linear_probe"]
     table = table[table["variant"].isin(list(digests))]
     if table.empty:

@@ -215,7 +215,8 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
         return _read_pair(folder, next(iter(pairs)), task)
     missing = f"nothing called {name!r}" if name else f"no data set that can be told without {arguments[1]}"
     choices = _listing({*pairs, *_single_files(folder), *(p.name for p in folder.iterdir() if p.is_dir())})
-    raise InputError(f"{arguments[0]}: found {missing} in {folder}, wanted train.csv or a name of: {choices}")
+    argument = arguments[1 if name else 0]
+    raise InputError(f"{argument}: found {missing} in {folder}, wanted train.csv or a name of: {choices}")
 
 
 def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:

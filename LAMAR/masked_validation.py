@@ -81,8 +81,8 @@ class MaskedWindows:
         drawn = rng.random(len(nucleotides)) < mask_rate
         if not drawn.any():
             raise InputError(
-                f"--val_fraction: found {len(nucleotides)} nucleotides held out and none of them drawn at --mask_rate "
-                f"{mask_rate}, wanted more held-out sequence"
+                f"--val_mask_rate {mask_rate:g}: found none of {len(nucleotides)} held-out nucleotides drawn, wanted a "
+                "larger rate, or more held-out sequence"
             )
         self.hidden, self._shown = nucleotides[drawn], nucleotides[~drawn]
         self.token_budget = token_budget

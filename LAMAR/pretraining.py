@@ -308,6 +308,11 @@ def pretrain(
         Is there already.
     log_path
         CSV file of :data:`LOG_COLUMNS`, written by the first process at every row.
+
+    Raises
+    ------
+    InputError
+        The loss is no number any more; or ``max_steps`` is too small to go on from what was trained.
     """
     set_seed(options.seed)
     schedule = Schedule.plan(options.schedule, options.max_steps, options.warmup_steps, options.decay_ratio)
@@ -348,8 +353,15 @@ def pretrain(
         silence(trainer)
     if trainer.args.should_save:
         for path in complete_checkpoints(folder):
-            if not _usable(path, options, schedule):
-                rmtree(path)
+            if _usable(path, options, schedule):
+                continue
+            # Only a fall may be taken back: the rate must still be at its peak where the new one begins.
+            if _step(path) > (options.max_steps if _has_fallen(path) else schedule.decay_start):
+                raise InputError(
+                    f"--max_steps: found {options.max_steps}, wanted more: {folder} holds {_step(path)} steps of a "
+                    "longer run; use --overwrite or another --output_dir to start anew"
+                )
+            rmtree(path)
     trainer.accelerator.wait_for_everyone()
     checkpoint, done = last_complete_checkpoint(folder), 0
     if checkpoint is not None:

@@ -163,8 +163,8 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_results(folders: Sequence[Path]) -> Results:
-    """Read the folders of one or several runs and join their rows.
+def read_results(folders: Sequence[Path], argument: str = "--results") -> Results:
+    """Read the folders of one or several runs, which ``argument`` named, and join their rows.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def read_results(folders: Sequence[Path]) -> Results:
     for number, folder in enumerate(folders):
         folder = Path(folder)
         if not folder.is_dir():
-            raise InputError(f"--results: found no folder {folder}, wanted that of an evaluation run")
+            raise InputError(f"{argument}: found no folder {folder}, wanted that of an evaluation run")
         tables.append(_read_table(folder / "results.csv").assign(run=str(folder), run_number=number))
         predictions.append(_read_predictions(folder / "predictions.csv").assign(run_number=number))
         found = {name: read_json(folder / name) for name in ("run.json", "split_report.json")}

@@ -51,7 +51,10 @@ logger = logging.getLogger(__name__)
 RECORD, LOCK, UNITS = "run.json", ".lock", "units"
 PACKAGES = ["torch", "transformers", "numpy", "scikit-learn", "scipy", "pandas", "safetensors", "accelerate"]
 PACKAGES += ["peft", "captum", "tensorflow", "keras", "bioframe", "pyfaidx", "pyarrow"]
-_OWN_KEYS = {"status", "arguments", "seed", "git", "versions", "inputs", "weights", "files", "starts"}
+# What the record of a run has, and as what: a record edited by hand may hold anything.
+_OWN = {"status": str, "command": list, "arguments": dict, "seed": int | None, "git": dict, "versions": dict}
+_OWN |= {"inputs": dict, "weights": dict | None, "files": list, "started": str, "starts": int}
+_OWN["wall_time_s"] = float | int
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
 
 
@@ -137,7 +140,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file; :class:`InputError` names one that is missing, cut off or not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 
 
@@ -304,13 +307,16 @@ class RunFolder:
     Nothing else is ever deleted. Work is cut into named units: their results are saved in ``units/``, and those
     that are there on the next start are not computed again.
 
-    ``with RunFolder.open(...) as run`` holds the folder's lock, which ends with the process at the latest.
+    ``with RunFolder.open(...) as run`` holds the folder's lock, which ends with the process at the latest. A run that
+    an :class:`InputError` ends before any unit was done leaves nothing, so that it does not stand in the way of the
+    corrected one; one that an earlier start began stays.
     """
 
     def __init__(self, path: Path, is_writer: bool):
         self.path, self.is_writer = path, is_writer
         self.was_finished = False  # the folder held this very run, finished
         self.record: dict[str, Any] = {}
+        self._work = [UNITS]  # folders with what is worth keeping
         self._lock: int | None = None
         self._started, self._wall_time_before = time.monotonic(), 0.0
 
@@ -359,6 +365,7 @@ class RunFolder:
             names = set(os.listdir(self.path)) - {LOCK}
             if RECORD not in names and not overwrite and not all(map(_PARTIAL.fullmatch, names)):
                 raise InputError(f"{path}: has files but no {RECORD}; use an empty or new --output_dir")
+            self._read_record()  # what it refuses gets no lock file
             self._acquire()
         except OSError as error:
             raise InputError(f"{path}: cannot be used as output folder ({error.strerror})") from error
@@ -383,10 +390,16 @@ class RunFolder:
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
 
-    def _begin(self, record: dict[str, Any], overwrite: bool, resume: bool, ignore: set[str]) -> None:
-        found = read_json(self.path / RECORD) if (self.path / RECORD).exists() else None
-        if found is not None and not (isinstance(found, dict) and _OWN_KEYS.issubset(found)):
+    def _read_record(self) -> dict[str, Any] | None:
+        if not (self.path / RECORD).exists():
+            return None
+        found = read_json(self.path / RECORD)
+        if not isinstance(found, dict) or not all(isinstance(found.get(key, ...), kind) for key, kind in _OWN.items()):
             raise InputError(f"{self.path / RECORD}: not a run of this program; use another --output_dir")
+        return found
+
+    def _begin(self, record: dict[str, Any], overwrite: bool, resume: bool, ignore: set[str]) -> None:
+        found = self._read_record()
         if found is not None and overwrite and _script(found) != _script(record):
             raise InputError(f"{self.path}: holds a run of {_script(found)}; use another --output_dir")
         if found is not None and (overwrite or found["status"] == "emptying"):
@@ -459,9 +472,13 @@ class RunFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
-    def folder(self, name: str | Path, empty: bool = False) -> Path:
-        """Path of a folder that is this run's own with all that will be in it; ``empty`` clears it first."""
+    def folder(self, name: str | Path, empty: bool = False, is_work: bool = False) -> Path:
+        """Path of a folder that is this run's own with all that will be in it.
+
+        ``empty`` clears it first. ``is_work``: what is in it is worth keeping, as units are, whatever ends the run.
+        """
         target = self._register(name)
+        self._work += [name] if is_work else []
         if self.is_writer:
             if empty and target.exists():
                 shutil.rmtree(target)
@@ -476,7 +493,7 @@ class RunFolder:
 
     def _read_unit(self, name: str) -> dict[str, Any] | None:
         path = self._unit_path(name)
-        if not path.exists():
+        if not os.path.exists(path):  # nor in a folder that may not be read
             return None
         try:
             unit = read_json(path)
@@ -511,6 +528,11 @@ class RunFolder:
             raise KeyError(f"unit {name!r} is not done")
         return result
 
+    def drop_unit(self, name: str) -> None:
+        """Forget a unit's result, since what it is about will be made anew."""
+        if self.is_writer:
+            self._unit_path(name).unlink(missing_ok=True)
+
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Note in ``run.json`` that all is done, with the wall time over all starts and a summary."""
         if self.is_writer:
@@ -541,8 +563,12 @@ class RunFolder:
     def __exit__(self, kind, error, traceback) -> None:
         try:
             if kind is not None and self.is_writer and self.record["status"] == "running":
-                self.record["status"] = "stopped"
-                self._write()
+                has_work = any(any((self.path / name).glob("*")) for name in self._work)
+                if issubclass(kind, InputError) and self.record["starts"] == 1 and not has_work:
+                    self.discard()
+                else:
+                    self.record["status"] = "stopped"
+                    self._write()
         finally:
             self.close()
 
@@ -572,4 +598,13 @@ def _identity(record: Mapping[str, Any], ignore: set[str]) -> dict[str, Any]:
     """What must be equal for one start to go on with another."""
     arguments = {f"--{name}": value for name, value in record["arguments"].items() if name not in ignore}
     inputs = {f"content of {name}": value for name, value in record["inputs"].items()}
-    return arguments | inputs | {"seed": record["seed"], "weights": record["weights"]}
+    return arguments | inputs | {"seed": record["seed"]} | dict(_leaves("weights", record["weights"]))
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a nested dictionary holds, one by one, each under the names that lead to it."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(f"{name} {key}", inner)
+    else:
+        yield name, value

@@ -109,10 +109,10 @@ def check_reporters(names: str) -> None:
     """:class:`InputError` unless these, joined by commas, are ``none`` or services that are installed."""
     from transformers.integrations import get_available_reporting_integrations
 
-    reporters = get_available_reporting_integrations()
+    known = ("none", *get_available_reporting_integrations())
     for source in names.split(","):
-        if source not in ("none", *reporters):
-            raise InputError(f"--report_to: found {source!r}, wanted none or one of: {', '.join(reporters)}")
+        if source not in known:
+            raise InputError(f"--report_to: found {source!r}, wanted {' or '.join(known)}")
 
 
 def checkpointing_arguments(wanted: bool) -> dict:

@@ -116,12 +116,12 @@ def read_metadata(
                 raise InputError(f"{path}: a JSON array of more than {max_line:,} characters, wanted jsonl or parquet")
             try:
                 values = ((f"record {number}", value) for number, value in enumerate(json.loads(text), start=1))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}: cannot be read as JSON ({error})") from None
         for where, value in values:
             try:
                 record = json.loads(value) if form == "jsonl" else value
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}: {where}: cannot be read as JSON ({error})") from None
             if not isinstance(record, dict):
                 raise InputError(f"{path}: {where}: found no JSON object, wanted one window")

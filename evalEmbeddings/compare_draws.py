@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser
+from LAMAR.arguments import OneLineParser, path
 from LAMAR.demo import NOTICE, REPOSITORY, demo_evaluation
 from LAMAR.errors import InputError, exit_on_input_error
 from LAMAR.result_columns import METRICS
@@ -45,11 +45,11 @@ COLUMNS = ("split", "n_train", "n_test")
 def build_parser() -> argparse.ArgumentParser:
     summary, _, epilog = __doc__.partition("\n\n")
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, nargs="+", metavar="DIR", default=[], help="evaluation runs")
+    parser.add_argument("--results", type=path, nargs="+", metavar="DIR", default=[], help="evaluation runs")
     parser.add_argument(
         "--finetuned", nargs="+", metavar="NAME=DIR", default=[], help="--output_dir of finetune_rbp.py by variant"
     )
-    parser.add_argument("--output_dir", type=Path, help="folder of the tables")
+    parser.add_argument("--output_dir", type=path, help="folder of the tables")
     parser.add_argument("--metric", choices=METRICS, default="auroc", help="default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace the tables in --output_dir")
     return parser

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from LAMAR.arguments import OneLineParser, names, not_negative, parse_or_demo, positive
+from LAMAR.arguments import OneLineParser, names, not_negative, parse_or_demo, path, positive
 from LAMAR.demo import NOTICE, REPOSITORY, demo_data
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -41,7 +41,7 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     data = parser.add_argument_group("data")
-    data.add_argument("--data_dir", type=Path, help="labelled set or folder of sets (default: the synthetic demo set)")
+    data.add_argument("--data_dir", type=path, help="labelled set or folder of sets (default: the synthetic demo set)")
     data.add_argument("--rbps", nargs="+", help="names of sets (default: all)")
     data.add_argument(
         "--split",
@@ -71,7 +71,7 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
     fit.add_argument("--recipe", choices=("default", "doc"), default="default", help="see evalEmbeddings/cnn.py")
     for name, (kind, meaning) in CNN_OPTIONS.items():
         fit.add_argument(f"--{name}", type=kind, help=f"{meaning} (default: the recipe's)")
-    fit.add_argument("--output_dir", type=Path, help="folder of the results")
+    fit.add_argument("--output_dir", type=path, help="folder of the results")
     fit.add_argument("--seed", type=not_negative(int), default=42, help="default: %(default)s")
     fit.add_argument("--overwrite", action="store_true", help="start the run in --output_dir anew")
     return parser
@@ -83,8 +83,8 @@ def add_encoder_options(
     """Options of every script that embeds with several encoders; ``layers`` says which is the default."""
     model = parser.add_argument_group("encoders")
     model.add_argument("--variants", nargs="+", choices=VARIANTS, help=f"default: {' '.join(variants)}")
-    model.add_argument("--pretrained_weights", type=Path, help=f"default: {SHIPPED['Pretrained']}")
-    model.add_argument("--tapt_weights", type=Path, help=f"default: {SHIPPED['TAPT']}")
+    model.add_argument("--pretrained_weights", type=path, help=f"default: {SHIPPED['Pretrained']}")
+    model.add_argument("--tapt_weights", type=path, help=f"default: {SHIPPED['TAPT']}")
     model.add_argument("--config", help="shape of Random: lamar, lamar-mini ... (default: that of the weights)")
     model.add_argument("--layers", nargs="+", type=int, help=f"block indices (default: {layers})")
     add_extraction_options(model)
@@ -96,7 +96,7 @@ def add_extraction_options(model) -> None:
     model.add_argument("--extraction_batch_size", type=positive(int), help="records of the longest length per batch")
     model.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: %(default)s")
     model.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
-    model.add_argument("--cache_dir", type=Path, help="embeddings on disk (default: OUTPUT_DIR/embeddings)")
+    model.add_argument("--cache_dir", type=path, help="embeddings on disk (default: OUTPUT_DIR/embeddings)")
 
 
 def complete(arguments: argparse.Namespace, output: str) -> argparse.Namespace:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, not_negative, number
+from LAMAR.arguments import OneLineParser, not_negative, number, path
 from LAMAR.demo import NOTICE, demo_evaluation
 from LAMAR.errors import exit_on_input_error
 from LAMAR.result_columns import METRICS
@@ -39,9 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
     summary, _, epilog = __doc__.partition("\n\n")
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--results", type=Path, nargs="+", metavar="DIR", help="folders of runs (default: that of the demo set)"
+        "--results", type=path, nargs="+", metavar="DIR", help="folders of runs (default: that of the demo set)"
     )
-    parser.add_argument("--output_dir", type=Path, help="default: report in the first folder of --results")
+    parser.add_argument("--output_dir", type=path, help="default: report in the first folder of --results")
     parser.add_argument(
         "--metric", choices=METRICS, default="auroc", help="of figures, intervals and tests (default: %(default)s)"
     )

@@ -44,6 +44,7 @@ from LAMAR.arguments import (
     log_training,
     not_negative,
     parse_or_demo,
+    path,
     positive,
 )
 from LAMAR.errors import exit_on_input_error
@@ -72,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--rbp_name", help="data set in --data_path, and name of the output folder (default: its name)")
     data.add_argument(
         "--data_path",
-        type=Path,
+        type=path,
         help="labelled data: a folder with train/dev/test.csv, NAME.positives.fa and NAME.negatives.fa, one CSV/TSV, "
         "a Hugging Face save_to_disk folder, or HDF5 (default: the synthetic demo set)",
     )
@@ -151,7 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluation = parser.add_argument_group("evaluation and output")
     evaluation.add_argument("--cv_folds", type=positive(int), default=5, help="1: own train and dev (default: 5)")
-    evaluation.add_argument("--output_dir", type=Path, default=Path("models"), help="default: %(default)s")
+    evaluation.add_argument("--output_dir", type=path, default=Path("models"), help="default: %(default)s")
     evaluation.add_argument(
         "--save_epochs",
         type=positive(int),

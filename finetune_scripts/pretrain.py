@@ -17,7 +17,8 @@ Without arguments it trains a tiny model on the synthetic demo set.
 15 % of the nucleotides are predicted; 80 % of these are hidden, 10 % replaced by a nucleotide, 10 % left. Special
 tokens and N are neither predicted nor replaced. Long sequences are cut at another random offset in each pass. An
 interrupted run goes on where it was when the same command is given again, and with --schedule trapezoid a larger
---max_steps or --max_minutes makes it longer, from the last checkpoint before the learning rate fell.
+--max_steps or --max_minutes makes it longer, from the last checkpoint before the learning rate fell; a smaller one is
+refused.
 
 Held out are sequences drawn by a hash; training records that share 30 nt in a row with one of them, such as isoforms
 and overlapping windows, are left out (--exclude_run). The validation loss is over the nucleotides of a fixed masking,
@@ -52,6 +53,7 @@ from LAMAR.arguments import (
     not_negative,
     number,
     parse_or_demo,
+    path,
     positive,
 )
 from LAMAR.errors import exit_on_input_error
@@ -75,7 +77,8 @@ TOKEN_BUDGET = 8_192
 MAX_STEPS, UNLIMITED_STEPS, WARMUP_STEPS = 10_000, 10_000_000, 500
 # May differ between starts: they change no weight, or (trapezoid) only where the run ends.
 IGNORED = ("report_to", "logging_steps", "save_steps", "eval_steps", "output_dir")
-END = ("max_steps", "max_minutes", "decay_ratio")
+END = ("max_steps", "max_minutes")
+MODEL = "model"  # the unit of a run: the folder holds one model, however often it was made longer
 
 share = number(float, "more than 0 and less than 1", lambda value: 0 < value < 1)
 
@@ -87,13 +90,13 @@ def build_parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     data.add_argument(
         "--data_path",
-        type=Path,
+        type=path,
         nargs="+",
         help="FASTA, text with a sequence a line, window metadata of preprocess.py (jsonl, json), CSV, TSV or Parquet "
         "with a column sequence, or folders of these; gzipped or plain (default: the synthetic demo set)",
     )
     data.add_argument(
-        "--val_data", type=Path, nargs="+", default=[], help="files to validate on, in any of these forms"
+        "--val_data", type=path, nargs="+", default=[], help="files to validate on, in any of these forms"
     )
     data.add_argument(
         "--val_fraction", type=share, default=0.02, help="else: share of the sequences held out (default: %(default)s)"
@@ -106,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     data.add_argument(
         "--exclude",
-        type=Path,
+        type=path,
         nargs="+",
         default=[],
         help="files of what must stay unseen, such as test sets",
@@ -208,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=10,
         help="largest order of the Markov chains to compare with (default: %(default)s)",
     )
-    output.add_argument("--output_dir", type=Path, default=Path("models") / "pretrained", help="default: %(default)s")
+    output.add_argument("--output_dir", type=path, default=Path("models") / "pretrained", help="default: %(default)s")
     output.add_argument("--save_steps", type=positive(int), default=500, help="default: %(default)s")
     output.add_argument("--eval_steps", type=positive(int), help="default: --save_steps")
     output.add_argument("--logging_steps", type=positive(int), default=50, help="default: %(default)s")
@@ -303,6 +306,34 @@ def build_collator(arguments: argparse.Namespace, has_regions: bool):
     return RegionMaskedLMCollator(tuple(arguments.region_rates), arguments.mask_rate, arguments.seed)
 
 
+def is_trained(trained: dict, arguments: argparse.Namespace) -> bool:
+    """Whether a model that was trained for so many steps and minutes is at an end that is asked for.
+
+    Raises
+    ------
+    InputError
+        It is beyond one: what was trained longer is not replaced by what was trained less.
+    """
+    from LAMAR.errors import InputError
+
+    limits = {name: getattr(arguments, name) for name in END if getattr(arguments, name) is not None}
+    for name, limit in limits.items():
+        if limit < trained[name]:
+            raise InputError(
+                f"--{name}: found {limit}, wanted {trained[name]} or more, for which the model in "
+                f"{arguments.output_dir} was trained; use --overwrite or another --output_dir"
+            )
+    return any(limit == trained[name] for name, limit in limits.items())
+
+
+def trained_for(result, arguments: argparse.Namespace) -> dict:
+    """What :func:`is_trained` compares with: a limit that ended the training stands for what it took."""
+    minutes, limit = round(result.seconds / 60, 4), arguments.max_minutes
+    if limit is not None and (minutes > limit or result.steps < arguments.max_steps):
+        minutes = limit
+    return {"max_steps": result.steps, "max_minutes": minutes}
+
+
 def run(arguments: argparse.Namespace) -> dict:
     """Train and evaluate; returns what ``eval_results.json`` holds."""
     from LAMAR.demo import NOTICE, demo_data
@@ -359,6 +390,8 @@ def run(arguments: argparse.Namespace) -> dict:
     )
     fields = {name: getattr(arguments, name) for name in PretrainOptions.__dataclass_fields__ if name != "progress"}
     options = PretrainOptions(**fields, progress=processes.is_main_process and sys.stderr.isatty())
+    if not arguments.overwrite and (earlier := runs.RunFolder(arguments.output_dir, is_writer=False)).done(MODEL):
+        is_trained(earlier.load_unit(MODEL)["trained"], arguments)
     may_differ = ("resume_training", "overwrite", "demo")
     run_folder = runs.RunFolder.open(
         arguments.output_dir,
@@ -372,13 +405,14 @@ def run(arguments: argparse.Namespace) -> dict:
     )
     processes.wait_for_everyone()
     with run_folder:
-        unit = ", ".join(f"{name} {getattr(arguments, name)}" for name in END)
-        if run_folder.done(unit):
-            results = run_folder.load_unit(unit)
-            logger.info("trained earlier, nothing to do: %s", unit)
+        unit = run_folder.load_unit(MODEL) if run_folder.done(MODEL) else None
+        if unit is not None and is_trained(unit["trained"], arguments):
+            results = unit["results"]
+            logger.info("trained earlier, nothing to do: %d steps", results["steps"])
         else:
-            scratch, log_path = run_folder.folder("checkpoints"), run_folder.file("log.csv")
+            scratch, log_path = run_folder.folder("checkpoints", is_work=True), run_folder.file("log.csv")
             processes.wait_for_everyone()
+            run_folder.drop_unit(MODEL)
             result = pretrain(model, batches, validation, options, scratch, log_path)
             results = {
                 "steps": result.steps,
@@ -402,7 +436,8 @@ def run(arguments: argparse.Namespace) -> dict:
                 chains = {name: figures["loss"] for name, figures in results["markov"].items()}
                 plot_loss_curve(result.rows, chains, run_folder.file("loss_curve.png"), title)
                 write_checkpoint(model, results, scratch, run_folder)
-            results = run_folder.save_unit(unit, results)
+            unit = {"trained": trained_for(result, arguments), "results": results}
+            results = run_folder.save_unit(MODEL, unit)["results"]
             if processes.is_main_process and arguments.schedule == "linear":
                 shutil.rmtree(scratch)  # nothing that a longer run could go on from
         run_folder.finish({key: results[key] for key in ("steps", "tokens", "loss", "accuracy")})

@@ -52,7 +52,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser
+from LAMAR.arguments import OneLineParser, path
 from LAMAR.demo import DEMO_VERSION
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -477,7 +477,7 @@ def write_folder(files: dict[str, bytes], folder: Path) -> None:
 def build_parser() -> argparse.ArgumentParser:
     shows = argparse.ArgumentDefaultsHelpFormatter
     parser = OneLineParser(description=f"{STATEMENT}.", formatter_class=shows)
-    parser.add_argument("--output_dir", type=Path, default=REPO / "demo" / "data", help="folder of the data set")
+    parser.add_argument("--output_dir", type=path, default=REPO / "demo" / "data", help="folder of the data set")
     parser.add_argument("--seed", type=int, default=42, help="seed of everything random")
     parser.add_argument("--windows_per_rbp", type=int, default=1000, help="positives per RBP, and negatives")
     parser.add_argument("--weak_fraction", type=float, default=0.1, help="share of sites with one letter changed")

@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, finite, fraction, names, not_negative, positive, usable_workers
+from LAMAR.arguments import OneLineParser, finite, fraction, names, not_negative, path, positive, usable_workers
 from LAMAR.demo import NOTICE, REPOSITORY, demo_data
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -62,12 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     data = parser.add_argument_group("inputs")
-    data.add_argument("--peaks", type=Path, help="file or folder of peaks (default: the synthetic demo set)")
-    data.add_argument("--fasta", type=Path, help="genome, or regions with coordinates in their headers")
-    data.add_argument("--gtf", type=Path, help="gene annotation: types of region, and genes for --negatives genome")
+    data.add_argument("--peaks", type=path, help="file or folder of peaks (default: the synthetic demo set)")
+    data.add_argument("--fasta", type=path, help="genome, or regions with coordinates in their headers")
+    data.add_argument("--gtf", type=path, help="gene annotation: types of region, and genes for --negatives genome")
     data.add_argument("--rbp", type=names, help="RBPs to make sets of, by commas (default: all); names a single file")
     data.add_argument("--cell", type=names, help="cell lines to make sets of, by commas (default: all)")
-    data.add_argument("--output_dir", type=Path, help="folder of the sets")
+    data.add_argument("--output_dir", type=path, help="folder of the sets")
 
     sites = parser.add_argument_group("positives")
     sites.add_argument("--window", type=positive(int), default=101, help="nt (default: %(default)s)")

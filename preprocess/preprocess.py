@@ -52,7 +52,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, output_prefix, positive, usable_workers
+from LAMAR.arguments import OneLineParser, output_prefix, path, positive, usable_workers
 from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("preprocess")
@@ -71,9 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
     summary, _, details = __doc__.partition("\n\n")
     parser = OneLineParser(description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
     files = parser.add_argument_group("files")
-    files.add_argument("--fasta", type=Path, help="regions, gzipped or plain")
-    files.add_argument("--bed", type=Path, help="BED5 of the regions; the score is the number of binding sites")
-    files.add_argument("--eclip", type=Path, help="peaks: BED3+ or narrowPeak, or a folder of them with index.tsv")
+    files.add_argument("--fasta", type=path, help="regions, gzipped or plain")
+    files.add_argument("--bed", type=path, help="BED5 of the regions; the score is the number of binding sites")
+    files.add_argument("--eclip", type=path, help="peaks: BED3+ or narrowPeak, or a folder of them with index.tsv")
     files.add_argument("--output", type=output_prefix, help="prefix of the output files, with the folder")
     files.add_argument(
         "--format", choices=("jsonl", "json", "parquet"), default="jsonl", help="form of the metadata (jsonl)"
@@ -311,13 +311,13 @@ def check_found(args: argparse.Namespace, tally: Tally, context: Context, found)
         kinds = [(name, n) for (kind, name), n in counts.items() if kind == "filtered"]
         reasons = "; ".join(f"{n} {name.replace('_', ' ')}, as {tally.examples[name]}" for name, n in kinds)
         raise InputError(f"{args.fasta}: found no region to use ({reasons}), wanted headers as chr1:100-110")
-    for name, path, index, hits in (
+    for name, file, index, hits in (
         ("peak", args.eclip, context.peaks, "pairs"),
         ("line", args.bed, context.bed, "in_bed"),
     ):
         if index is not None and not counts["total", hits]:
             raise InputError(
-                f"{path}: found no {name} that overlaps a region of {args.fasta}, wanted the same genome build and "
+                f"{file}: found no {name} that overlaps a region of {args.fasta}, wanted the same genome build and "
                 f"chromosome names: here {some_of(index.chromosomes)}, there {some_of(used)}"
             )
     if context.peaks is not None and not found.any():

@@ -34,7 +34,7 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, not_negative, number, output_prefix
+from LAMAR.arguments import OneLineParser, not_negative, number, output_prefix, path
 from LAMAR.errors import InputError, exit_on_input_error
 
 logger = logging.getLogger("train_val_split")
@@ -52,7 +52,7 @@ share = number(float, "more than 0 and less than 1", lambda value: 0 < value < 1
 def build_parser() -> argparse.ArgumentParser:
     summary, _, details = __doc__.partition("\n\n")
     parser = OneLineParser(description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--metadata", type=Path, help="PREFIX_metadata.jsonl, .json or .parquet of preprocess.py")
+    parser.add_argument("--metadata", type=path, help="PREFIX_metadata.jsonl, .json or .parquet of preprocess.py")
     parser.add_argument("--val_fraction", type=share, default=0.02, help="share of windows for validation (0.02)")
     parser.add_argument("--group", choices=("none", "chrom", "region"), default="region", help="what stays together")
     parser.add_argument("--seed", type=not_negative(int), default=42, help="seed of the draw (42)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 from LAMAR.attribution import mutagenesis, pairwise_mutagenesis
 from LAMAR.checkpoints import build_model, load_pretrained
@@ -293,6 +295,16 @@ def test_what_cannot_be_mapped_is_one_line_and_leaves_nothing(checkpoints, tmp_p
     assert last.startswith("error: ")
     assert message in last
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_compute_no_numbers_are_named_and_leave_nothing(checkpoints, tmp_path):
+    shutil.copytree(checkpoints / "lm", tmp_path / "lm")
+    file = tmp_path / "lm" / "model.safetensors"
+    save_file({name: tensor * 1e30 for name, tensor in load_file(file).items()}, file)
+    done = call("--model_path", tmp_path / "lm", "--sequence", SECOND, "--output_dir", tmp_path / "out")
+    assert done.returncode == 2
+    assert "error: --model_path: found log-odds that are not finite" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import tracemalloc
@@ -127,6 +128,8 @@ MISTAKES = {
     "jsonl without sequence": ('{"name": "ACGT"}\n', "line 1"),
     "jsonl with a number": ('{"sequence": 7}\n', "line 1"),
     "json that is none": ('[{"sequence": "ACGT"}', "JSON"),
+    "nested json": ("[" * 200_000, "JSON"),
+    "nested jsonl": ('{"sequence": ' + "[" * 200_000, "line 1"),
     "peak outside": (json.dumps(window("ACGT", (2, 5))), "eclip_regions"),
     "peak without end": ('{"sequence": "ACGT", "eclip_regions": [{"start": 1}]}', "eclip_regions"),
     "binary": ("\0\1\2", "binary"),
@@ -160,6 +163,15 @@ def test_an_endless_line_is_not_read_to_its_end(tmp_path, start):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_cell_may_be_as_long_as_a_chromosome(tmp_path, quote):
+    before = csv.field_size_limit()
+    (tmp_path / "long.csv").write_text(f"name,sequence\nx,{quote}{'ACGT' * 100_000}{quote}\n")
+    (record,) = read_records(tmp_path / "long.csv")
+    assert len(record.sequence) == 400_000
+    assert csv.field_size_limit() == before
 
 
 def test_a_record_of_many_lines_is_bounded_too(tmp_path):

@@ -72,8 +72,10 @@ def test_a_folder_of_tables_is_a_folder_of_sets(tmp_path):
         table.to_csv(tmp_path / f"{name}{ending}", index=False, sep="\t" if "tsv" in ending else ",")
     assert [s.name for s in find_sets(tmp_path)] == ["PUM2.1", "QKI_K562"]
     assert [s.name for s in find_sets(tmp_path, ["QKI_K562"])] == ["QKI_K562"]
-    with pytest.raises(InputError, match=r"--data_dir: found nothing called 'X' in .*: PUM2.1, QKI_K562"):
+    with pytest.raises(InputError, match=r"--rbps: found nothing called 'X' in .*: PUM2.1, QKI_K562"):
         find_sets(tmp_path, ["X"])
+    with pytest.raises(InputError, match=r"--rbps: found two sets called 'PUM2.1'"):
+        find_sets(tmp_path, ["PUM2.1", "PUM2.1"])
     with pytest.raises(InputError, match="--data_dir: found no file or folder"):
         find_sets(tmp_path / "absent")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -203,7 +204,7 @@ def test_one_set_layers_and_no_bootstrap(data_dir, tmp_path, undrawn):
         (["--variants", "TAPT", "--tapt_weights", "none"], "--tapt_weights: found no weights at none"),
         (["--tapt_weights", "none"], "--tapt_weights: given, but TAPT is not among --variants Random"),
         (["--config", "huge"], "--config: found 'huge'"),
-        (["--with_probe", "nowhere"], "found no folder nowhere"),
+        (["--with_probe", "nowhere"], "--with_probe: found no folder nowhere"),
         (["--device", "tpu"], "--device: found 'tpu'"),
     ],
 )
@@ -377,6 +378,11 @@ def damage_record(models: Path) -> list:
     return []
 
 
+def damage_weights(models: Path) -> list:
+    os.truncate(models / "given" / "fold_1" / "model.safetensors", 5000)
+    return []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -388,6 +394,7 @@ def damage_record(models: Path) -> list:
         (lambda models: ["--layers", 9], "--layers: layer: found 9"),
         (damage_data, "not the data that"),
         (damage_predictions, "names records that are not in the data"),
+        (damage_weights, "fold_1/model.safetensors: truncated"),
         (damage_record, "not of a run of finetune_rbp.py"),
     ],
 )

@@ -290,6 +290,16 @@ def test_help_answers_without_heavy_imports(script, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.relative_to(REPO).as_posix())
+def test_an_empty_path_is_not_the_current_folder(script, tmp_path):
+    assert "type=Path" not in script.read_text(encoding="utf-8")
+    option = {"preprocess.py": "--fasta", "train_val_split.py": "--metadata"}.get(script.name, "--output_dir")
+    done = subprocess.run([sys.executable, script, option, ""], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{option}: found '', wanted a path" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 # ------------------------------------------------------------------------------------------------- the Makefile
 
 # Stands in for Python: says the version it is told to be, "creates" environments whose python is itself, and keeps a

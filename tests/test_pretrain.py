@@ -323,7 +323,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("step", "damage"), [(10, None), (24, None), (24, "scheduler.pt"), (24, "optimizer.pt")])
 def test_interrupted_after_a_checkpoint_equals_uninterrupted(
-    finished, data, tmp_path, monkeypatch, step, damage, caplog
+    finished, data, tmp_path, monkeypatch, capsys, step, damage, caplog
 ):
     original = pretraining_module._Progress.on_step_end
 
@@ -338,6 +338,9 @@ def test_interrupted_after_a_checkpoint_equals_uninterrupted(
             script.main(arguments(data, tmp_path / "run"))
     assert not (tmp_path / "run" / "model.safetensors").exists()
     newest = max((tmp_path / "run" / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    if not damage:
+        assert script.main(arguments(data, tmp_path / "run", "--max_steps", step - 1)) == 2
+        assert f"--max_steps: found {step - 1}, wanted more" in capsys.readouterr().err
     if damage == "scheduler.pt":
         (newest / damage).unlink()
     elif damage:
@@ -345,7 +348,7 @@ def test_interrupted_after_a_checkpoint_equals_uninterrupted(
     run(data, tmp_path / "run", "--resume_training")
     assert not damage or f"{newest} is damaged ({damage}" in caplog.text
     assert same_run(tmp_path / "run", finished)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["starts"] == 2
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["starts"] == (2 if damage else 3)
     kept, whole = (json.loads((path / "eval_results.json").read_text()) for path in (tmp_path / "run", finished))
     assert {k: kept[k] for k in ("tokens", "padding", "passes")} == {
         k: whole[k] for k in ("tokens", "padding", "passes")
@@ -376,6 +379,45 @@ def test_a_longer_run_goes_on_before_the_fall_and_equals_one_that_was_always_lon
     assert losses[0] | {"24": ""} == losses[1] | {"24": ""}
 
 
+def test_a_shorter_run_never_replaces_a_longer_one(data, tmp_path, monkeypatch, capsys):
+    """Whatever it was before: the folder holds one model, and figures are of that one."""
+    output = tmp_path / "out"
+    for steps in (4, 8):
+        run(data, output, "--max_steps", steps)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    minutes = json.loads((output / "eval_results.json").read_text())["training_minutes"]
+    for name, limit in (("--max_steps", 4), ("--max_steps", 7), ("--max_minutes", minutes / 2)):
+        assert script.main(arguments(data, output, "--max_steps", 9, name, limit)) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {name}: found {limit}, wanted ")
+        assert "--overwrite" in error
+        assert error.count("\n") == 1
+        assert before == {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patched:
+        patched.setattr(pretraining_module.Trainer, "train", lambda *a, **k: pytest.fail("trained again"))
+        assert run(data, output, "--max_steps", 8)["steps"] == 8
+    record = json.loads((output / "run.json").read_text())
+    assert (record["status"], record["summary"]["steps"]) == ("finished", 8)
+    run(data, tmp_path / "straight", "--max_steps", 8)
+    assert (output / "model.safetensors").read_bytes() == (tmp_path / "straight" / "model.safetensors").read_bytes()
+    assert run(data, output, "--max_steps", 4, "--overwrite")["steps"] == 4
+
+
+def test_a_longer_run_that_is_killed_leaves_no_figures_of_the_shorter_one(data, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    run(data, output, "--max_steps", 4)
+
+    def kill(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(script, "write_checkpoint", kill)
+        with pytest.raises(Killed):
+            script.main(arguments(data, output, "--max_steps", 8))
+    assert script.main(arguments(data, output, "--max_steps", 4)) == 2
+    assert run(data, output, "--max_steps", 8)["steps"] == 8
+
+
 def test_a_linear_schedule_cannot_be_made_longer(data, tmp_path, capsys):
     run(data, tmp_path / "out", "--schedule", "linear", "--max_steps", 4)
     assert not list((tmp_path / "out").glob("checkpoints/*"))
@@ -384,7 +426,7 @@ def test_a_linear_schedule_cannot_be_made_longer(data, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("schedule", ["trapezoid", "linear"])
-def test_time_ends_a_run_cleanly(data, tmp_path, schedule):
+def test_time_ends_a_run_cleanly(data, tmp_path, capsys, schedule):
     more = ("--max_steps", 1_000_000, "--max_minutes", 0.03, "--schedule", schedule, "--logging_steps", 1)
     results = run(data, tmp_path / "out", *more, "--save_steps", 1_000_000)
     rows = log(tmp_path / "out")
@@ -400,6 +442,11 @@ def test_time_ends_a_run_cleanly(data, tmp_path, schedule):
         assert min(rates) > 2.9e-3
     again = run(data, tmp_path / "out", *more, "--save_steps", 1_000_000)
     assert again == results
+    for change in (("--max_minutes", 0.02), ("--max_steps", results["steps"] - 1)):
+        assert script.main(arguments(data, tmp_path / "out", *more, *change)) == 2
+        assert f"{change[0]}: found {change[1]}, wanted" in capsys.readouterr().err
+    if schedule == "trapezoid":
+        assert run(data, tmp_path / "out", *more, "--max_steps", results["steps"]) == results
 
 
 def test_time_that_is_up_in_the_fall_ends_it(data, tmp_path):
@@ -463,8 +510,9 @@ MISTAKES = {
     "attention": (["--attention", "eager", "--flash_attention"], "--flash_attention"),
     "flash": (["--flash_attention"], "flash"),
     "tokenizer": (["--tokenizer_path", "nowhere"], "nowhere"),
-    "report_to": (["--report_to", "no_such_logger"], "--report_to"),
+    "report_to": (["--report_to", "no_such_logger"], "--report_to: found 'no_such_logger', wanted none"),
     "nothing held out": (["--val_fraction", "1e-9"], "--val_fraction"),
+    "nothing hidden": (["--val_mask_rate", "1e-12"], "--val_mask_rate"),
     "nothing left": (["--exclude_run", "12"], "--exclude_run"),
     "excluded by no run": (["--exclude", "EMPTY"], "--exclude_run 0"),
 }
@@ -503,10 +551,14 @@ def test_values_out_of_range_exit_2(data, tmp_path, capsys, extra):
     assert error.count("\n") == 1
 
 
-def test_a_loss_that_explodes_is_named(data, tmp_path, capsys):
-    assert script.main(arguments(data, tmp_path / "out", "--peak_lr", "1e30")) == 2
+@pytest.mark.parametrize("save_steps", [10, 1], ids=["at once", "after a checkpoint"])
+def test_a_loss_that_explodes_is_named(data, tmp_path, capsys, save_steps):
+    """What stands in the way of the corrected command goes, unless it is work."""
+    more = ("--peak_lr", "1e30", "--save_steps", save_steps)
+    assert script.main(arguments(data, tmp_path / "out", *more)) == 2
     assert "--peak_lr 1e+30: the loss became nan" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert list((tmp_path / "out").glob("checkpoints/checkpoint-*")) == [] or save_steps == 1
+    assert (tmp_path / "out").exists() == (save_steps == 1)
 
 
 # ------------------------------------------------------------------------------------------------ as processes

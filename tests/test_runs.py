@@ -110,9 +110,10 @@ def test_json_holds_what_scientific_code_has(tmp_path):
 def test_a_cut_or_missing_json_file_is_named(tmp_path):
     path = tmp_path / "run.json"
     write_json(path, {"a": list(range(50))})
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(InputError, match=r"run\.json: cannot be read as JSON"):
-        read_json(path)
+    for damaged in (path.read_bytes()[:40], b"[" * 200_000):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"run\.json: cannot be read as JSON"):
+            read_json(path)
     with pytest.raises(InputError, match=r"none\.json"):
         read_json(tmp_path / "none.json")
 
@@ -279,8 +280,13 @@ def test_other_arguments_or_inputs_are_refused_by_name(tmp_path):
         start(out, arguments={"epochs": 10}, inputs=[data])
     with pytest.raises(InputError, match=r"another seed: found 7, wanted 8"):
         start(out, seed=8, inputs=[data])
-    with pytest.raises(InputError, match=r"another weights"):
+    with pytest.raises(InputError, match=r"another weights sha256: found 'absent', wanted '0'"):
         start(out, inputs=[data], weights={"sha256": "0"})
+    folds = {"QKI": {"fold_0": {"sha256": "0"}, "fold_1": {"sha256": "1"}}}
+    start(tmp_path / "folds", weights=folds).close()
+    folds["QKI"]["fold_1"] = {"sha256": "2"}
+    with pytest.raises(InputError, match=r"another weights QKI fold_1 sha256: found '1', wanted '2'; use"):
+        start(tmp_path / "folds", weights=folds)
     start(out, arguments={"epochs": 20, "lr": 3e-5}, inputs=[data], ignore=["epochs"]).close()
     data.write_text("b")
     with pytest.raises(InputError, match=r"another content of .*data\.fa"):
@@ -378,10 +384,23 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
         run.finish()
     assert (tmp_path / "thesis.docx").read_text() == "mine"
     (tmp_path / "run.json").write_text('{"status": "from another program"}')
-    with pytest.raises(InputError, match="not a run of this program"):
-        start(tmp_path, overwrite=True)
+    (tmp_path / ".lock").unlink()
+    for overwrite in (True, False):
+        with pytest.raises(InputError, match="not a run of this program"):
+            start(tmp_path, overwrite=overwrite)
+    assert not (tmp_path / ".lock").exists()
     with pytest.raises(InputError, match="cannot be used as output folder"):
         start(tmp_path / "thesis.docx")
+
+
+@pytest.mark.parametrize(
+    "change", [{"arguments": []}, {"files": None}, {"inputs": None}, {"starts": "1"}, {"wall_time_s": "1"}], ids=str
+)
+def test_a_record_that_was_edited_is_refused(tmp_path, change):
+    start(tmp_path).close()
+    write_json(tmp_path / "run.json", read_json(tmp_path / "run.json") | change)
+    with pytest.raises(InputError, match=r"run\.json: not a run of this program"):
+        start(tmp_path)
 
 
 def test_a_missing_input_leaves_no_folder(tmp_path):
@@ -395,6 +414,25 @@ def test_exceptions_stop_the_run_and_free_the_folder(tmp_path):
         _ = 1 / 0
     assert read_json(tmp_path / "run.json")["status"] == "stopped"
     start(tmp_path).close()
+
+
+@pytest.mark.parametrize("work", [None, "unit", "folder", "earlier start"])
+def test_an_input_error_leaves_nothing_unless_there_is_work(tmp_path, work):
+    if work == "earlier start":
+        start(tmp_path / "out").close()
+    with pytest.raises(InputError, match="late"), start(tmp_path / "out") as run:  # noqa: PT012
+        run.file("log.csv").write_text("x")
+        if work == "unit":
+            run.save_unit("fold", {"auroc": 0.9})
+        checkpoints = run.folder("checkpoints", is_work=True)
+        if work == "folder":
+            (checkpoints / "checkpoint-1").mkdir()
+        raise InputError("late")
+    assert (tmp_path / "out").exists() == (work is not None)
+    with start(tmp_path / "out", arguments={"epochs": 10, "lr": 3e-5 if work else 1e-5}) as run:
+        assert run.done("fold") == (work == "unit")
+        run.drop_unit("fold")
+        assert not run.done("fold")
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):

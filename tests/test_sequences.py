@@ -428,8 +428,8 @@ def test_name_chooses_among_several(tmp_path):
     assert load_labelled(tmp_path, name="PUM2").files[0].name == "PUM2.positives.fa"
     assert content(load_labelled(tmp_path, name="RBM")) == WITHOUT_PARTS
     assert content(load_labelled(tmp_path, name="SUB")) == WITH_PARTS
-    for name in (None, "nothing"):
-        with pytest.raises(InputError, match=r"--data_path: .*PUM2, QKI, RBM, SUB"):
+    for name, argument in ((None, "--data_path"), ("nothing", "--rbp_name")):
+        with pytest.raises(InputError, match=rf"{argument}: .*PUM2, QKI, RBM, SUB"):
             load_labelled(tmp_path, name=name)
     with pytest.raises(InputError, match=r"--data_path: found no file or folder .*XYZ"):
         load_labelled(tmp_path / "XYZ")

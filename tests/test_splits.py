@@ -562,7 +562,7 @@ def test_inner_validation_needs_records_and_groups_enough():
 
 
 @FEW
-@given(n_pos=st.none() | st.integers(1, 30), n_neg=st.none() | st.integers(1, 60), seed=st.integers(0, 9))
+@given(n_pos=st.none() | st.integers(2, 30), n_neg=st.none() | st.integers(2, 60), seed=st.integers(0, 9))
 def test_subsample_draws_from_the_indices_given(n_pos, n_neg, seed):
     labels = np.array([1, 0, 0, 1] * 50)
     indices = np.concatenate([np.flatnonzero(labels == 1)[:30], np.flatnonzero(labels == 0)[20:80]])
@@ -574,14 +574,14 @@ def test_subsample_draws_from_the_indices_given(n_pos, n_neg, seed):
     np.testing.assert_array_equal(kept, subsample(indices[::-1], labels, n_pos, n_neg, seed))
 
 
-def test_subsample_refuses_more_than_there_are():
+def test_subsample_refuses_more_than_there_are_and_too_few_to_validate():
     labels = np.array([1, 1, 0, 0, 0, 1])
-    with pytest.raises(InputError, match="--subsample_pos: found 2 training records with label 1, wanted 3"):
-        subsample(np.arange(5), labels, 3, None)
-    with pytest.raises(InputError, match="--subsample_neg: found 3 training records with label 0, wanted 4"):
+    with pytest.raises(InputError, match=r"_pos: found 3, wanted .* at most the 2 .* of QKI with label 1"):
+        subsample(np.arange(5), labels, 3, None, name="QKI")
+    with pytest.raises(InputError, match=r"--subsample_neg: found 4, wanted .* at most the 3 .* with label 0"):
         subsample(np.arange(5), labels, None, 4)
-    with pytest.raises(InputError, match=r"--subsample_neg: found 3 .* wanted 0"):
-        subsample(np.arange(5), labels, None, 0)
+    with pytest.raises(InputError, match="--subsample_neg: found 1, wanted 2 or more"):
+        subsample(np.arange(5), labels, None, 1)
     with pytest.raises(InputError, match="--subsample_pos, --subsample_neg: found labels other than 0 and 1"):
         subsample(np.arange(2), np.array([0.5, 1.0]), 1, None)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -78,3 +80,14 @@ def test_the_script_names_the_steps_of_the_cards(repo_root):
     steps = [int(n) for n in re.findall(r"--max_steps (\d+)", script)]
     trained = [json.loads((repo_root / "weights" / name / "eval_results.json").read_text())["steps"] for name in NAMES]
     assert steps == trained
+
+
+def test_sets_that_must_stay_unseen_are_looked_for_before_hours_of_training(repo_root, tmp_path):
+    (tmp_path / "labelled").mkdir()
+    names = {name: str(tmp_path) for name in ("TRANSCRIPTS", "REGIONS", "PEAKS")}
+    environment = {**os.environ, **names, "LABELLED": str(tmp_path / "labelled"), "RUNS": str(tmp_path / "runs")}
+    command = ["bash", str(repo_root / "weights" / "train_lamar_mini.sh")]
+    done = subprocess.run(command, env={**environment, "PYTHON": "false"}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: LABELLED: found")
+    assert not (tmp_path / "runs").exists()

@@ -40,6 +40,7 @@ from LAMAR.arguments import (
     not_negative,
     number,
     parse_or_demo,
+    path,
     positive,
     region,
     target,
@@ -62,12 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     what = parser.add_argument_group("what is explained")
-    what.add_argument("--model_path", type=Path, help="checkpoint folder of a fine-tuned classifier (fold_0 ...)")
+    what.add_argument("--model_path", type=path, help="checkpoint folder of a fine-tuned classifier (fold_0 ...)")
     source = what.add_mutually_exclusive_group()
     source.add_argument("--sequence", help="one sequence (A C G T U N, either case)")
-    source.add_argument("--seq_file", type=Path, help="FASTA file, gzipped or plain")
-    source.add_argument("--vcf", type=Path, help="variants: VCF, or CSV/TSV with chrom, pos (from 1), ref, alt, strand")
-    what.add_argument("--output_dir", type=Path, help="folder of the results")
+    source.add_argument("--seq_file", type=path, help="FASTA file, gzipped or plain")
+    source.add_argument("--vcf", type=path, help="variants: VCF, or CSV/TSV with chrom, pos (from 1), ref, alt, strand")
+    what.add_argument("--output_dir", type=path, help="folder of the results")
     what.add_argument("--region", type=region, help="START-END of every sequence, 0-based half-open (default: all)")
     what.add_argument("--target", type=target, help="class, or predicted (default: 1 of two classes, else predicted)")
     what.add_argument(
@@ -90,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     over = parser.add_argument_group("variants")
     over.add_argument(
-        "--genome", type=Path, help="FASTA of the genome, or of regions with coordinates in their headers"
+        "--genome", type=path, help="FASTA of the genome, or of regions with coordinates in their headers"
     )
     over.add_argument("--strand", choices=("+", "-", "both"), help="of variants that say none (default: +)")
     over.add_argument("--variant_window", type=positive(int), help="nt around a variant (default: 101)")

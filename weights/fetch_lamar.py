@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser
+from LAMAR.arguments import OneLineParser, path
 from LAMAR.errors import InputError, exit_on_input_error
 
 REPOSITORY = "zhw-e8/LAMAR"
@@ -47,11 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--context", type=int, choices=FOLDERS, default=2048, help="tokens (default: %(default)s)")
     parser.add_argument("--revision", help="branch, tag or commit of the repository (default: its main branch)")
-    parser.add_argument("--convert", type=Path, metavar="PATH", help="take this file or folder; nothing is downloaded")
+    parser.add_argument("--convert", type=path, metavar="PATH", help="take this file or folder; nothing is downloaded")
     parser.add_argument(
         "--config", help="shape that the weights must have (default: lamar for a download, else as the weights say)"
     )
-    parser.add_argument("--output_dir", type=Path, help="default: weights/LAMAR-CONTEXT; needed with --convert")
+    parser.add_argument("--output_dir", type=path, help="default: weights/LAMAR-CONTEXT; needed with --convert")
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16"),

@@ -19,6 +19,10 @@ for name in TRANSCRIPTS REGIONS PEAKS LABELLED; do
         exit 2
     fi
 done
+if ! ls "$LABELLED"/*/dev.csv "$LABELLED"/*/test.csv > /dev/null 2>&1; then
+    echo "error: LABELLED: found '$LABELLED', wanted a folder of sets with dev.csv and test.csv" >&2
+    exit 2
+fi
 python=${PYTHON:-$root/.venv/bin/python}
 runs=${RUNS:-$root/models/lamar-mini-runs}
 precision=${PRECISION---bf16}

@@ -40,7 +40,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, add_method_arguments, not_negative, number, positive, region, target
+from LAMAR.arguments import (
+    OneLineParser,
+    add_method_arguments,
+    not_negative,
+    number,
+    path,
+    positive,
+    region,
+    target,
+)
 from LAMAR.demo import NOTICE, REPOSITORY, demo_data
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -63,17 +72,17 @@ def build_parser() -> argparse.ArgumentParser:
 
     what = parser.add_argument_group("what is mapped")
     what.add_argument(
-        "--model_path", type=Path, help="checkpoint folder, masked LM or classifier (default: what ships)"
+        "--model_path", type=path, help="checkpoint folder, masked LM or classifier (default: what ships)"
     )
     source = what.add_mutually_exclusive_group()
     source.add_argument(
         "--sequence_file",
         "--seq_file",
-        type=Path,
+        type=path,
         help="FASTA file, gzipped or plain (default: the demo set)",
     )
     source.add_argument("--sequence", help="one sequence (A C G T U N, either case)")
-    what.add_argument("--output_dir", type=Path, help="folder of the results")
+    what.add_argument("--output_dir", type=path, help="folder of the results")
     what.add_argument(
         "--analysis_type",
         choices=(*METHODS, "dependency", "pairwise", "both", "all"),

@@ -42,7 +42,7 @@ if __name__ == "__main__":
 import embedding_run
 import geometry_run
 
-from LAMAR.arguments import OneLineParser, parse_or_demo
+from LAMAR.arguments import OneLineParser, parse_or_demo, path
 from LAMAR.errors import exit_on_input_error
 
 logger = logging.getLogger("isoscore")
@@ -55,11 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     summary, _, epilog = __doc__.partition("\n\n")
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("data")
-    data.add_argument("--data_dir", type=Path, help="labelled set or folder of sets (default: the synthetic demo set)")
+    data.add_argument("--data_dir", type=path, help="labelled set or folder of sets (default: the synthetic demo set)")
     data.add_argument("--rbps", nargs="+", help="names of sets (default: all)")
     geometry_run.add_length_option(data)
     data.add_argument(
-        "--with_probe", type=Path, metavar="DIR", help="folder of an evaluation run: correlate with its linear probes"
+        "--with_probe", type=path, metavar="DIR", help="folder of an evaluation run: correlate with its linear probes"
     )
     embedding_run.add_encoder_options(parser, embedding_run.VARIANTS, layers="all")
     parser.set_defaults(dtype="float32")

@@ -36,7 +36,7 @@ if __name__ == "__main__":
 import embedding_run
 import geometry_run
 
-from LAMAR.arguments import OneLineParser, parse_or_demo
+from LAMAR.arguments import OneLineParser, parse_or_demo, path
 from LAMAR.demo import NOTICE, REPOSITORY
 from LAMAR.errors import InputError, exit_on_input_error
 
@@ -55,12 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = parser.add_argument_group("models and data")
     data.add_argument(
-        "--models_dir", type=Path, help="a run of finetune_rbp.py, or a folder of runs (default: the demo set's)"
+        "--models_dir", type=path, help="a run of finetune_rbp.py, or a folder of runs (default: the demo set's)"
     )
     data.add_argument("--rbps", nargs="+", help="names of runs in the folder (default: all)")
-    data.add_argument("--data_dir", type=Path, help="where the labelled data are now (default: as the runs recorded)")
+    data.add_argument("--data_dir", type=path, help="where the labelled data are now (default: as the runs recorded)")
     data.add_argument(
-        "--pretrained_weights", type=Path, help="where the starting weights are now (default: as the runs recorded)"
+        "--pretrained_weights", type=path, help="where the starting weights are now (default: as the runs recorded)"
     )
     data.add_argument(
         "--records", choices=("test", "all"), default="test", help="which records to embed (default: %(default)s)"
@@ -110,7 +110,8 @@ def run(arguments: argparse.Namespace) -> None:
         for fold, indices in records.items():
             rows = indices[geometry.sample_rows(one.dataset.labels[indices], n, arguments.seed, one.name)]
             # What cannot be had must fail before anything is written; weights are loaded again when it is their turn.
-            first, _ = fold_encoder(one, fold, "before", arguments.pretrained_weights)
+            for stage in STAGES:
+                first, _ = fold_encoder(one, fold, stage, arguments.pretrained_weights)
             layers = resolve_layers(
                 arguments.layers or range(first.config.num_hidden_layers), first.config.num_hidden_layers
             )

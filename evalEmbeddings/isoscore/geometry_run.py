@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-from LAMAR.arguments import not_negative, number, positive
+from LAMAR.arguments import not_negative, number, path, positive
 
 logger = logging.getLogger("isoscore")
 
@@ -41,7 +40,7 @@ def add_geometry_options(parser: argparse.ArgumentParser) -> None:
         default=0.2,
         help="shrinkage of IsoScore* towards the covariance of all sets (default: %(default)s)",
     )
-    fit.add_argument("--output_dir", type=Path, help="folder of the results")
+    fit.add_argument("--output_dir", type=path, help="folder of the results")
     fit.add_argument("--seed", type=not_negative(int), default=42, help="default: %(default)s")
     fit.add_argument("--overwrite", action="store_true", help="start the run in --output_dir anew")
 
