@@ -386,5 +386,7 @@ def test_a_model_trained_on_hairpins_has_their_pairs_in_its_maps():
         scores.append(symmetrised(values)[i, j])
         planted_pairs.append((i + j == length - 1) & (i < STEM))
         found += dot_bracket(length, find_stems(values, sequence)) == "((((((....))))))"
-    assert auroc(np.concatenate(planted_pairs).astype(int), np.concatenate(scores)) >= 0.9
+    area = auroc(np.concatenate(planted_pairs).astype(int), np.concatenate(scores))
+    print(f"AUROC of planted pairs {area:.4f}; whole stems found in {found} of {len(heldout)} hairpins")
+    assert area >= 0.9
     assert found >= 7
