@@ -234,26 +234,55 @@ def test_steps_are_raised_until_complete():
     (result,) = attribution.integrated_gradients(steep, ["AACAG"], n_steps=3)
     assert result.converged
     assert result.n_steps > 3
-    assert result.n_steps % 3 == 0
+    assert result.n_steps % 16 == 3  # the path at first, then parts of it
     assert abs(result.delta) <= 0.05 * abs(result.difference)
 
 
 def test_a_small_tolerance_takes_as_many_steps_as_it_needs():
     curved = Sum(lambda count: torch.sin(4 * count))
-    rough, fine = (attribution.integrated_gradients(curved, ["AACAG"], n_steps=4, tolerance=t)[0] for t in (0.5, 1e-5))
-    assert rough.n_steps < fine.n_steps
+    rough, fine = (attribution.integrated_gradients(curved, ["AACAG"], n_steps=6, tolerance=t)[0] for t in (0.5, 1e-5))
+    assert rough.n_steps == 6 < fine.n_steps
     assert abs(fine.delta) <= 1e-5 * abs(fine.difference)
+
+
+def test_a_sudden_turn_is_integrated_where_it_is():
+    turn = Sum(lambda count: torch.sigmoid(2000 * (count - 1.3)))
+    (halved,) = attribution.integrated_gradients(turn, ["AACAGA"], n_steps=16, tolerance=1e-4)
+    (even,) = attribution.integrated_gradients(turn, ["AACAGA"], n_steps=960, tolerance=0.999)
+    assert halved.converged
+    assert halved.n_steps < even.n_steps
+    assert abs(halved.delta) < abs(even.delta) / 100
+    # Every A moves the sum alike; no other letter does.
+    assert halved.scores == pytest.approx(np.array([1, 1, 0, 1, 0, 1]) / 4 * halved.difference, abs=1e-3)
+
+
+def test_every_shuffle_has_its_own_turn():
+    class First(Sum):
+        def logits(self, embeddings):
+            return super().logits(embeddings[:, 4:5])  # the fourth nucleotide
+
+    turn = First(lambda count: torch.sigmoid(300 * (count - 0.3)))
+    sequence = "ACGATTACGCATA"
+    more = {"baseline": "shuffle", "n_shuffles": 6, "n_steps": 8}
+    alone, *_ = attribution.integrated_gradients(turn, [sequence], tolerance=1e-4, **more)
+    together = attribution.integrated_gradients(turn, ["CCCC", sequence, "GATTACA"], tolerance=1e-4, **more)
+    assert alone.converged
+    assert alone.n_steps > 8
+    # Only shuffles with another letter there have anything to explain, and they explain it there.
+    assert 0 < alone.difference < 1
+    assert alone.scores == pytest.approx(np.eye(len(sequence))[3] * alone.difference, abs=1e-4)
+    np.testing.assert_allclose(together[1].scores, alone.scores, atol=1e-5)
 
 
 def test_what_never_converges_is_a_warning(caplog):
     step = Sum(lambda count: (count > 1.5).float() + 0 * count)
     with caplog.at_level(logging.WARNING, "LAMAR.attribution_gradients"):
         found = attribution.integrated_gradients(step, ["AACAG", "CCGAT"], n_steps=300)
-    assert found[0].n_steps == 600
+    assert found[0].n_steps == 300 + 960
     assert not found[0].converged
     assert found[0].delta == pytest.approx(-1)
     assert found[1].converged  # no A too few: both ends are 0
-    assert "1 of 2 sequences have a convergence delta above 5 % of the difference at 600 steps" in caplog.text
+    assert "1 of 2 sequences have a convergence delta above 5 % of the difference (the worst, with 1260" in caplog.text
 
 
 def test_the_class_is_fixed_along_the_path():

@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--tolerance",
         type=number(float, "more than 0 and less than 1", lambda value: 0 < value < 1),
         default=0.05,
-        help="convergence delta, as a share of the difference to the baseline, above which nodes are doubled "
+        help="convergence delta, as a share of the difference to the baseline, above which the path is halved "
         "(default: %(default)s)",
     )
     how.add_argument("--n_shuffles", type=positive(int), default=10, help="for --baseline shuffle (default: 10)")
