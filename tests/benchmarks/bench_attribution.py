@@ -8,8 +8,8 @@ For each model, on 101-nt windows:
 1. Mutagenesis in batches under the token budget, and extraction of the mean embeddings of as many sequences by
    embeddings.py, against one mutant per forward pass. The outputs are compared, and the sequences per second of the
    first two.
-2. Integrated gradients with 120, 64, 32 and 16 Gauss-Legendre nodes in batches, and with 16 that are doubled until the
-   completeness error is 1e-4, against 120 steps of a left-hand sum with one step per forward and backward pass. The
+2. Integrated gradients with 120, 64, 32 and 16 Gauss-Legendre nodes in batches, and with 16 and the path halved until
+   the completeness error is 1e-4, against 120 steps of a left-hand sum with one step per forward and backward pass. The
    completeness error is the convergence delta's share of the difference between sequence and baseline.
 
 Parameters have no gradients on either side, and neither side pads. Random weights are close to linear along the path:
