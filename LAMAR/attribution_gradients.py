@@ -126,14 +126,14 @@ def _budget(token_budget: int | None, device: torch.device) -> int:
 
 
 def _batches(
-    encoded: EncodedSequences, indices: np.ndarray, token_budget: int, device: torch.device, progress: str | None
+    encoded: EncodedSequences, token_budget: int, device: torch.device, progress: str | None
 ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
-    """Indices, token ids and attention mask of batches of the records at ``indices``."""
-    with tqdm(total=len(indices), desc=progress, disable=progress is None, leave=False, unit="seq") as bar:
-        for rows in token_batches(encoded.lengths[indices], token_budget):
-            ids, mask = pad_batch([encoded[i] for i in indices[rows]])
-            yield indices[rows], ids.to(device), mask.to(device)
-            bar.update(len(rows))
+    """Indices, token ids and attention mask of batches of the records."""
+    with tqdm(total=len(encoded), desc=progress, disable=progress is None, leave=False, unit="seq") as bar:
+        for indices in token_batches(encoded.lengths, token_budget):
+            ids, mask = pad_batch([encoded[i] for i in indices])
+            yield indices, ids.to(device), mask.to(device)
+            bar.update(len(indices))
 
 
 def saliency(
@@ -159,8 +159,7 @@ def saliency(
     scale = resolve_scale(scale, task)
     results: dict[int, Saliency] = {}
     with undisturbed(model, device) as place, torch.enable_grad():
-        everything = np.arange(len(encoded))
-        for indices, ids, mask in _batches(encoded, everything, _budget(token_budget, place), place, progress):
+        for indices, ids, mask in _batches(encoded, _budget(token_budget, place), place, progress):
             embeddings = model.get_input_embeddings()(ids).detach().requires_grad_(True)
             logits = model(inputs_embeds=embeddings, attention_mask=mask).logits.float()
             found = logits.detach().cpu().numpy()
@@ -290,18 +289,15 @@ def integrated_gradients(
     with undisturbed(model, device) as place:
         budget = _budget(token_budget, place)
         # A batch holds every node of its sequences where the budget allows for it.
-        batches = _batches(encoded, np.arange(len(encoded)), max(1, budget // n_steps), place, progress)
-        for indices, ids, mask in batches:
+        for indices, ids, mask in _batches(encoded, max(1, budget // n_steps), place, progress):
             drawn = list(_baselines(model, ids, [sequences[i] for i in indices], baseline, n_shuffles, seed))
             found = _integrate(method, explained, model, ids, mask, drawn, target, n_steps, budget)
-            used = np.full(len(indices), n_steps)
-            missed = np.abs(found["sum"] - found["difference"])
-            for row in np.flatnonzero(missed > tolerance * np.abs(found["difference"])):
-                used[row] += _refine(method, explained, model, ids, mask, drawn, found, row, tolerance, budget)
             for row, index in enumerate(indices):
-                results[index] = _result(
-                    found, row, sequences[index], spans[index], explained, int(used[row]), baseline, tolerance
-                )
+                of = sequences[index], spans[index], explained, baseline, tolerance
+                results[index] = _result(found, row, n_steps, *of)
+                if not results[index].converged:
+                    more = _refine(method, explained, model, ids, mask, drawn, found, row, tolerance, budget)
+                    results[index] = _result(found, row, n_steps + more, *of)
     pending = [result for result in results.values() if not result.converged]
     if pending:
         worst = max(pending, key=lambda result: abs(result.delta) / max(abs(result.difference), 1e-12))
@@ -313,6 +309,21 @@ def integrated_gradients(
     return [results[i] for i in range(len(sequences))]
 
 
+def _quadrature(method, starts, ends, mask, targets, n_steps: int, token_budget: int) -> torch.Tensor:
+    """Attributions (n, length, d) of the straight paths between two sets of embeddings, in batches of equal size."""
+    n, rows = len(ends), max(token_budget // ends.shape[1], 1)
+    # 120 nodes in batches of 19 at most are 7 of 18, not 6 of 19 and one of 6.
+    passes = -(-n_steps * n // rows)
+    return method.attribute(
+        ends,
+        baselines=starts,
+        additional_forward_args=(mask, targets),
+        n_steps=n_steps,
+        method="gausslegendre",
+        internal_batch_size=max(n, n * -(-n_steps // passes)),
+    ).detach()
+
+
 def _integrate(method, explained, model, ids, mask, baselines, target, n_steps, token_budget) -> dict[str, np.ndarray]:
     """Scores and norms (batch, length), sums, differences (batch,), targets and logits of one batch."""
     with torch.no_grad():
@@ -321,30 +332,18 @@ def _integrate(method, explained, model, ids, mask, baselines, target, n_steps, 
         found = logits.cpu().numpy()
         targets = torch.from_numpy(resolve_targets(found, target, explained.task)).to(ids.device)
         output = target_scores(logits, targets, explained.scale, explained.task).double()
-    rows = max(token_budget // ids.shape[1], 1)
-    # Equal batches: 120 nodes in batches of 19 at most are 7 of 18, not 6 of 19 and one of 6.
-    passes = -(-n_steps * len(ids) // rows)
-    size = max(len(ids), len(ids) * -(-n_steps // passes))
-    total, reference, n_baselines = 0, 0, 0
+    total, reference = 0, 0
     for start in baselines:
-        total = total + method.attribute(
-            embeddings,
-            baselines=start,
-            additional_forward_args=(mask, targets),
-            n_steps=n_steps,
-            method="gausslegendre",
-            internal_batch_size=size,
-        )
+        total = total + _quadrature(method, start, embeddings, mask, targets, n_steps, token_budget)
         with torch.no_grad():
             reference = reference + explained(start, mask, targets).double()
-        n_baselines += 1
-    attribution = total.detach() / n_baselines
+    attribution = total / len(baselines)
     scores = attribution.sum(-1, dtype=torch.float64)
     return {
         "scores": scores.float().cpu().numpy(),
         "norm": attribution.norm(dim=-1).float().cpu().numpy(),
         "sum": scores.sum(1).cpu().numpy(),
-        "difference": (output - reference / n_baselines).cpu().numpy(),
+        "difference": (output - reference / len(baselines)).cpu().numpy(),
         "targets": targets.cpu().numpy(),
         "logits": found,
     }
@@ -355,46 +354,48 @@ def _refine(method, explained, model, ids, mask, baselines, found, row, toleranc
 
     The parts of a path add up, in attributions and in differences, so each shows by itself whether its nodes suffice.
     """
-    mask, target = mask[row : row + 1], torch.from_numpy(found["targets"][row : row + 1]).to(ids.device)
     with torch.no_grad():
         end = model.get_input_embeddings()(ids[row : row + 1])
     starts = torch.cat([start[row : row + 1] for start in baselines]).detach()
+    target = torch.from_numpy(found["targets"][row : row + 1]).to(ids.device)
+
+    def points(paths, shares):
+        return torch.lerp(starts[paths], end.expand(len(paths), -1, -1), shares[:, None, None])
+
+    def same(n):  # mask and class of n points
+        return mask[row : row + 1].expand(n, -1), target.expand(n)
+
+    @torch.no_grad()
+    def score(paths, shares):
+        return explained(points(paths, shares), *same(len(paths))).double()
+
     allowed = tolerance * abs(float(found["difference"][row]))
-    low, high = torch.zeros(len(starts)), torch.ones(len(starts))
-    path = torch.arange(len(starts))
-    total, n_nodes = torch.zeros(end.shape[1:], dtype=torch.float64), 0
-    while len(path):
+    paths = torch.arange(len(starts), device=ids.device)
+    low, high = torch.zeros(len(starts)).to(starts), torch.ones(len(starts)).to(starts)
+    at_low, at_high = score(paths, low), score(paths, high)
+    total, n_nodes = torch.zeros(end.shape[1:], dtype=torch.float64, device=ids.device), 0
+    while len(paths):
         middle = (low + high) / 2
-        low, high, path = torch.cat([low, middle]), torch.cat([middle, high]), path.repeat(2)
-        ends = []
-        for share in (low, high):
-            ends.append(torch.lerp(starts[path], end.expand(len(path), -1, -1), share.to(end)[:, None, None]))
-        more = mask.expand(len(path), -1), target.expand(len(path))
-        parts = method.attribute(
-            ends[1],
-            baselines=ends[0],
-            additional_forward_args=more,
-            n_steps=SEGMENT_STEPS,
-            method="gausslegendre",
-            internal_batch_size=max(len(path), token_budget // ids.shape[1]),
-        ).detach()
-        with torch.no_grad():
-            rise = explained(ends[1], *more).double() - explained(ends[0], *more).double()
-        n_nodes += len(path) * SEGMENT_STEPS
-        missed = (parts.sum((1, 2), dtype=torch.float64) - rise).abs().cpu()
+        at_middle = score(paths, middle)
+        low, high, paths = torch.cat([low, middle]), torch.cat([middle, high]), paths.repeat(2)
+        at_low, at_high = torch.cat([at_low, at_middle]), torch.cat([at_middle, at_high])
+        ends = points(paths, low), points(paths, high)
+        parts = _quadrature(method, *ends, *same(len(paths)), SEGMENT_STEPS, token_budget)
+        n_nodes += len(paths) * SEGMENT_STEPS
+        missed = (parts.sum((1, 2), dtype=torch.float64) - (at_high - at_low)).abs()
         again = missed > allowed * (high - low)
         if n_nodes + 2 * int(again.sum()) * SEGMENT_STEPS > MOST_STEPS * len(starts):
             again[:] = False
-        total += parts[~again.to(parts.device)].sum(0, dtype=torch.float64).cpu()
-        low, high, path = low[again], high[again], path[again]
-    attribution = total / len(starts)
+        total += parts[~again].sum(0, dtype=torch.float64)
+        low, high, at_low, at_high, paths = (values[again] for values in (low, high, at_low, at_high, paths))
+    attribution = (total / len(starts)).cpu()
     scores = attribution.sum(-1)
     found["scores"][row], found["norm"][row] = scores.float().numpy(), attribution.norm(dim=-1).float().numpy()
     found["sum"][row] = float(scores.sum())
     return round(n_nodes / len(starts))
 
 
-def _result(found, row: int, sequence: str, span: tuple[int, int], explained, n_steps: int, baseline: str, tolerance):
+def _result(found, row: int, n_steps: int, sequence: str, span: tuple[int, int], explained, baseline: str, tolerance):
     start, end = span
     inside = slice(start + 1, end + 1)  # behind <cls>
     difference = float(found["difference"][row])

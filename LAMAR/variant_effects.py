@@ -82,8 +82,8 @@ def read_variants(path: str | PathLike, strand: str = "+") -> list[Variant]:
         that is none, no substitution at all.
     """
     with open_text(path) as handle:
-        _, first = next(read_lines(handle, path), (0, ""))
-    is_vcf = first.upper().startswith(("##FILEFORMAT=VCF", "#CHROM"))
+        _, head = next(read_lines(handle, path), (0, ""))
+    is_vcf = head.upper().startswith(("##FILEFORMAT=VCF", "#CHROM"))
     rows = _vcf_rows(path) if is_vcf else _table_rows(path)
     variants, n_others = [], 0
     for name, chrom, pos, first, ref, alts, own_strand, source in rows:

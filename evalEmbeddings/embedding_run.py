@@ -174,11 +174,11 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
     from LAMAR.evaluation import draw_training, find_sets, prepare
     from LAMAR.sequences import check_lengths
 
-    with_cnn = not getattr(arguments, "no_cnn", False)
-    if not with_cnn and arguments.no_baselines:
-        raise InputError("--no_cnn and --no_baselines: found both, which leaves nothing to do")
     options = None
-    if with_cnn:
+    if getattr(arguments, "no_cnn", False):
+        if arguments.no_baselines:
+            raise InputError("--no_cnn and --no_baselines: found both, which leaves nothing to do")
+    else:
         import cnn
         from keras_backend import check_backend
 
@@ -187,7 +187,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
     sets = find_sets(arguments.data_dir, arguments.rbps)
     for dataset in sets:
         check_lengths(dataset, dataset.ids, arguments.max_length)
-        if with_cnn:
+        if options:
             cnn.check_length(max(map(len, dataset.sequences)), dataset.name)
     parts = [
         prepare(
