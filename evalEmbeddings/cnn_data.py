@@ -5,20 +5,19 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keras_backend import load_keras
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from LAMAR.errors import InputError
 from LAMAR.memory_maps import RESIDENT_LIMIT_BYTES, release_pages
 
-__all__ = ["Records", "batches_class"]
+__all__ = ["Batches", "Records"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +67,10 @@ class Records:
         return self.values.shape[1] if self.offsets is None else int(np.diff(self.offsets).max())
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """float32 (len(indices), L, d): these records alone, padded at the end with zeros."""
+        """(len(indices), L, d), of the values' dtype: these records alone, padded at the end with zeros."""
         if self.offsets is None:
-            return self.values[indices].astype(np.float32)
-        batch = np.zeros((len(indices), self.length, self.width), dtype=np.float32)
+            return self.values[indices]
+        batch = np.zeros((len(indices), self.length, self.width), dtype=self.values.dtype)
         for row, i in zip(batch, indices):
             start, end = self.offsets[i], self.offsets[i + 1]
             row[: end - start] = self.values[start:end]
@@ -83,45 +82,38 @@ def _offsets(source: Any) -> np.ndarray | None:
     return None if offsets is None else np.asarray(offsets)
 
 
-@functools.cache
-def batches_class() -> type:
-    """`PyDataset` of `Records`; the class is made when Keras is there, since it derives from one of Keras's."""
+class Batches:
+    """Batches of records, and of labels where given; in a new order each epoch where ``seed`` is given.
 
-    class Batches(load_keras().utils.PyDataset):
-        """Batches of records, and of labels where given; in a new order each epoch where ``seed`` is given.
+    Batches differ by one record at most: a last batch of one or two records would tell batch norm nonsense.
 
-        Batches differ by one record at most: a last batch of one or two records would tell batch norm nonsense.
-        """
+    Attributes
+    ----------
+    records : Records
+    labels : (n,), optional
+    indices : int (n_part,)
+        The records of these batches.
+    batch_size : int
+        Most records of a batch.
+    seed : int, optional
+    """
 
-        def __init__(self, records: Records, labels, indices, batch_size: int, seed: int | None = None):
-            super().__init__()
-            self.records, self.labels = records, labels
-            self.indices, self.seed, self.epoch = np.asarray(indices), seed, 0
-            self.n_batches = math.ceil(len(self.indices) / batch_size)
-            self.bytes_read = 0
-            self._arrange()
+    def __init__(self, records: Records, labels, indices, batch_size: int, seed: int | None = None):
+        self.records, self.labels, self.seed = records, labels, seed
+        self.indices = np.asarray(indices)
+        self.n_batches = math.ceil(len(self.indices) / batch_size)
+        self.bytes_read = 0
 
-        def __len__(self) -> int:
-            return self.n_batches
-
-        def __getitem__(self, number: int):
-            chosen = self.parts[number]
+    def epoch(self, number: int = 0) -> Iterator[tuple[np.ndarray, ...]]:
+        """(records (b, L, d), labels (b, 1)), or (records,) alone, of pass ``number``, from 0."""
+        order = self.indices
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, number]).permutation(order)
+        for chosen in np.array_split(order, self.n_batches):
             batch = self.records.batch(chosen)
             self.bytes_read += batch.nbytes
             if self.bytes_read > RESIDENT_LIMIT_BYTES:
                 self.bytes_read = 0
                 release_pages(self.records.values)
             # A column, as the network's output is: a row of labels would be broadcast against it.
-            return (batch,) if self.labels is None else (batch, self.labels[chosen][:, None])
-
-        def _arrange(self) -> None:
-            order = self.indices
-            if self.seed is not None:
-                order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
-            self.parts = np.array_split(order, self.n_batches)
-
-        def on_epoch_end(self) -> None:
-            self.epoch += 1
-            self._arrange()
-
-    return Batches
+            yield (batch,) if self.labels is None else (batch, self.labels[chosen][:, None])
