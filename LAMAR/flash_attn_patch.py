@@ -17,6 +17,7 @@ from .errors import InputError
 __all__ = ["BACKENDS", "PaddingMask", "attention", "available_backends", "backend_argument", "resolve_backend"]
 
 BACKENDS = ("eager", "sdpa", "flash_attention_2")
+LONGEST_WITHOUT_SDPA = 192  # tokens
 
 
 def available_backends() -> tuple[str, ...]:
@@ -115,21 +116,36 @@ def attention(
         Values at padded query positions mean nothing and may differ between backends.
     """
     if backend == "eager":
-        scores = torch.matmul(query, key.transpose(-1, -2))
-        if mask is not None:
-            scores = scores + mask.additive(scores.dtype)
-        # Half precision would lose the tail of long rows.
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        weights = torch.softmax(scores, dim=-1, dtype=wide).to(query.dtype)
-        weights = nn.functional.dropout(weights, p=dropout) if dropout else weights
-        return torch.matmul(weights, value), weights
+        return _eager(query, key, value, mask, dropout)
     if backend == "sdpa":
+        if _backward_of_sdpa_is_slow(query):
+            return _eager(query, key, value, mask, dropout)[0], None
         keep = None if mask is None else mask.keep[:, None, None, :]
         context = nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=keep, dropout_p=dropout, scale=1.0
         )
         return context, None
     return _flash(query, key, value, mask, dropout), None
+
+
+def _eager(query, key, value, mask, dropout):
+    scores = torch.matmul(query, key.transpose(-1, -2))
+    if mask is not None:
+        scores = scores + mask.additive(scores.dtype)
+    # Half precision would lose the tail of long rows.
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    weights = torch.softmax(scores, dim=-1, dtype=wide).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout) if dropout else weights
+    return torch.matmul(weights, value), weights
+
+
+def _backward_of_sdpa_is_slow(query: torch.Tensor) -> bool:
+    """Training on a CPU in bfloat16: for short sequences SDPA takes up to four times as long as the plain products.
+
+    Longer ones are faster with SDPA, as is float32 of any length (tests/benchmarks/bench_attention.py).
+    """
+    short = query.shape[-2] <= LONGEST_WITHOUT_SDPA
+    return short and query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16
 
 
 def _flash(query, key, value, mask, dropout):

@@ -534,6 +534,46 @@ def test_backend_names():
         resolve_backend("xformers")
 
 
+@pytest.mark.parametrize("length", [30, flash_attn_patch.LONGEST_WITHOUT_SDPA + 1], ids=["products", "SDPA"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_sdpa_in_bfloat16_trains_as_float32_does(length, padded):
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(3, 2, 4, length, 16, generator=generator) / 2
+    upstream = torch.randn(2, 4, length, 16, generator=generator)
+    mask = torch.ones(2, length, dtype=torch.long)
+    mask[1, 20:] = not padded
+    padding, upstream = PaddingMask.from_attention_mask(mask), upstream * mask[:, None, :, None]
+
+    def gradients(dtype):
+        inputs = [x.to(dtype).requires_grad_() for x in drawn]
+        context, weights = attention(*inputs, padding, "sdpa")
+        assert weights is None
+        assert context.dtype == dtype
+        context.backward(upstream.to(dtype))
+        return [x.grad.float() for x in inputs]
+
+    for found, wanted in zip(gradients(torch.bfloat16), gradients(torch.float32)):
+        assert (found - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_sdpa_leaves_its_kernel_only_to_train_short_sequences_in_bfloat16(monkeypatch):
+    kernel, called = torch.nn.functional.scaled_dot_product_attention, []
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: called.append(1) or kernel(*a, **k)
+    )
+
+    def takes_the_kernel(dtype, length, trained):
+        called.clear()
+        attention(*torch.randn(3, 1, 2, length, 8).to(dtype).requires_grad_(trained), None, "sdpa")
+        return bool(called)
+
+    longest = flash_attn_patch.LONGEST_WITHOUT_SDPA
+    assert not takes_the_kernel(torch.bfloat16, longest, True)
+    assert takes_the_kernel(torch.bfloat16, longest + 1, True)
+    assert takes_the_kernel(torch.bfloat16, longest, False)
+    assert takes_the_kernel(torch.float32, longest, True)
+
+
 @pytest.mark.skipif("flash_attention_2" in available_backends(), reason="flash-attn can run here")
 @pytest.mark.parametrize("name", ["flash", "flash_attention_2"])
 def test_flash_says_why_it_cannot_run(name):

@@ -1,0 +1,72 @@
+"""Training of the CNN on embeddings: the project's loop beside Keras's fit, with few records and with many.
+
+Run: python tests/benchmarks/bench_cnn.py
+
+Both train the compiled network of evalEmbeddings/cnn.py on the same batches of drawn float16 embeddings (101 x 256) for
+the same number of epochs, with a pass over validation records after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "evalEmbeddings"))
+
+from cnn import _compiled, _fit
+from cnn_data import Batches, Records
+from keras_backend import load_keras
+from timing import side_by_side
+
+LENGTH, WIDTH = 101, 256
+SIZES = {"200 records, batches of 64": (180, 20, 64, 20), "2,560 records, batches of 256": (2_304, 256, 256, 3)}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    keras, rng = load_keras(), np.random.default_rng(0)
+
+    class FitBatches(keras.utils.PyDataset):
+        """`Batches` as fit wants them."""
+
+        def __init__(self, batches):
+            super().__init__()
+            self.parts = list(batches.epoch())
+
+        def __len__(self):
+            return len(self.parts)
+
+        def __getitem__(self, number):
+            return self.parts[number]
+
+    model = _compiled(LENGTH, WIDTH, "lamar", 0.99)
+    for title, (n_train, n_val, batch_size, epochs) in SIZES.items():
+        n = n_train + n_val
+        records = Records(rng.standard_normal((n, LENGTH, WIDTH)).astype(np.float16))
+        labels = rng.integers(0, 2, n).astype(np.float32)
+        training = Batches(records, labels, np.arange(n_train), batch_size)
+        validation = Batches(records, labels, np.arange(n_train, n), batch_size)
+        pairs = FitBatches(training), FitBatches(validation)
+
+        def loop(training=training, validation=validation, epochs=epochs):
+            _fit(model, training, validation, epochs, keras.callbacks.CallbackList(add_history=True, model=model))
+
+        def fit(pairs=pairs, epochs=epochs):
+            model.fit(pairs[0], validation_data=pairs[1], epochs=epochs, shuffle=False, verbose=0)
+
+        side_by_side(
+            f"CNN on embeddings, {title}", {"loop": loop, "fit": fit}, rounds=args.rounds, records=n, epochs=epochs
+        )
+
+
+if __name__ == "__main__":
+    main()
