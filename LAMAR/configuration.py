@@ -38,6 +38,7 @@ _FIXED = {
     "pad_token_id": (PAD,),
     "mask_token_id": (MASK,),
 }
+_LARGEST = 2**20  # of any size: above it, a slip of the finger
 _SIZES = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size head_channels head_kernel_size "
     "max_position_embeddings"
@@ -113,8 +114,8 @@ class EsmConfig(PreTrainedConfig):
         else:
             sizes["num_labels"] = kwargs["num_labels"]
         for key, value in sizes.items():
-            if type(value) is not int or value < 1:
-                raise ValueError(f"config: {key}: found {value!r}, wanted a whole number above 0")
+            if type(value) is not int or not 1 <= value <= _LARGEST:
+                raise ValueError(f"config: {key}: found {value!r}, wanted a whole number from 1 to {_LARGEST}")
         names = self.id2label
         if names is not None and not (isinstance(names, dict) and {*map(str, names)} == {*map(str, range(len(names)))}):
             raise ValueError(f"config: id2label: found {names!r}, wanted a name for each label 0, 1, ...")

@@ -201,6 +201,12 @@ def check_options(config, options: ExplainOptions) -> None:
     for name, method in _READ_BY.items():
         if method not in options.methods and getattr(options, name) != getattr(ExplainOptions, name):
             logger.warning("--%s %s: not used, %s is not done", name, getattr(options, name), method)
+    if (
+        "integrated" in options.methods
+        and options.baseline != "shuffle"
+        and options.n_shuffles != ExplainOptions.n_shuffles
+    ):
+        logger.warning("--n_shuffles %s: not used, --baseline is %s", options.n_shuffles, options.baseline)
     if options.step_size > options.window_size and "window" in options.methods:
         raise InputError(
             f"--step_size: found {options.step_size}, wanted at most --window_size {options.window_size}: "

@@ -513,6 +513,8 @@ def test_heads_that_cannot_be_known(tmp_path):
         ({"id2label": {"a": "bound"}}, "id2label: found {'a': 'bound'}"),
         ({"label2id": 5}, "label2id: found 5"),
         ({"head_trained": "no"}, "head_trained: found 'no'"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers: found 1000000000, wanted a whole number from 1 to 1048576"),
+        ({"hidden_size": 0}, "hidden_size: found 0, wanted a whole number from 1"),
     ],
 )
 def test_config_files_that_are_not_lamars(change, fragment, folder, tmp_path):

@@ -31,7 +31,8 @@ spec = importlib.util.spec_from_file_location("saliency_analyzer", SCRIPT)
 script = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(script)
 
-QUICK = ["--n_steps", "4", "--n_figures", "0", "--device", "cpu"]
+ANY = ["--n_steps", "4", "--device", "cpu"]
+QUICK = [*ANY, "--n_figures", "0"]
 METHODS = ("mutagenesis", "window", "gradient", "integrated")
 
 
@@ -62,7 +63,8 @@ def fasta(tmp_path_factory) -> Path:
 
 
 def call(checkpoint: Path, output: Path, *more) -> int:
-    return script.main([str(word) for word in ("--model_path", checkpoint, "--output_dir", output, *QUICK, *more)])
+    quick = ANY if "--vcf" in more else QUICK
+    return script.main([str(word) for word in ("--model_path", checkpoint, "--output_dir", output, *quick, *more)])
 
 
 def table(path: Path) -> list[dict]:
@@ -213,6 +215,8 @@ def test_records_that_cannot_be_explained_are_left_out_and_the_others_kept(check
         (["--vcf", "x.vcf", "--genome", "x.fa", "--variant_window", "5000"], "--variant_window: found 5000"),
         (["--vcf", "x.vcf", "--genome", "x.fa", "--region", "2-9"], "--region: given, but not read with --vcf"),
         (["--vcf", "x.vcf", "--genome", "x.fa", "--methods", "window"], "--methods: given, but not read with --vcf"),
+        (["--vcf", "x.vcf", "--genome", "x.fa", "--kmer", "4"], "--kmer: given, but not read with --vcf"),
+        (["--vcf", "x.vcf", "--genome", "x.fa", "--n_figures", "0"], "--n_figures: given, but not read with --vcf"),
         (["--sequence", "ACGT", "--strand", "+"], "--strand: goes with --vcf, found none"),
         (["--sequence", "ACGT", "--no_ranks"], "--no_ranks: goes with --vcf, found none"),
         (["--sequence", "ACGT", "--device", "tpu"], "--device: found 'tpu'"),
@@ -291,6 +295,11 @@ def test_options_that_no_method_reads_are_said(checkpoint, tmp_path, caplog):
     assert call(checkpoint, tmp_path / "out", *more) == 0
     said = [message for message in caplog.messages if "not used" in message]
     assert said == ["--n_steps 4: not used, integrated is not done"]
+    caplog.clear()
+    more = ["--sequence", "ACGTTGCA", "--methods", "integrated", "--n_shuffles", "3"]
+    assert call(checkpoint, tmp_path / "integrated", *more) == 0
+    said = [message for message in caplog.messages if "not used" in message]
+    assert said == ["--n_shuffles 3: not used, --baseline is mask"]
 
 
 def test_it_runs_as_a_program_and_asks_nothing(checkpoint, tmp_path):

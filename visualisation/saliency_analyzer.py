@@ -52,7 +52,8 @@ logger = logging.getLogger("saliency_analyzer")
 
 METHODS = ("mutagenesis", "window", "gradient", "integrated")
 # Arguments that variants alone and records alone read.
-OF_VARIANTS, OF_RECORDS = ("strand", "variant_window", "no_ranks"), ("region", "methods", "motif_method")
+OF_VARIANTS = ("strand", "variant_window", "no_ranks")
+OF_RECORDS = ("region", "methods", "motif_method", "kmer", "n_figures")
 VARIANTS_PER_UNIT = 64
 DEMO_RECORDS = 16
 DEMO = {"n_steps": 64, "n_figures": 3, "output_dir": REPOSITORY / "demo" / "attribution"}
@@ -98,14 +99,14 @@ def build_parser() -> argparse.ArgumentParser:
     over.add_argument("--no_ranks", action="store_true", help="do not rank among the window's substitutions; faster")
 
     many = parser.add_argument_group("many records")
-    many.add_argument("--kmer", type=number(int, "2 to 8", lambda k: 2 <= k <= 8), default=5, help="default: 5")
+    many.add_argument("--kmer", type=number(int, "2 to 8", lambda k: 2 <= k <= 8), help="default: 5")
     many.add_argument("--motif_method", choices=METHODS, help="method that motifs are taken from (default: the first)")
 
     output = parser.add_argument_group("run")
     output.add_argument(
         "--top", type=not_negative(int), default=10, help="positions in top.csv and shaded (default: 10)"
     )
-    output.add_argument("--n_figures", type=not_negative(int), default=20, help="records that are drawn (default: 20)")
+    output.add_argument("--n_figures", type=not_negative(int), help="records that are drawn (default: 20)")
     output.add_argument("--batch_tokens", type=positive(int), help="tokens of a batch (default: by device)")
     output.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
     output.add_argument("--seed", type=not_negative(int), default=42, help="of shuffles (default: %(default)s)")
@@ -195,10 +196,13 @@ def complete(arguments: argparse.Namespace) -> None:
         raise InputError("--model_path: not given, wanted the checkpoint folder of a fine-tuned classifier")
     unread = OF_VARIANTS if arguments.vcf is None else OF_RECORDS
     for name in unread:
-        if getattr(arguments, name):
+        value = getattr(arguments, name)
+        if value is not None and value is not False:
             found = "goes with --vcf, found none" if arguments.vcf is None else "given, but not read with --vcf"
             raise InputError(f"--{name}: {found}; leave it out")
     arguments.strand, arguments.variant_window = arguments.strand or "+", arguments.variant_window or 101
+    arguments.kmer = 5 if arguments.kmer is None else arguments.kmer
+    arguments.n_figures = 20 if arguments.n_figures is None else arguments.n_figures
     asked = arguments.methods or ["all"]
     arguments.methods = [name for name in METHODS if name in asked or "all" in asked]
     if arguments.motif_method is not None and arguments.motif_method not in arguments.methods:
