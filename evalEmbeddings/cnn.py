@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cnn_data import Batches, Records
 from keras_backend import load_keras
+from scipy.stats import entropy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -51,6 +52,8 @@ REPRESENTATIONS = ("one_hot", "lamar")
 BLOCKS = ((64, 7, 4), (96, 5, 4), (128, 5, 2))  # filters, kernel, pool
 SHORTEST = math.prod(pool for _, _, pool in BLOCKS)
 REDUCED_WIDTH = 512
+# Of the validation loss that class frequencies give: above it, training is said to have failed.
+LEARNED_NOTHING = 0.97
 
 RECIPES = {
     "doc": {
@@ -369,6 +372,14 @@ def train_cnn(
         history["val_loss"][best],
         best + 1,
     )
+    share = labels[val].mean()
+    guess = float(entropy([share, 1 - share]))
+    if history["val_loss"][best] > LEARNED_NOTHING * guess:
+        logger.warning(
+            "CNN: lowest validation loss %.4f, class frequencies alone give %.4f: next to nothing was learned",
+            history["val_loss"][best],
+            guess,
+        )
     return model, history
 
 

@@ -18,9 +18,10 @@ logger = logging.getLogger("embedding_run")
 VARIANTS = ("Pretrained", "TAPT", "Random")
 # What ships; a variant whose folder is not there is reported and left out, unless it was asked for.
 SHIPPED = {"Pretrained": "weights/lamar-mini", "TAPT": "weights/lamar-mini-tapt"}
-# Smaller and shorter than on real data: the demo is there to be watched.
+# Smaller and shorter than on real data: the demo is there to be watched. In small batches loss may stay where it is for
+# several hundred steps before the motif is found; neither patience nor a lower rate may end it there.
 DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "layers": [-1], "batch_size": 64, "bn_momentum": 0.9}
-DEMO |= {"min_steps": 900, "patience_steps": 300}
+DEMO |= dict.fromkeys(("min_steps", "patience_steps", "plateau_steps"), 900)
 # Options of the CNN: type of the argument and what it means.
 CNN_OPTIONS = {
     "epochs": (positive(int), "most epochs, or as many as make --min_steps"),

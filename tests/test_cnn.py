@@ -241,12 +241,20 @@ def test_one_compiled_model_serves_all_trainings_and_none_sees_another(cnn, plan
     assert cnn._compiled.cache_info().misses == compiled
 
 
-def test_shuffled_labels_are_not(cnn, planted):
+def test_a_cnn_that_learned_says_nothing_of_it(cnn, planted, caplog):
+    options = quick(cnn, epochs=8)
+    cnn.train_cnn(planted.records, planted.labels, planted.train, planted.val, options, 3, representation="one_hot")
+    assert "nothing was learned" not in caplog.text
+
+
+def test_shuffled_labels_are_not(cnn, planted, caplog):
     labels = np.random.default_rng(5).permutation(planted.labels)
     model, _ = cnn.train_cnn(
         planted.records, labels, planted.train, planted.val, quick(cnn, epochs=4), representation="one_hot"
     )
     assert 0.3 < auroc(labels[planted.test], cnn.predict(model, planted.records, planted.test)) < 0.7
+    assert "class frequencies alone give 0.69" in caplog.text
+    assert "next to nothing was learned" in caplog.text
 
 
 def test_the_weights_are_those_of_the_lowest_validation_loss(cnn, planted):
