@@ -8,8 +8,9 @@ with ``(input_ids, attention_mask)`` or ``(inputs_embeds=..., attention_mask=...
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from .checkpoints import LoadReport, load_pretrained
 from .embeddings import check_choice, choose_device
 from .errors import InputError
 from .modeling_nucESM2 import EsmForSequenceClassification
+from .runs import read_json
 
 __all__ = [
     "PREDICTED",
     "SCALES",
+    "collapse_of",
     "default_scale",
     "load_classifier",
     "resolve_region",
@@ -33,7 +36,10 @@ __all__ = [
     "task_of",
     "undisturbed",
     "unexplainable",
+    "warn_of_collapse",
 ]
+
+logger = logging.getLogger(__name__)
 
 SCALES = ("log_odds", "logit", "probability")
 PREDICTED = "predicted"
@@ -51,7 +57,8 @@ def load_classifier(path: str | Path, *, attention: str = "sdpa") -> tuple[EsmFo
     ------
     InputError
         When there is no checkpoint, or its head was never trained: no head in the file, or no ``head_trained`` in
-        ``config.json``. An attribution of a random head means nothing.
+        ``config.json``. An attribution of a random head means nothing. One whose training collapsed is loaded, with a
+        warning.
     """
     path = Path(path)
     folds = sorted(path.glob("fold_*/config.json")) if path.is_dir() and not (path / "config.json").exists() else []
@@ -65,7 +72,40 @@ def load_classifier(path: str | Path, *, attention: str = "sdpa") -> tuple[EsmFo
             f"--model_path: {path}: found no trained classification head ({why}), wanted a fine-tuned classifier, such "
             "as a fold_0 of finetune_rbp.py; attributions of an untrained head mean nothing"
         )
+    warn_of_collapse(path, "its explanations say")
     return model, report
+
+
+def collapse_of(checkpoint: str | Path) -> dict[str, str]:
+    """Diagnosis that ``finetune_rbp.py`` left beside a checkpoint whose training collapsed.
+
+    Parameters
+    ----------
+    checkpoint
+        Its folder, or the weights file in it.
+
+    Returns
+    -------
+    dict
+        ``kind``, ``evidence`` and ``try`` as :func:`LAMAR.training.diagnose` gives them; empty where training did not
+        collapse, or nothing legible says so.
+    """
+    folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
+    found = None
+    with suppress(InputError):
+        found = read_json(folder / "eval_results.json")
+    collapse = found.get("collapsed") if isinstance(found, dict) else None
+    return collapse if isinstance(collapse, dict) and "kind" in collapse else {}  # that of a run maps folds to kinds
+
+
+def warn_of_collapse(checkpoint: str | Path, what: str) -> str | None:
+    """Warn where the checkpoint's training collapsed, with ``what`` before "nothing about binding"; gives the kind."""
+    collapse = collapse_of(checkpoint)
+    if not collapse:
+        return None
+    kind, evidence = collapse["kind"], collapse.get("evidence", "no evidence noted")
+    logger.warning("%s: its fine-tuning collapsed (%s: %s); %s nothing about binding", checkpoint, kind, evidence, what)
+    return kind
 
 
 def task_of(config) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from LAMAR.checkpoints import load_pretrained, read_config
+from LAMAR.classifiers import warn_of_collapse
 from LAMAR.embedding_cache import model_digest
 from LAMAR.errors import InputError
 from LAMAR.labelled import LabelledSet, load_labelled
@@ -42,6 +43,8 @@ class FinetunedRun:
     task : str
     folds : list of str
         Names of its checkpoint folders.
+    collapsed : dict of str
+        Kind of collapse by fold, of those whose training collapsed.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class FinetunedRun:
     dataset: LabelledSet
     task: str
     folds: list[str]
+    collapsed: dict[str, str]
 
     def weights(self) -> dict:
         """SHA-256 of each fold's checkpoint, and of what it started from (its seed where that was random)."""
@@ -113,6 +117,8 @@ def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
     ------
     InputError
         Files that are missing or not a fine-tuning run's, or data that are not those of the run.
+
+    Logs a warning for each fold whose training collapsed.
     """
     record = read_json(path / "run.json")
     arguments = record.get("arguments") if isinstance(record, dict) else None
@@ -141,7 +147,9 @@ def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
             f"--data_dir: {source}: not the data that {path} was trained on (its run.json has other SHA-256)"
         )
     sequences = check_lengths(dataset.sequences, dataset.ids, arguments["max_length"], arguments["truncate"])
-    return FinetunedRun(path, path.name, arguments, replace(dataset, sequences=sequences), task, folds)
+    kinds = {fold: warn_of_collapse(path / fold, "its geometry after training says") for fold in folds}
+    collapsed = {fold: kind for fold, kind in kinds.items() if kind}
+    return FinetunedRun(path, path.name, arguments, replace(dataset, sequences=sequences), task, folds, collapsed)
 
 
 def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:

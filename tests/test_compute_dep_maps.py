@@ -131,7 +131,7 @@ def test_figures_and_structures_of_each_record(mapped):
     assert all(len(lines[i]) == len(lines[i + 1]) for i in (1, 4))
     assert not list((folder / "blocks").iterdir())
     record = json.loads((folder / "run.json").read_text())
-    assert record["summary"] == {"records": 2, "analyses": ["dependency"], "left_out": {}}
+    assert record["summary"] == {"records": 2, "analyses": ["dependency"], "left_out": {}, "collapsed": None}
 
 
 def test_a_run_goes_on_with_what_is_missing(mapped):
@@ -226,6 +226,18 @@ def test_all_analyses_of_a_classifier(checkpoints, explained):
     assert arrays["effects_log_odds"] == pytest.approx(wanted.effects(), abs=1e-5)
     figures = {file.stem for file in (folder / "figures").iterdir()}
     assert figures == {f"00001_chr1_100-127_-_{kind}" for kind in ("tracks", "mutagenesis", "pairwise")}
+
+
+def test_a_collapsed_training_is_said_once(checkpoints, tmp_path, caplog):
+    shutil.copytree(checkpoints / "classifier", tmp_path / "fold_0")
+    collapse = {"kind": "constant_predictions", "evidence": "predictions of all records lie within 0", "try": "more"}
+    (tmp_path / "fold_0" / "eval_results.json").write_text(json.dumps({"fold": "fold_0", "collapsed": collapse}))
+    options = ["--model_path", tmp_path / "fold_0", "--sequence", SECOND, "--output_dir", tmp_path / "out"]
+    done = call(*options, "--analysis_type", "saliency", "--n_figures", 0)
+    assert done.returncode == 0, done.stderr
+    (said,) = [message for message in caplog.messages if "collapsed" in message]
+    assert said.startswith(f"{tmp_path / 'fold_0'}: its fine-tuning collapsed (constant_predictions: predictions of")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["summary"]["collapsed"] == "constant_predictions"
 
 
 def test_pairs_of_substitutions(checkpoints, explained):

@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, finetuning, named_config, summaries
 from LAMAR.batches import EncodedSequences
+from LAMAR.classifiers import collapse_of
 from LAMAR.embeddings import Embeddings
 from LAMAR.evaluation import Parts, draw_training
 from LAMAR.labelled import LabelledSet
@@ -429,6 +430,7 @@ def test_a_collapsed_run_is_named(dataset, tmp_path, caplog, lr, kind):
     results = run(dataset, tmp_path, "--lr", lr, "--cv_folds", 1, "--epochs", 1)
     assert results["collapsed"] == {"fold_0": kind}
     assert results["folds"][0]["collapsed"]["try"]
+    assert collapse_of(tmp_path / dataset.name / "fold_0") == results["folds"][0]["collapsed"]
 
 
 # ------------------------------------------------------------------------------------------------ mistakes

@@ -351,6 +351,23 @@ def test_all_records_of_one_run_elsewhere(models, tmp_path, undrawn):
     assert set(table["layer"]) == {2}
 
 
+def test_a_collapsed_fold_is_said_and_noted(models, tmp_path, caplog, undrawn):
+    shutil.copytree(models / "given", tmp_path / "given")
+    path = tmp_path / "given" / "fold_1" / "eval_results.json"
+    collapse = {"kind": "loss_stuck", "evidence": "training loss ended at 0.6931", "try": "another --lr"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "collapsed": collapse}))
+    caplog.clear()
+    options = ["--models_dir", tmp_path / "given", "--layers", -1, "--bootstrap", 0, "--output_dir", tmp_path / "out"]
+    assert call(finetuned_script, *options) == 0
+    said = [message for message in caplog.messages if message.startswith(f"{path.parent}: its fine-tuning collapsed")]
+    assert said == [
+        f"{path.parent}: its fine-tuning collapsed (loss_stuck: training loss ended at 0.6931); its geometry after "
+        "training says nothing about binding"
+    ]
+    summary = json.loads((tmp_path / "out" / "run.json").read_text())["summary"]
+    assert summary["collapsed"]["given fold_1"] == "loss_stuck"
+
+
 def test_starting_weights_are_not_for_runs_from_random(models, weights, tmp_path, capsys, caplog):
     options = ["--models_dir", models, "--pretrained_weights", weights, "--bootstrap", 0, "--output_dir"]
     assert call(finetuned_script, *options, tmp_path / "out", "--rbps", "random", "frozen") == 2

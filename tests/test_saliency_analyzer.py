@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -269,6 +270,35 @@ def test_variants(checkpoint, tmp_path, capsys):
     assert call(checkpoint, tmp_path / "out2", *more) == 2
     assert f"line 2: 5:2: found reference {wrong}, but" in capsys.readouterr().err
     assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.parametrize("is_vcf", [False, True])
+def test_a_collapsed_training_is_said_once_and_noted(checkpoint, tmp_path, caplog, is_vcf):
+    shutil.copytree(checkpoint, tmp_path / "fold_0")
+    evidence = "training loss ended at 0.6931; knowing class frequencies alone gives 0.6931"
+    found = {"fold": "fold_0", "collapsed": {"kind": "loss_stuck", "evidence": evidence, "try": "another --lr"}}
+    (tmp_path / "fold_0" / "eval_results.json").write_text(json.dumps(found))
+    (tmp_path / "g.fa").write_text(f">chr5\n{'ACGT' * 10}\n")
+    (tmp_path / "v.vcf").write_text("#CHROM\tPOS\tID\tREF\tALT\n5\t21\trs1\tA\tC\n")
+    more = ["--sequence", "ACGTTGCA", "--methods", "gradient"]
+    if is_vcf:
+        more = ["--vcf", tmp_path / "v.vcf", "--genome", tmp_path / "g.fa", "--variant_window", "31", "--no_ranks"]
+    assert call(tmp_path / "fold_0", tmp_path / "out", *more) == 0
+    said = [record for record in caplog.records if "collapsed" in record.getMessage()]
+    assert [record.levelname for record in said] == ["WARNING"]
+    assert said[0].getMessage() == (
+        f"{tmp_path / 'fold_0'}: its fine-tuning collapsed (loss_stuck: {evidence}); its explanations say nothing "
+        "about binding"
+    )
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["summary"]["collapsed"] == "loss_stuck"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"collapsed": null}', '{"collapsed": {"fold_0": "loss_stuck"}}'])
+def test_a_training_that_did_not_collapse_is_loaded_without_a_word(checkpoint, tmp_path, caplog, text):
+    shutil.copytree(checkpoint, tmp_path / "fold_0")
+    (tmp_path / "fold_0" / "eval_results.json").write_text(text)
+    load_classifier(tmp_path / "fold_0")
+    assert not [message for message in caplog.messages if "collapsed" in message]
 
 
 def test_interactive_asks_for_what_is_missing(checkpoint, tmp_path, monkeypatch):

@@ -127,12 +127,13 @@ class SaliencyAnalyzer:
     """
 
     def __init__(self, model_path: str | Path, options=None):
-        from LAMAR.classifiers import load_classifier
+        from LAMAR.classifiers import collapse_of, load_classifier
         from LAMAR.embeddings import choose_device
         from LAMAR.explanations import ExplainOptions, check_options
 
         self.options = options or ExplainOptions()
         self.model, self.report = load_classifier(model_path)
+        self.collapsed = collapse_of(model_path).get("kind")
         choose_device(self.model, self.options.device)
         check_options(self.model.config, self.options)
 
@@ -284,7 +285,8 @@ def run(arguments: argparse.Namespace) -> None:
             write_tables(folder, explanations, arguments.methods, arguments.top)
             method = arguments.motif_method or arguments.methods[0]
             motifs = write_motifs(folder, explanations, arguments.methods, method, arguments.kmer, notice)
-            folder.finish({"records": len(kept), "left_out": refused, "motif": motifs})
+            summary = {"records": len(kept), "left_out": refused, "motif": motifs}
+            folder.finish({**summary, "collapsed": analyzer.collapsed})
         report(arguments, explanations, motifs)
     if refused:
         name, reason = next(iter(refused.items()))
@@ -317,7 +319,7 @@ def run_variants(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer) -> N
                 logger.info("scored %d of %d variants", first + len(chunk), len(placed))
             rows += folder.load_unit(unit)["rows"]
         runs.write_csv(folder.file("variants.csv"), rows, COLUMNS)
-        folder.finish({"variants": len(rows)})
+        folder.finish({"variants": len(rows), "collapsed": analyzer.collapsed})
     for row in sorted(rows, key=lambda row: -abs(row["effect"]))[: arguments.top]:
         rank = "" if row["rank"] is None else f", rank {row['rank']} of {row['n_substitutions']}"
         print(f"  {row['id']} ({row['strand']}): {row['score']} {row['effect']:+.3f}{rank}")

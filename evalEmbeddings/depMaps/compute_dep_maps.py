@@ -197,7 +197,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from LAMAR import runs
     from LAMAR.checkpoints import stored_heads
-    from LAMAR.classifiers import load_classifier, unexplainable
+    from LAMAR.classifiers import collapse_of, load_classifier, unexplainable
 
     path = arguments.model_path
     if path.is_dir() and not (path / "config.json").exists() and any(path.glob("fold_*/config.json")):
@@ -232,7 +232,8 @@ def run(arguments: argparse.Namespace) -> None:
                 write_explanations(arguments, folder, models["classifier"][0], kept, options)
             if "pairwise" in analyses:
                 write_pairwise(arguments, folder, models["classifier"][0], kept)
-            folder.finish({"records": len(kept), "analyses": analyses, "left_out": refused})
+            summary = {"records": len(kept), "analyses": analyses, "left_out": refused}
+            folder.finish({**summary, "collapsed": collapse_of(path).get("kind")})
         print(f"results: {arguments.output_dir}")
     if refused:
         name, reason = next(iter(refused.items()))

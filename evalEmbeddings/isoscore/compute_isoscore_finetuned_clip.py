@@ -166,7 +166,8 @@ def run(arguments: argparse.Namespace) -> None:
         columns = ("dataset", "fold", "stage", *geometry_run.SPECTRUM_COLUMNS)
         runs.write_csv(folder.file("spectra.csv"), spectra, columns)
         write_figures(folder, units, rows, [one.name for one in found], arguments.demo)
-        folder.finish({"runs": len(found), "folds": len(plan)})
+        collapsed = {f"{one.name} {fold}": kind for one in found for fold, kind in one.collapsed.items()}
+        folder.finish({"runs": len(found), "folds": len(plan), "collapsed": collapsed})
     print(closing_table(summary))
     print(f"\nresults: {arguments.output_dir}")
 
