@@ -21,7 +21,16 @@ from pathlib import Path
 import numpy as np
 
 from LAMAR.errors import InputError
-from LAMAR.sequences import check_span, decode_one_hot, normalize_sequence, parse_region, read_fasta, read_table
+from LAMAR.sequences import (
+    check_span,
+    decode_one_hot,
+    normalize_sequence,
+    open_text,
+    parse_region,
+    read_fasta,
+    read_lines,
+    read_table,
+)
 
 __all__ = ["LabelledSet", "load_labelled", "set_names"]
 
@@ -200,7 +209,7 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
     for end in ("", *_TABLE_ENDS, *_HDF5_ENDS) if name else ():
         if (inner := folder / f"{name}{end}").exists():
             return _find(inner, name, task, arguments)
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    if _is_arrow(folder):
         return _read_arrow(folder), tuple(sorted(p for p in folder.rglob("*") if p.is_file())), folder.name
     files: dict[str, Path] = {}
     for part, aliases in _PARTS.items():
@@ -214,7 +223,8 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
     if len(pairs) == 1 and not name:
         return _read_pair(folder, next(iter(pairs)), task)
     missing = f"nothing called {name!r}" if name else f"no data set that can be told without {arguments[1]}"
-    choices = _listing({*pairs, *_single_files(folder), *(p.name for p in folder.iterdir() if p.is_dir())})
+    labelled = (name for name, file in _single_files(folder).items() if _is_labelled(file))
+    choices = _listing({*_sets_inside(folder), *labelled})
     argument = arguments[1 if name else 0]
     raise InputError(f"{argument}: found {missing} in {folder}, wanted train.csv or a name of: {choices}")
 
@@ -235,17 +245,37 @@ def set_names(path: str | PathLike) -> list[str]:
         return []
     if any((path / name).exists() for name in ("dataset_dict.json", "state.json", "dataset_info.json")):
         return []
-    folders = (entry for entry in path.iterdir() if entry.is_dir())
-    inside = {folder.name for folder in folders if _has_tables(folder) or _pairs(folder)}
     # Beside folders of sets, single files are tables about them.
-    return sorted({*_pairs(path), *inside} or _single_files(path))
+    return sorted(_sets_inside(path) or _single_files(path))
 
 
-def _single_files(folder: Path) -> set[str]:
-    """Names of the CSV, TSV and HDF5 files of a folder, each of which may be a set."""
+def _sets_inside(path: Path) -> set[str]:
+    """Names of the sets of a folder of sets that are FASTA pairs or folders."""
+    folders = (entry for entry in path.iterdir() if entry.is_dir())
+    inside = (folder.name for folder in folders if _has_tables(folder) or _is_arrow(folder) or _pairs(folder))
+    return {*_pairs(path), *inside}
+
+
+def _single_files(folder: Path) -> dict[str, Path]:
+    """CSV, TSV and HDF5 files of a folder, each of which may be a set, by name without the ending."""
     ends = (*_TABLE_ENDS, *_HDF5_ENDS)
-    matches = ((path.name, end) for path in folder.iterdir() for end in ends if path.name.endswith(end))
-    return {name.removesuffix(end) for name, end in matches if not name.startswith(".")}
+    matches = ((path, end) for path in folder.iterdir() for end in ends if path.name.endswith(end))
+    return {path.name.removesuffix(end): path for path, end in matches if not path.name.startswith(".")}
+
+
+def _is_labelled(path: Path) -> bool:
+    """Whether a file of `_single_files` is HDF5, or its first line names columns of sequences and of labels."""
+    if path.name.endswith(_HDF5_ENDS):
+        return True
+    head = ""
+    with suppress(InputError), open_text(path) as handle:
+        head = next((line for _, line in read_lines(handle, path) if not line.startswith("#")), "")
+    columns = {column.strip(' "').lower() for column in re.split("[\t,]", head)}
+    return not columns.isdisjoint(("sequence", "seq")) and not columns.isdisjoint(("label", "labels", "label_0"))
+
+
+def _is_arrow(folder: Path) -> bool:
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def _has_tables(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from LAMAR.errors import InputError
-from LAMAR.labelled import LabelledSet, load_labelled
+from LAMAR.labelled import LabelledSet, load_labelled, set_names
 from LAMAR.sequences import (
     Region,
     check_lengths,
@@ -433,6 +433,25 @@ def test_name_chooses_among_several(tmp_path):
             load_labelled(tmp_path, name=name)
     with pytest.raises(InputError, match=r"--data_path: found no file or folder .*XYZ"):
         load_labelled(tmp_path / "XYZ")
+
+
+def test_only_sets_are_offered_where_a_name_is_not_found(tmp_path):
+    from datasets import Dataset
+
+    write(tmp_path / "tables" / "train.tsv", "seq\tlabel\nACGT\t1\nTTTT\t0\n")
+    write(tmp_path / "pair" / "pair.positives.fa", ">a\nACGT\n")
+    write(tmp_path / "pair" / "pair.negatives.fa", ">b\nTTTT\n")
+    Dataset.from_dict({"sequence": ["ACGT", "TTTT"], "label": [1, 0]}).save_to_disk(tmp_path / "arrow")
+    write(tmp_path / "file.csv.gz", '# made up\n"Seq","Labels"\nACGT,1\nTTTT,0\n')
+    write(tmp_path / "summary.csv", "dataset,n\ntables,2\n")
+    (tmp_path / "broken.csv.gz").write_bytes(b"no gzip")
+    write(tmp_path / "units" / "tables.json", "{}")
+    with pytest.raises(InputError, match=r"nothing called 'X' in .*, wanted train.csv or a name of: (.*)") as error:
+        load_labelled(tmp_path, name="X")
+    assert str(error.value).rpartition(": ")[2] == "arrow, file, pair, tables"
+    assert set_names(tmp_path) == ["arrow", "pair", "tables"]
+    for name in ("arrow", "file", "pair", "tables"):
+        assert sorted(load_labelled(tmp_path, name=name).sequences) == ["ACGT", "TTTT"]
 
 
 def test_name_does_not_hide_the_folders_own_parts(tmp_path):
