@@ -25,6 +25,7 @@ __all__ = ["FinetunedRun", "find_runs", "fold_encoder", "fold_records", "open_ru
 logger = logging.getLogger(__name__)
 
 _WANTED = ("run.json", "predictions.csv", "eval_results.json")
+_ARGUMENTS = {"data_path", "rbp_name", "nlabels", "loss", "max_length", "truncate", "freeze_encoder", "seed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,8 @@ class FinetunedRun:
 def find_runs(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
     """Folders of finished runs: ``folder`` itself, or those in it, all or those called ``names``.
 
+    Where all are taken, the other folders in it are named in a warning, with the reason.
+
     Raises
     ------
     InputError
@@ -88,19 +91,61 @@ def find_runs(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
         raise InputError(f"--models_dir: found no folder {folder}, wanted a run of finetune_rbp.py or a folder of runs")
     if _is_run(folder) and not names:
         return [folder]
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and _is_run(path))
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = [path for path in folders if _is_run(path)]
     if names:
         if unknown := [name for name in names if name not in {path.name for path in inside}]:
             there = ", ".join(path.name for path in inside[:12]) or "none"
-            raise InputError(f"--rbps: found no finished run {unknown[0]!r} in {folder}, wanted some of: {there}")
+            why = f" ({_why_not(folder / unknown[0])})" if (folder / unknown[0]).is_dir() else ""
+            raise InputError(f"--rbps: found no finished run {unknown[0]!r} in {folder}{why}, wanted some of: {there}")
         return [folder / name for name in dict.fromkeys(names)]
     if not inside:
-        raise InputError(f"--models_dir: found no finished run of finetune_rbp.py in {folder} ({', '.join(_WANTED)})")
+        # A folder with a record is meant to be the run itself.
+        others = [folder] if (folder / "run.json").is_file() else folders
+        found = f": {_left_out(others)}" if others else ""
+        raise InputError(
+            f"--models_dir: found no finished run of finetune_rbp.py in {folder} ({', '.join(_WANTED)}){found}"
+        )
+    if others := [path for path in folders if path not in inside]:
+        logger.warning("left out: %s", _left_out(others))
     return inside
 
 
 def _is_run(path: Path) -> bool:
-    return all((path / name).is_file() for name in _WANTED)
+    return all((path / name).is_file() for name in _WANTED) and bool(_folds(path))
+
+
+def _folds(path: Path) -> list[str]:
+    """Names of a run's checkpoint folders, in their order."""
+    found = (file.parent.name for file in path.glob("fold_*/model.safetensors"))
+    folds = (name for name in found if re.fullmatch(r"fold_\d+", name))
+    return sorted(folds, key=lambda name: int(name.removeprefix("fold_")))
+
+
+def _left_out(folders: Sequence[Path], most: int = 12) -> str:
+    """Names of folders that are no finished runs, each with the reason."""
+    named = [f"{path.name} ({_why_not(path)})" for path in folders[:most]]
+    return ", ".join(named) + (f" and {len(folders) - most} more" if len(folders) > most else "")
+
+
+def _why_not(path: Path) -> str:
+    if not (path / "run.json").is_file():
+        return "no run.json"
+    try:
+        record = read_json(path / "run.json")
+    except InputError:
+        return "run.json cannot be read"
+    if _arguments(record) is None:
+        return "no run of finetune_rbp.py"
+    if record.get("status") != "finished":
+        return "not finished"
+    return f"no {next((name for name in _WANTED if not (path / name).is_file()), 'fold_0 with model.safetensors')}"
+
+
+def _arguments(record: object) -> dict | None:
+    """Arguments in the ``run.json`` of a run of fine-tuning; None in that of anything else."""
+    arguments = record.get("arguments") if isinstance(record, dict) else None
+    return arguments if isinstance(arguments, dict) and arguments.keys() >= _ARGUMENTS else None
 
 
 def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
@@ -121,17 +166,10 @@ def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
     Logs a warning for each fold whose training collapsed.
     """
     record = read_json(path / "run.json")
-    arguments = record.get("arguments") if isinstance(record, dict) else None
-    needed = {"data_path", "rbp_name", "nlabels", "loss", "max_length", "truncate", "freeze_encoder", "seed"}
-    if not isinstance(arguments, dict) or not needed <= arguments.keys():
+    arguments = _arguments(record)
+    if arguments is None:
         raise InputError(f"{path / 'run.json'}: not of a run of finetune_rbp.py")
-    folds = sorted(
-        (entry.name for entry in path.iterdir() if re.fullmatch(r"fold_\d+", entry.name)),
-        key=lambda name: int(name.removeprefix("fold_")),
-    )
-    folds = [fold for fold in folds if (path / fold / "model.safetensors").is_file()]
-    if not folds:
-        raise InputError(f"{path}: found no checkpoint folder, wanted fold_0 ...")
+    folds = _folds(path)
     task = (
         "regression" if arguments["nlabels"] == 1 else "multilabel" if arguments["loss"] == "bce" else "classification"
     )

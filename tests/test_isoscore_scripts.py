@@ -19,6 +19,7 @@ from LAMAR.checkpoints import build_model
 from LAMAR.configuration import named_config
 from LAMAR.embedding_cache import cached_outputs, model_digest
 from LAMAR.embedding_evaluation import evaluate, open_variants, write_tables
+from LAMAR.errors import InputError
 from LAMAR.evaluation import find_sets, prepare
 from LAMAR.finetuning import ModelSettings, build_classifier
 from LAMAR.geometry import POOLED, sample_rows
@@ -349,6 +350,34 @@ def test_all_records_of_one_run_elsewhere(models, tmp_path, undrawn):
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert set(table["n"]) == {104}
     assert set(table["layer"]) == {2}
+
+
+def test_folders_that_are_no_finished_runs_are_named(models, weights, tmp_path, caplog):
+    shutil.copytree(models / "given", tmp_path / "given")
+    shutil.copytree(models / "given", tmp_path / "stopped", ignore=shutil.ignore_patterns("*.csv"))
+    record = json.loads((tmp_path / "stopped" / "run.json").read_text())
+    (tmp_path / "stopped" / "run.json").write_text(json.dumps({**record, "status": "stopped"}))
+    shutil.copytree(models / "given", tmp_path / "torn", ignore=shutil.ignore_patterns("predictions.csv"))
+    shutil.copytree(models / "given", tmp_path / "draws")
+    for number in range(2):
+        (tmp_path / "draws" / f"fold_{number}").rename(tmp_path / "draws" / f"draw_{number}")
+    shutil.copytree(weights, tmp_path / "weights")
+    shutil.copytree(weights, tmp_path / "tapt")
+    (tmp_path / "tapt" / "run.json").write_text(json.dumps({"arguments": {"epochs": 1}, "status": "finished"}))
+    (tmp_path / ".cache").mkdir()
+    assert finetuned_runs.find_runs(tmp_path) == [tmp_path / "given"]
+    assert caplog.messages == [
+        "left out: draws (no fold_0 with model.safetensors), stopped (not finished), tapt (no run of "
+        "finetune_rbp.py), torn (no predictions.csv), weights (no run.json)"
+    ]
+    caplog.clear()
+    assert finetuned_runs.find_runs(tmp_path, ["given"]) == finetuned_runs.find_runs(tmp_path / "given")
+    assert caplog.messages == []
+    for folder, message in ((tmp_path / "stopped", r"stopped \(not finished\)"), (models.parent, r"\): data \(no run")):
+        with pytest.raises(InputError, match=f"found no finished run .*{message}"):
+            finetuned_runs.find_runs(folder)
+    with pytest.raises(InputError, match=r"no finished run 'torn' in .* \(no predictions.csv\), wanted some of: given"):
+        finetuned_runs.find_runs(tmp_path, ["torn"])
 
 
 def test_a_collapsed_fold_is_said_and_noted(models, tmp_path, caplog, undrawn):
