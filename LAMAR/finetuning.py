@@ -262,7 +262,14 @@ def train_fold(
     }
     judged = predictions["test"] if len(test) else predictions["validation"]
     collapse = diagnose(
-        outcome.history, labels[fold.train], judged, options.task, outcome.not_finite, settings.loss or "ce"
+        outcome.history,
+        labels[fold.train],
+        judged,
+        options.task,
+        outcome.not_finite,
+        settings.loss or "ce",
+        settled=_settled(settings, options),
+        n_steps=sum(entries[-1]["step"] for entries in (history, outcome.history) if entries),
     )
     result = {
         "fold": fold.name,
@@ -280,6 +287,18 @@ def train_fold(
         "seconds": round(time.perf_counter() - start, 1),
     }
     return model.cpu().eval(), result
+
+
+def _settled(settings: ModelSettings, options: FitOptions) -> list[str]:
+    """Arguments that are already what is advised after a collapse."""
+    are = {
+        "--warmup_epochs": settings.warmup_epochs >= 5 or settings.freeze_encoder,
+        "--head": settings.head == "cnn",
+        "--pretrain_path": bool(settings.pretrain_path),
+        "--grad_clipping_norm": options.grad_clipping_norm <= 1,
+        "--fp16": not options.fp16,
+    }
+    return [name for name, is_so in are.items() if is_so]
 
 
 def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[dict]:

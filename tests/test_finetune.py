@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import logging
 import os
 import random
 import signal
@@ -423,6 +424,32 @@ def test_diagnosis_by_hand():
     rare = np.array([1] * 10 + [0] * 90)
     assert diagnose([{"loss": 0.3251}], rare, good, "classification", False)["kind"] == "loss_stuck"
     assert diagnose([{"loss": 0.2}], rare, good, "classification", False) is None
+
+
+def test_advice_leaves_out_what_is_set_and_counts_steps():
+    labels, good = np.array([0, 1] * 50), np.stack([np.linspace(0, 1, 100), np.linspace(1, 0, 100)], axis=1)
+    stuck = [[{"loss": 0.6931}], labels, good, "classification", False]
+    found = diagnose(*stuck, settled=["--head", "--pretrain_path"], n_steps=50)
+    assert found["try"] == "--warmup_epochs 5 (the head first), another --lr or more --epochs"
+    assert "optimiser steps" not in found["evidence"]
+    found = diagnose(*stuck, settled=["--head", "--warmup_epochs"], n_steps=49)
+    assert found["try"] == "more --epochs, another --lr or pretrained weights (--pretrain_path)"
+    assert found["evidence"].endswith("; 49 optimiser steps are too few to tell a collapse from too short a training")
+    constant = diagnose([], labels, np.full((9, 2), 0.5), "classification", False, n_steps=9)
+    assert constant["try"].startswith("more --epochs, --warmup_epochs 5")
+    not_finite = diagnose(*stuck[:4], True, settled=["--grad_clipping_norm", "--fp16"], n_steps=9)
+    assert (not_finite["try"], "steps" in not_finite["evidence"]) == ("a lower --lr", False)
+
+
+def test_a_run_is_not_advised_what_it_did(dataset, tmp_path, caplog):
+    options = ["--lr", "1e-12", "--cv_folds", 1, "--epochs", 1, "--batch_size", 16, "--head", "cnn"]
+    with caplog.at_level(logging.INFO):
+        results = run(dataset, tmp_path, *options)
+    collapse = results["folds"][0]["collapsed"]
+    assert "8 optimiser steps are too few" in collapse["evidence"]
+    assert "more --epochs" in collapse["try"]
+    assert "--head" not in collapse["try"]
+    assert f"Try {collapse['try']}" in caplog.text
 
 
 @pytest.mark.parametrize(("lr", "kind"), [("1e-12", "loss_stuck"), ("1e30", "nan_loss")])
