@@ -63,17 +63,23 @@ class VariantWindow:
     letter: str
 
 
-def read_variants(path: str | PathLike, strand: str = "+") -> list[Variant]:
+def read_variants(path: str | PathLike, strand: str = "+") -> tuple[list[Variant], int]:
     """Substitutions of a VCF (told by its ``##fileformat=VCF`` or ``#CHROM`` line), or of a CSV/TSV table.
 
     A table has the columns ``chrom``, ``pos`` (from 1) or ``start`` (from 0), ``ref``, ``alt``, and optionally ``id``
     and ``strand``. Several alternatives, joined by commas, are variants of their own. What is no substitution of one
-    letter by another (insertions, deletions, ``<DEL>``, ``*``) is left out and counted in a warning.
+    letter by another (insertions, deletions, ``<DEL>``, ``*``) is left out with a warning that names the first.
 
     Parameters
     ----------
     strand
-        ``+``, ``-``, or ``both`` for one variant on each; of records that say none (a VCF never does).
+        ``+``, ``-``, or ``both`` for one variant on each; of records that say none (a VCF never does). ``ref`` and
+        ``alt`` are read as letters of the forward strand whatever it is.
+
+    Returns
+    -------
+    variants, n_left_out
+        ``n_left_out``: alternatives that are no substitution.
 
     Raises
     ------
@@ -85,7 +91,7 @@ def read_variants(path: str | PathLike, strand: str = "+") -> list[Variant]:
         _, head = next(read_lines(handle, path), (0, ""))
     is_vcf = head.upper().startswith(("##FILEFORMAT=VCF", "#CHROM"))
     rows = _vcf_rows(path) if is_vcf else _table_rows(path)
-    variants, n_others = [], 0
+    variants, n_others, first_other = [], 0, ""
     for name, chrom, pos, first, ref, alts, own_strand, source in rows:
         where = f"{path}: {source}"
         # int() also takes 5_00 and digits of other alphabets, and numbers that the genome's arrays cannot hold.
@@ -97,15 +103,20 @@ def read_variants(path: str | PathLike, strand: str = "+") -> list[Variant]:
             letter = ref.upper().replace("U", "T")
             if letter not in _COMPLEMENT or alt not in _COMPLEMENT or letter == alt:
                 n_others += 1
+                first_other = first_other or f"{source} ({name if name not in ('', '.') else f'{chrom}:{position}'})"
                 continue
             for side in ("+", "-") if (own_strand or strand) == "both" else (own_strand or strand,):
                 label = name if name not in ("", ".") else f"{chrom}:{position}{letter}>{alt}"
                 variants.append(Variant(label, chrom, position, letter, alt, side, where))
     if n_others:
-        logger.warning("%s: left out %d alternatives that are no substitution of one nucleotide", path, n_others)
+        are, more = "alternative that is", ""
+        if n_others > 1:
+            are, more = "alternatives that are", f" and {n_others - 1} more"
+        message = "%s: left out %d %s no substitution of one nucleotide: %s%s"
+        logger.warning(message, path, n_others, are, first_other, more)
     if not variants:
         raise InputError(f"{path}: found no substitution of one nucleotide by another")
-    return variants
+    return variants, n_others
 
 
 # Rows: name, contig, position as text, the number it counts from, reference, alternatives, strand, where it stands.

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -270,6 +271,30 @@ def test_variants(checkpoint, tmp_path, capsys):
     assert call(checkpoint, tmp_path / "out2", *more) == 2
     assert f"line 2: 5:2: found reference {wrong}, but" in capsys.readouterr().err
     assert not (tmp_path / "out2").exists()
+
+
+@pytest.mark.parametrize("strand", ["-", "both"])
+def test_variants_are_counted_as_the_file_has_them(checkpoint, tmp_path, caplog, strand, monkeypatch):
+    monkeypatch.setattr(script, "VARIANTS_PER_UNIT", 3)
+    (tmp_path / "g.fa").write_text(f">chr5\n{'ACGT' * 10}\n")
+    lines = ("5\t21\trs1\tA\tC,G", "5\t22\trs2\tC\tCA", "5\t23\trs3\tG\tT", "5\t23\trs4\tG\tA")
+    (tmp_path / "v.vcf").write_text("#CHROM\tPOS\tID\tREF\tALT\n" + "\n".join(lines) + "\n")
+    more = ["--vcf", tmp_path / "v.vcf", "--genome", tmp_path / "g.fa", "--variant_window", "31", "--no_ranks"]
+    with caplog.at_level(logging.INFO):
+        assert call(checkpoint, tmp_path / "out", *more, "--strand", strand) == 0
+    done = (3, 4) if strand == "-" else (2, 3, 4)
+    assert [message for message in caplog.messages if message.startswith("scored")] == [
+        f"scored {n} of 5 variants, 1 left out" for n in done
+    ]
+    assert any(message.endswith("line 3 (rs2)") for message in caplog.messages)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["summary"]["left_out"] == 1
+    rows = table(tmp_path / "out" / "variants.csv")
+    assert {row["ref"] + row["alt"] for row in rows if row["strand"] == "-"} == {"AC", "AG", "GT", "GA"}
+
+
+def test_help_says_which_strand_the_letters_are_on():
+    text = " ".join(script.build_parser().format_help().split())
+    assert "ref and alt stay letters of the plus strand" in text
 
 
 @pytest.mark.parametrize("is_vcf", [False, True])

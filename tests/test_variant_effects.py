@@ -28,7 +28,7 @@ def genome(tmp_path):
 
 def variants_of(tmp_path, text: str, name: str = "v.vcf", **options):
     (tmp_path / name).write_text(text)
-    return read_variants(tmp_path / name, **options)
+    return read_variants(tmp_path / name, **options)[0]
 
 
 def test_vcf_alternatives_and_what_is_no_substitution(tmp_path, caplog):
@@ -40,7 +40,15 @@ def test_vcf_alternatives_and_what_is_no_substitution(tmp_path, caplog):
         ("rs1", 4, "T", "C", "+"),
         ("1:6G>A", 6, "G", "A", "+"),
     ]
-    assert "left out 3 alternatives that are no substitution" in caplog.text
+    said = "no substitution of one nucleotide: line 4 (1:5)"
+    assert caplog.messages == [f"{tmp_path / 'v.vcf'}: left out 3 alternatives that are {said} and 2 more"]
+    caplog.clear()
+    table = "chrom,pos,ref,alt,id\n1,4,T,A,rs1\n1,5,T,TA,rs2\n"
+    (tmp_path / "v.csv").write_text(table)
+    found, n_left_out = read_variants(tmp_path / "v.csv")
+    assert ([v.id for v in found], n_left_out) == (["rs1"], 1)
+    said = "no substitution of one nucleotide: row 3 (rs2)"
+    assert caplog.messages == [f"{tmp_path / 'v.csv'}: left out 1 alternative that is {said}"]
 
 
 def test_table_with_own_strands(tmp_path):

@@ -94,7 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
     over.add_argument(
         "--genome", type=path, help="FASTA of the genome, or of regions with coordinates in their headers"
     )
-    over.add_argument("--strand", choices=("+", "-", "both"), help="of variants that say none (default: +)")
+    over.add_argument(
+        "--strand",
+        choices=("+", "-", "both"),
+        help="of variants that say none; ref and alt stay letters of the plus strand, as a VCF has them (default: +)",
+    )
     over.add_argument("--variant_window", type=positive(int), help="nt around a variant (default: 101)")
     over.add_argument("--no_ranks", action="store_true", help="do not rank among the window's substitutions; faster")
 
@@ -306,20 +310,26 @@ def run_variants(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer) -> N
         raise InputError(
             f"--variant_window: found {arguments.variant_window}, wanted at most {most}, the model's context"
         )
-    variants = read_variants(arguments.vcf, arguments.strand)
+    variants, n_left_out = read_variants(arguments.vcf, arguments.strand)
     with open_genome(arguments.genome) as genome:
         placed = place_variants(variants, genome, arguments.variant_window)
+    # Counted as the file has them: on both strands, a variant is one.
+    seen: dict[tuple, int] = {}
+    numbers = [seen.setdefault((one.variant.source, one.variant.alt), len(seen) + 1) for one in placed]
+    n_read = len(seen) + n_left_out
+    left_out = f", {n_left_out} left out" if n_left_out else ""
     rows: list[dict] = []
     with open_run(arguments, analyzer, [arguments.vcf, arguments.genome]) as folder:
         for first in range(0, len(placed), VARIANTS_PER_UNIT):
             chunk, unit = placed[first : first + VARIANTS_PER_UNIT], f"variants {first}"
+            last = numbers[first + len(chunk) - 1]
             if not folder.done(unit):
-                label = f"variants {first + 1}-{first + len(chunk)} of {len(placed)}" if sys.stderr.isatty() else None
+                label = f"variants {numbers[first]}-{last} of {n_read}" if sys.stderr.isatty() else None
                 folder.save_unit(unit, {"rows": analyzer.score_variants(chunk, not arguments.no_ranks, label)})
-                logger.info("scored %d of %d variants", first + len(chunk), len(placed))
+                logger.info("scored %d of %d variants%s", last, n_read, left_out)
             rows += folder.load_unit(unit)["rows"]
         runs.write_csv(folder.file("variants.csv"), rows, COLUMNS)
-        folder.finish({"variants": len(rows), "collapsed": analyzer.collapsed})
+        folder.finish({"variants": len(rows), "left_out": n_left_out, "collapsed": analyzer.collapsed})
     for row in sorted(rows, key=lambda row: -abs(row["effect"]))[: arguments.top]:
         rank = "" if row["rank"] is None else f", rank {row['rank']} of {row['n_substitutions']}"
         print(f"  {row['id']} ({row['strand']}): {row['score']} {row['effect']:+.3f}{rank}")
