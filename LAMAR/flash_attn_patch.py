@@ -17,7 +17,7 @@ from .errors import InputError
 __all__ = ["BACKENDS", "PaddingMask", "attention", "available_backends", "backend_argument", "resolve_backend"]
 
 BACKENDS = ("eager", "sdpa", "flash_attention_2")
-LONGEST_WITHOUT_SDPA = 192  # tokens
+LONGEST_WITHOUT_SDPA = 160  # tokens
 
 
 def available_backends() -> tuple[str, ...]:
