@@ -388,7 +388,7 @@ def _fit(
 ) -> dict[str, list]:
     """What ``model.fit`` does, without the tf.data pipelines that it builds and takes down twice an epoch.
 
-    Those cost about 0.15 s an epoch: with a few hundred records, half of the training.
+    With a few hundred records those cost up to half of the time (tests/benchmarks/bench_cnn.py).
     """
     model.stop_training = False
     callbacks.on_train_begin()
