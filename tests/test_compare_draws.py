@@ -92,6 +92,22 @@ def test_pairs_are_of_the_same_draw(script, runs, tmp_path):
     assert over.loc[("Pretrained fine-tuned", "one-hot CNN"), "n"] == 1
 
 
+def test_holm_counts_the_pairs_of_the_methods_that_are_named(script, runs, tmp_path, capsys):
+    given = ["--results", str(runs[0]), "--finetuned", f"Pretrained={runs[1]}"]
+    for name, more in (("all", []), ("two", ["--methods", "Pretrained probe", "Random probe"])):
+        assert script.main([*given, *more, "--output_dir", str(tmp_path / name)]) == 0
+    pairs = {name: pd.read_csv(tmp_path / name / "pairs.csv") for name in ("all", "two")}
+    assert len(pairs["two"]) == 2  # one a data set
+    assert (pairs["two"]["p_holm"] == pairs["two"]["p_value"]).all()
+    probes = pairs["all"][
+        (pairs["all"]["method_a"] == "Pretrained probe") & (pairs["all"]["method_b"] == "Random probe")
+    ]
+    assert (probes["p_holm"] > probes["p_value"]).all()
+    # Set B has no fine-tuned model: no mean over sets for it.
+    shown = capsys.readouterr().out
+    assert next(line for line in shown.splitlines() if line.startswith("Pretrained fine-tuned")).split()[-1] == "NaN"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -99,6 +115,8 @@ def test_pairs_are_of_the_same_draw(script, runs, tmp_path):
         (["--finetuned", "Random=nowhere"], "--finetuned Random=nowhere: found no NAME/results.csv"),
         (["--results", "nowhere"], "nowhere"),
         (["--finetuned", "R=TUNED", "R=TUNED"], "in two of the runs"),
+        (["--finetuned", "R=TUNED", "--methods", "R", "Q"], "--methods: found 'R', wanted some of: 'R fine-tuned'"),
+        (["--finetuned", "R=TUNED", "--methods", "R fine-tuned"], "--methods: found 1, wanted two or more"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(script, runs, tmp_path, capsys, changes, message):
