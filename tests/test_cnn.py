@@ -415,9 +415,10 @@ print(cnn.load_keras().backend.backend(), len(history["val_loss"]), p.shape, ((p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_both_backends_train_and_write_nothing_to_stderr(repo_root, backend, monkeypatch):
+def test_both_backends_train_and_write_nothing_of_theirs_to_stderr(repo_root, backend, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", backend)
     code = IMPORT_CNN.format(folder=str(repo_root / "evalEmbeddings")) + TRAIN_ONE_EPOCH
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, f"{backend} 1 (24,) True\n"), done.stderr
-    assert done.stderr == ""
+    # Ours: one epoch of noise has taught the network nothing.
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["CNN"]
