@@ -198,15 +198,12 @@ def check_options(config, options: ExplainOptions) -> None:
     task = task_of(config)
     resolve_scale(options.scale, task)
     resolve_targets(np.zeros((1, config.num_labels)), options.target, task)
-    for name, method in _READ_BY.items():
-        if method not in options.methods and getattr(options, name) != getattr(ExplainOptions, name):
-            logger.warning("--%s %s: not used, %s is not done", name, getattr(options, name), method)
-    if (
-        "integrated" in options.methods
-        and options.baseline != "shuffle"
-        and options.n_shuffles != ExplainOptions.n_shuffles
-    ):
-        logger.warning("--n_shuffles %s: not used, --baseline is %s", options.n_shuffles, options.baseline)
+    unused = {name: f"{method} is not done" for name, method in _READ_BY.items() if method not in options.methods}
+    if options.baseline != "shuffle":
+        unused.setdefault("n_shuffles", f"--baseline is {options.baseline}")
+    for name, why in unused.items():
+        if getattr(options, name) != getattr(ExplainOptions, name):
+            logger.warning("--%s %s: not used, %s", name, getattr(options, name), why)
     if options.step_size > options.window_size and "window" in options.methods:
         raise InputError(
             f"--step_size: found {options.step_size}, wanted at most --window_size {options.window_size}: "
