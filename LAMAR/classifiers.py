@@ -20,7 +20,7 @@ from .checkpoints import LoadReport, load_pretrained
 from .embeddings import check_choice, choose_device
 from .errors import InputError
 from .modeling_nucESM2 import EsmForSequenceClassification
-from .runs import read_json
+from .storage import read_json
 
 __all__ = [
     "PREDICTED",

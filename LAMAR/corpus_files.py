@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import InputError
-from .runs import require_files
 from .sequences import MAX_RECORD, normalize_sequence, open_text, read_fasta, read_lines
+from .storage import require_files
 from .window_files import read_metadata
 
 __all__ = ["SequenceRecord", "corpus_files", "corpus_form", "read_records"]

@@ -24,8 +24,8 @@ from .dependency import (
 )
 from .edits import LETTERS
 from .records import genome_positions
-from .runs import atomic_write
 from .stems import Stem, dot_bracket, find_stems
+from .storage import atomic_write
 
 __all__ = [
     "INFLUENCE_COLUMNS",

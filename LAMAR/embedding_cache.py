@@ -41,7 +41,8 @@ from .embeddings import (
     resolve_outputs,
 )
 from .errors import InputError
-from .runs import library_versions, partial_path, read_json, write_json
+from .provenance import library_versions
+from .storage import partial_path, read_json, write_json
 
 __all__ = [
     "FORMAT_VERSION",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from LAMAR import runs
+from LAMAR import runs, storage
 from LAMAR.errors import InputError
 from LAMAR.evaluation import BASELINES, Parts, baseline_row, draw_training, fit_probe, result, unit_name
 from LAMAR.result_columns import COLUMNS, PREDICTED_UNIT, PREDICTION_COLUMNS
@@ -200,9 +200,9 @@ def _probes(run, parts: Parts, variant: EncoderVariant, embeddings: dict, unit, 
 def write_tables(run: runs.RunFolder, sets: Sequence[Parts], results: dict[str, list[dict]]) -> None:
     """``results.csv``, ``predictions.csv`` and ``split_report.json`` of all data sets."""
     rows = [found["row"] for parts in sets for found in results[parts.dataset.name]]
-    runs.write_csv(run.file("results.csv"), rows, COLUMNS)
-    runs.write_csv(run.file("predictions.csv"), _prediction_rows(sets, results), PREDICTION_COLUMNS)
-    runs.write_json(run.file("split_report.json"), {parts.dataset.name: parts.report for parts in sets})
+    storage.write_csv(run.file("results.csv"), rows, COLUMNS)
+    storage.write_csv(run.file("predictions.csv"), _prediction_rows(sets, results), PREDICTION_COLUMNS)
+    storage.write_json(run.file("split_report.json"), {parts.dataset.name: parts.report for parts in sets})
 
 
 def _prediction_rows(sets: Sequence[Parts], results: dict[str, list[dict]]) -> Iterator[dict]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import attribution_motifs as motifs
 from . import attribution_plots as plots
-from . import runs
+from . import runs, storage
 from .explanations import (
     COLUMNS,
     TOP_COLUMNS,
@@ -67,7 +67,7 @@ def explain_records(
             explanations.append(one)
             stem = record_stem(i, one.record)
             if not (arrays / f"{stem}.npz").exists():
-                with runs.atomic_write(arrays / f"{stem}.npz", "wb") as handle:
+                with storage.atomic_write(arrays / f"{stem}.npz", "wb") as handle:
                     np.savez_compressed(handle, **one.arrays())
             if i < n_figures:
                 draw_record(run_folder.folder("figures"), stem, one, top, notice)
@@ -106,11 +106,11 @@ def write_tables(
 ) -> None:
     """``records.csv``, ``METHOD.csv``, ``top.csv``, and ``tracks/METHOD.{plus,minus}.bedgraph`` of records with
     coordinates in their names."""
-    runs.write_csv(run_folder.file("records.csv"), record_rows(explanations))
-    runs.write_csv(run_folder.file("top.csv"), top_rows(explanations, top), TOP_COLUMNS)
+    storage.write_csv(run_folder.file("records.csv"), record_rows(explanations))
+    storage.write_csv(run_folder.file("top.csv"), top_rows(explanations, top), TOP_COLUMNS)
     for method in methods:
         rows = (row for found in explanations for row in found.rows(method))
-        runs.write_csv(run_folder.file(f"{method}.csv"), rows, COLUMNS[method])
+        storage.write_csv(run_folder.file(f"{method}.csv"), rows, COLUMNS[method])
         for strand, word in (("+", "plus"), ("-", "minus")):
             if track := bedgraph_rows(explanations, method, strand):
                 write_bedgraph(run_folder.folder("tracks") / f"{method}.{word}.bedgraph", track, f"{method} {word}")
@@ -153,9 +153,9 @@ def write_motifs(
         )
         for one in seqlets
     ]
-    runs.write_csv(run_folder.file("aligned.csv"), aligned)
-    runs.write_csv(run_folder.file("kmers.csv"), kmers, list(kmers.columns))
-    runs.write_csv(run_folder.file("seqlets.csv"), (dict(zip(columns, row)) for row in rows), columns)
+    storage.write_csv(run_folder.file("aligned.csv"), aligned)
+    storage.write_csv(run_folder.file("kmers.csv"), kmers, list(kmers.columns))
+    storage.write_csv(run_folder.file("seqlets.csv"), (dict(zip(columns, row)) for row in rows), columns)
     figures = run_folder.folder("figures")
     title = f"{len(called)} records, {plots.TITLES[method]}{notice}"
     if len(aligned):
@@ -169,7 +169,7 @@ def write_motifs(
             zip(motif.frequencies.tolist(), motif.information, motif.counts), start=1
         )
     ]
-    runs.write_csv(run_folder.file("motif.csv"), table)
+    storage.write_csv(run_folder.file("motif.csv"), table)
     save_figure(plots.plot_motif(motif.frequencies, motif.information, len(motif.instances), title), figures / "motif")
     top = kmers["kmer"].head(10).tolist()
     return {"method": method, "records": len(called), "kmers": top, "consensus": motif.consensus}

@@ -18,8 +18,8 @@ from . import attribution
 from .attribution_gradients import require_captum
 from .classifiers import SCALES, resolve_scale, resolve_targets, scores, task_of
 from .errors import InputError
-from .runs import atomic_write
 from .sequences import Region, parse_region
+from .storage import atomic_write
 
 __all__ = [
     "COLUMNS",

@@ -17,8 +17,8 @@ from LAMAR.embedding_cache import model_digest
 from LAMAR.errors import InputError
 from LAMAR.labelled import LabelledSet, load_labelled
 from LAMAR.modeling_nucESM2 import EsmForSequenceClassification
-from LAMAR.runs import hash_inputs, read_json, sha256_file
 from LAMAR.sequences import check_lengths
+from LAMAR.storage import hash_inputs, read_json, sha256_file
 
 __all__ = ["FinetunedRun", "find_runs", "fold_encoder", "fold_records", "open_run"]
 

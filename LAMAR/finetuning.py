@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import runs
+from . import storage
 from .batches import EncodedSequences, batched
 from .checkpoints import LoadReport, load_pretrained
 from .embeddings import Embeddings, extract_features
 from .errors import InputError
 from .folds import inner_validation, make_folds, subsample
 from .modeling_nucESM2 import EsmConfig, EsmForSequenceClassification
+from .provenance import provenance
 from .splits import Split
 from .summaries import fold_figures
 from .trainers import last_complete_checkpoint
@@ -308,7 +309,7 @@ def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[di
     """
     stored = folder / "warmup_history.json"
     if stored.is_file() and last_complete_checkpoint(folder / "full") is not None:
-        return runs.read_json(stored)
+        return storage.read_json(stored)
     indices = fold.train
     chosen = encoded.take(indices)
     features = extract_features(
@@ -325,7 +326,7 @@ def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[di
         if "loss" in entry
     ]
     if is_main_process():
-        runs.write_json(stored, history)
+        storage.write_json(stored, history)
     return history
 
 
@@ -339,9 +340,9 @@ def save_checkpoint(model, tokenizer, result: dict, labels: np.ndarray, task: st
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     shutil.copy2(work / "full" / "training_args.bin", temporary)
-    runs.write_json(temporary / "eval_results.json", fold_figures(result, labels, task))
-    record = runs.provenance({}, seed=result["seed"], weights=result["weights"])
-    runs.write_json(temporary / "run.json", record)
+    storage.write_json(temporary / "eval_results.json", fold_figures(result, labels, task))
+    record = provenance({}, seed=result["seed"], weights=result["weights"])
+    storage.write_json(temporary / "run.json", record)
     discard(target)
     temporary.replace(target)
 

@@ -18,8 +18,8 @@ import pandas as pd
 
 from LAMAR.errors import InputError
 from LAMAR.intervals import canonical_chromosomes
-from LAMAR.runs import atomic_write
 from LAMAR.sequences import check_span, normalize_sequence, open_text, parse_region, read_fasta, reverse_complement
+from LAMAR.storage import atomic_write
 
 __all__ = ["SequenceSource", "open_genome"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from LAMAR.runs import atomic_write
+from LAMAR.storage import atomic_write
 
 __all__ = ["new_figure", "plot_learning_curves", "plot_loss_curve", "plot_regression", "plot_roc_pr"]
 

@@ -13,7 +13,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from . import runs
+from . import storage
 from .errors import InputError
 from .masked_validation import MaskedWindows, evaluate
 from .modeling_nucESM2 import EsmForMaskedLM
@@ -210,14 +210,14 @@ class _Progress(TrainerCallback):
 
     def _write(self, state) -> None:
         if state.is_world_process_zero:
-            runs.write_csv(self.log_path, self.rows, LOG_COLUMNS)
+            storage.write_csv(self.log_path, self.rows, LOG_COLUMNS)
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
             checkpoint = folder / f"checkpoint-{state.global_step}"
             note_sizes(checkpoint)
-            runs.write_json(checkpoint / COMPLETE, self.state())
+            storage.write_json(checkpoint / COMPLETE, self.state())
             found = complete_checkpoints(folder)
             at_peak = [path for path in found if not _has_fallen(path)]
             for path in found:
@@ -246,12 +246,12 @@ def _step(checkpoint: Path) -> int:
 
 def _has_fallen(checkpoint: Path) -> bool:
     """Whether the learning rate had begun to fall."""
-    return _step(checkpoint) > runs.read_json(checkpoint / COMPLETE)["schedule"]["decay_start"]
+    return _step(checkpoint) > storage.read_json(checkpoint / COMPLETE)["schedule"]["decay_start"]
 
 
 def _usable(checkpoint: Path, options: PretrainOptions, schedule: Schedule) -> bool:
     """Whether the run with these options would have come by this checkpoint."""
-    same_end = runs.read_json(checkpoint / COMPLETE)["end"] == _end(options)
+    same_end = storage.read_json(checkpoint / COMPLETE)["end"] == _end(options)
     return same_end or (_step(checkpoint) <= schedule.decay_start and not _has_fallen(checkpoint))
 
 
@@ -366,7 +366,7 @@ def pretrain(
     checkpoint, done = last_complete_checkpoint(folder), 0
     if checkpoint is not None:
         done = _step(checkpoint)
-        progress.restore(runs.read_json(checkpoint / COMPLETE))
+        progress.restore(storage.read_json(checkpoint / COMPLETE))
         logger.info("going on from step %d (%s)", done, checkpoint)
     batches.skip = done * options.accum_steps
     if done < schedule.end:

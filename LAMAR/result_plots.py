@@ -12,7 +12,7 @@ import pandas as pd
 
 from LAMAR.plots import new_figure
 from LAMAR.result_tables import Results, method_values
-from LAMAR.runs import atomic_write
+from LAMAR.storage import atomic_write
 
 __all__ = [
     "COLOURS",

@@ -19,7 +19,7 @@ import pandas as pd
 from LAMAR.errors import InputError
 from LAMAR.metrics import auroc, bootstrap_intervals, classification_metrics, delong_test, holm
 from LAMAR.result_columns import METRICS, PREDICTED_UNIT, SIZES, UNIT
-from LAMAR.runs import read_json
+from LAMAR.storage import read_json
 
 __all__ = [
     "Results",

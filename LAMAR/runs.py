@@ -1,302 +1,33 @@
-"""Run folders: what was run on what, files that are complete or absent, and going on after a kill."""
+"""Run folders: what was run on what, and going on after a kill."""
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import hashlib
-import itertools
 import json
 import logging
-import math
 import os
-import platform
-import re
-import secrets
 import shutil
-import stat
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
 from LAMAR.errors import InputError
+from LAMAR.provenance import now, provenance
+from LAMAR.storage import is_partial, jsonable, read_json, write_json
 
-__all__ = [
-    "RunFolder",
-    "atomic_write",
-    "hash_inputs",
-    "library_versions",
-    "partial_path",
-    "provenance",
-    "read_json",
-    "remove_leftovers",
-    "require_files",
-    "sha256_file",
-    "sha256_tree",
-    "write_csv",
-    "write_json",
-]
+__all__ = ["RunFolder"]
 
 logger = logging.getLogger(__name__)
 
 RECORD, LOCK, UNITS = "run.json", ".lock", "units"
-PACKAGES = ["torch", "transformers", "numpy", "scikit-learn", "scipy", "pandas", "safetensors", "accelerate"]
-PACKAGES += ["peft", "captum", "tensorflow", "keras", "bioframe", "pyfaidx", "pyarrow"]
 # What the record of a run has, and as what: a record edited by hand may hold anything.
 _OWN = {"status": str, "command": list, "arguments": dict, "seed": int | None, "git": dict, "versions": dict}
 _OWN |= {"inputs": dict, "weights": dict | None, "files": list, "started": str, "starts": int}
 _OWN["wall_time_s"] = float | int
-_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
-
-
-def partial_path(path: Path) -> Path:
-    """A new hidden name beside ``path`` for what will be renamed to it; it tells the process."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what processes that are gone have staged for the file ``path``: a kill left them no time to."""
-    for left in path.parent.iterdir():
-        match = _PARTIAL.fullmatch(left.name)
-        if match and match["name"] == path.name and not _is_running(int(match["process"])):
-            left.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # someone else's
-        return True
-    return True
-
-
-@contextmanager
-def atomic_write(path: str | Path, mode: str = "w", newline: str | None = None) -> Iterator[IO]:
-    """Open a file that appears under its name only when it is complete and on disk.
-
-    What is written goes to a hidden file beside it, which replaces ``path`` at the end of the block. An
-    exception removes it and leaves an older ``path`` as it was; after a kill :meth:`RunFolder.open` removes it.
-    ``mode`` is "w" (UTF-8) or "wb"; ``newline`` as in :func:`open`.
-    """
-    if mode not in ("w", "wb"):
-        raise ValueError(f"mode: found {mode!r}, wanted 'w' or 'wb'")
-    path = Path(path)
-    partial = partial_path(path)
-    text = {"encoding": "utf-8", "newline": newline} if mode == "w" else {}
-    try:
-        with open(partial, mode.replace("w", "x"), **text) as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    # Not every file system can: a power cut may then undo the rename, but not tear the file.
-    with suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON holds it: NaN and infinity are None, arrays and tuples lists, paths and keys text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, set | frozenset):
-        value = sorted(value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def write_json(path: str | Path, obj: Any) -> None:
-    """Write JSON atomically, keys in their order; NaN and infinity as null; NumPy values, paths, sets too."""
-    text = json.dumps(_plain(obj), indent=2, allow_nan=False, ensure_ascii=False)
-    with atomic_write(path) as handle:
-        handle.write(text + "\n")
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; :class:`InputError` names one that is missing, cut off or not JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-
-
-def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None) -> None:
-    """Write a table atomically.
-
-    ``rows`` is an iterable of mappings or a pandas DataFrame (its index is left out), ``columns`` the names in
-    order, by default those of the first row. ``float`` reads each float back bit for bit, as does
-    ``pandas.read_csv`` with ``float_precision="round_trip"``; None and NaN are empty cells. A row whose keys
-    are not the columns is a ValueError. Rows are written as they come, so a generator needs no memory.
-    """
-    if hasattr(rows, "to_dict"):
-        columns = list(rows.columns) if columns is None else columns
-        rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    rows = iter(rows)
-    if columns is None:
-        if (first := next(rows, None)) is None:
-            raise ValueError(f"{path}: no rows, so columns must be given")
-        columns, rows = list(first), itertools.chain([first], rows)
-    columns = list(columns)
-    with atomic_write(path, newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
-        for i, row in enumerate(rows):
-            if difference := set(row) ^ set(columns):
-                raise ValueError(f"{path}: row {i} lacks or adds {', '.join(sorted(map(str, difference)))}")
-            writer.writerow([_cell(row[name]) for name in columns])
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()  # csv writes a Python float by repr, a NumPy one by str
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, read in pieces."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def sha256_tree(folder: str | Path) -> str:
-    """SHA-256 over the relative paths and contents of all files below a folder, whatever its own name."""
-    digest = hashlib.sha256()
-    for file in sorted(file for file in Path(folder).rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
-    """SHA-256 by path as given, of files and folders; :class:`InputError` names one that cannot be read."""
-    hashes = {}
-    for path in paths:
-        require_files([path])
-        try:
-            hashes[str(path)] = sha256_tree(path) if Path(path).is_dir() else sha256_file(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return hashes
-
-
-def require_files(paths: Iterable[str | Path]) -> None:
-    """:class:`InputError` unless each is there and a file or a folder: what comes through a pipe is read but once."""
-    for path in paths:
-        try:
-            mode = os.stat(path).st_mode
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise InputError(f"{path}: found a pipe or device, wanted a file: inputs are read more than once")
-
-
-def _git(*arguments: str) -> str | None:
-    # Variables that git sets for its hooks point at another tree; its lock would disturb the user's own git.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    try:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).resolve().parent), *arguments],
-            env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-            errors="replace",
-            timeout=20,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _source() -> dict[str, Any]:
-    # A package installed below some other project's checkout is not tracked there: that commit says nothing.
-    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return {"commit": None, "dirty": None}
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
-
-
-def _versions() -> dict[str, str]:
-    from LAMAR import __version__
-
-    return {"LAMAR": __version__, "python": platform.python_version(), **library_versions(PACKAGES)}
-
-
-def library_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed; nothing is imported for it."""
-    versions = {}
-    for package in packages:
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def provenance(
-    arguments: Mapping[str, Any],
-    *,
-    seed: int | None,
-    inputs: Iterable[str | Path] = (),
-    weights: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What a result came from, ready for JSON.
-
-    Parameters
-    ----------
-    arguments : resolved arguments by name
-    seed : int or None
-    inputs : files and folders that are read; see :func:`hash_inputs`
-    weights : what is known of the weights: path, SHA-256, ...
-
-    Returns
-    -------
-    dict
-        command, arguments, seed, git (commit and dirty; None where this code is not in a checkout), versions
-        (of what is installed; nothing is imported for it), platform, cpu_count, threads (of torch; None before
-        it is imported), inputs, weights, started (UTC). Neither host nor user name.
-    """
-    torch = sys.modules.get("torch")
-    return _plain(
-        {
-            "command": sys.argv,
-            "arguments": arguments,
-            "seed": seed,
-            "git": _source(),
-            "versions": _versions(),
-            "platform": platform.platform(),
-            "cpu_count": os.cpu_count(),
-            "threads": torch.get_num_threads() if torch is not None else None,
-            "inputs": hash_inputs(inputs),
-            "weights": weights,
-            "started": _now(),
-        }
-    )
 
 
 class RunFolder:
@@ -363,7 +94,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             names = set(os.listdir(self.path)) - {LOCK}
-            if RECORD not in names and not overwrite and not all(map(_PARTIAL.fullmatch, names)):
+            if RECORD not in names and not overwrite and not all(map(is_partial, names)):
                 raise InputError(f"{path}: has files but no {RECORD}; use an empty or new --output_dir")
             self._read_record()  # what it refuses gets no lock file
             self._acquire()
@@ -420,7 +151,7 @@ class RunFolder:
                 logger.warning("%s: was started with other code or library versions", self.path)
         for partial in self.path.rglob(".*.partial"):
             # Folders are an embedding cache's, which clears up under its own locks.
-            if _PARTIAL.fullmatch(partial.name) and not partial.is_dir():
+            if is_partial(partial.name) and not partial.is_dir():
                 partial.unlink()
         self.record = {"status": "running", **record, "finished": None, "starts": 1}
         self.record |= {"files": [], "summary": None}
@@ -515,7 +246,7 @@ class RunFolder:
         Go on with what is returned: NaN has become None and tuples lists, so that tables made from fresh and
         from loaded units are the same to the last byte.
         """
-        result = _plain(result)
+        result = jsonable(result)
         if self.is_writer:
             write_json(self._unit_path(name), {"unit": name, "sha256": _digest(result), "result": result})
             self._write()
@@ -536,7 +267,7 @@ class RunFolder:
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Note in ``run.json`` that all is done, with the wall time over all starts and a summary."""
         if self.is_writer:
-            self.record |= {"status": "finished", "finished": _now(), "summary": _plain(summary)}
+            self.record |= {"status": "finished", "finished": now(), "summary": jsonable(summary)}
             self._write()
 
     def discard(self) -> None:

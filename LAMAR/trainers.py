@@ -12,7 +12,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from .errors import InputError
-from .runs import read_json, write_json
+from .storage import read_json, write_json
 
 __all__ = [
     "COMPLETE",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from LAMAR.errors import InputError
-from LAMAR.runs import atomic_write, read_json, remove_leftovers, write_json
 from LAMAR.sequences import MAX_RECORD, open_text, read_lines
+from LAMAR.storage import atomic_write, read_json, remove_leftovers, write_json
 
 __all__ = ["FORMS", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata", "read_metadata", "render"]
 
@@ -150,7 +150,7 @@ class OutputFiles:
         Parameters
         ----------
         wanted : mapping
-            What `LAMAR.runs.provenance` gives for this run.
+            What `LAMAR.provenance.provenance` gives for this run.
         inputs : sequence of str
             Names of the arguments that are input files or None.
         ignore : sequence of str

@@ -92,7 +92,7 @@ def read_finetuned(variant: str, folder: Path, metric: str):
 
 def arguments_of(folder: Path) -> dict[str, str]:
     """The arguments of a run that decide which records it draws; an evaluation has no folds, which counts as one."""
-    from LAMAR.runs import read_json
+    from LAMAR.storage import read_json
 
     record = read_json(folder / "run.json")
     arguments = record.get("arguments") if isinstance(record, dict) else None
@@ -141,7 +141,7 @@ def with_figure(values, metric: str):
 def run(arguments: argparse.Namespace) -> None:
     import pandas as pd
 
-    from LAMAR import runs
+    from LAMAR import runs, storage
     from LAMAR.result_tables import read_results, wilcoxon_table
 
     folders = finetuned_folders(arguments)
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> None:
     ) as folder:
         tables = {"values": values, "methods": methods, "pairs": within, "pairs_over_sets": wilcoxon_table(means)}
         for name, table in tables.items():
-            runs.write_csv(folder.file(f"{name}.csv"), table)
+            storage.write_csv(folder.file(f"{name}.csv"), table)
         folder.finish({"data_sets": len(by_set), "methods": means.shape[1]})
     # A mean over fewer sets than others have would be compared with theirs.
     shown = means.T.assign(mean=means.mean(skipna=False)).sort_values("mean", ascending=False)

@@ -69,7 +69,9 @@ def build_parser(description: str, variants: Sequence[str] = VARIANTS) -> argpar
 
     fit = parser.add_argument_group("CNN and run")
     fit.add_argument("--n_repeats", type=positive(int), default=5, help="seeds of the CNN (default: %(default)s)")
-    fit.add_argument("--recipe", choices=("default", "doc"), default="default", help="see evalEmbeddings/cnn_options.py")
+    fit.add_argument(
+        "--recipe", choices=("default", "doc"), default="default", help="see evalEmbeddings/cnn_options.py"
+    )
     for name, (kind, meaning) in CNN_OPTIONS.items():
         fit.add_argument(f"--{name}", type=kind, help=f"{meaning} (default: the recipe's)")
     fit.add_argument("--output_dir", type=path, help="folder of the results")

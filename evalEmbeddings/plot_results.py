@@ -105,7 +105,7 @@ def draw(results, summary, arguments: argparse.Namespace, folder) -> list:
 def run(arguments: argparse.Namespace) -> None:
     complete(arguments)
 
-    from LAMAR import runs
+    from LAMAR import runs, storage
     from LAMAR.report_html import above_dinucleotide, build_report
     from LAMAR.result_tables import mean_ranks, method_values, paired_tests, read_results, summarise, wilcoxon_table
 
@@ -121,10 +121,10 @@ def run(arguments: argparse.Namespace) -> None:
         wilcoxon, delong, (ranks, _) = wilcoxon_table(values), paired_tests(results), mean_ranks(values)
         tables = {"summary": summary, "wilcoxon": wilcoxon, "mean_ranks": ranks, "delong": delong}
         for name, table in tables.items():
-            runs.write_csv(folder.file(f"{name}.csv"), table)
+            storage.write_csv(folder.file(f"{name}.csv"), table)
         figures = draw(results, summary, arguments, folder)
         page = build_report(results, summary, wilcoxon, delong, figures, arguments.metric, arguments.notice)
-        with runs.atomic_write(folder.file("report.html")) as handle:
+        with storage.atomic_write(folder.file("report.html")) as handle:
             handle.write(page)
         judged = above_dinucleotide(results, arguments.metric)
         below = int(judged["exceeds"].map(lambda value: value is False).sum())

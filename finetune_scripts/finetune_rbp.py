@@ -218,7 +218,7 @@ def run(arguments: argparse.Namespace) -> dict:
     import transformers
     from accelerate import PartialState
 
-    from LAMAR import finetuning, runs, summaries
+    from LAMAR import finetuning, runs, storage, summaries
     from LAMAR.batches import EncodedSequences
     from LAMAR.checkpoints import config_argument
     from LAMAR.errors import InputError
@@ -349,11 +349,11 @@ def run(arguments: argparse.Namespace) -> dict:
             summary = {"data": NOTICE, **summary}
         if processes.is_main_process:
             rows = [{"dataset": name, "split": summary["split"], **row} for row in rows]
-            runs.write_csv(run_folder.file("results.csv"), rows)
+            storage.write_csv(run_folder.file("results.csv"), rows)
             predictions = summaries.prediction_rows(results, dataset, task)
-            runs.write_csv(run_folder.file("predictions.csv"), predictions)
-            runs.write_json(run_folder.file("split_report.json"), split.report)
-            runs.write_json(run_folder.file("eval_results.json"), summary)
+            storage.write_csv(run_folder.file("predictions.csv"), predictions)
+            storage.write_json(run_folder.file("split_report.json"), split.report)
+            storage.write_json(run_folder.file("eval_results.json"), summary)
             title = f"{name} (SYNTHETIC demo data)" if arguments.demo else name
             write_plots(run_folder, results, dataset.labels, task, options.metric_for_best, title)
             finetuning.discard(scratch)

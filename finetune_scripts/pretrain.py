@@ -460,7 +460,7 @@ def run(arguments: argparse.Namespace) -> dict:
 
 def write_checkpoint(model, results: dict, scratch: Path, run_folder) -> None:
     """Put the model, its tokenizer and its figures into the run's folder, each file as a whole."""
-    from LAMAR import runs
+    from LAMAR import storage
     from LAMAR.tokenization import LamarTokenizer
 
     staged = scratch / "final"
@@ -471,7 +471,7 @@ def write_checkpoint(model, results: dict, scratch: Path, run_folder) -> None:
     for file in sorted(staged.iterdir()):
         file.replace(run_folder.file(file.name))
     staged.rmdir()
-    runs.write_json(run_folder.file("eval_results.json"), results)
+    storage.write_json(run_folder.file("eval_results.json"), results)
 
 
 def main(argv=None) -> int:

@@ -251,14 +251,14 @@ def run(arguments: argparse.Namespace) -> None:
     from concurrent.futures import ProcessPoolExecutor
     from contextlib import ExitStack
 
-    from LAMAR import runs
+    from LAMAR import runs, storage
     from LAMAR.binding_sets import Sources, set_name
 
     peaks = read_all_peaks(arguments)
     sets = choose_sets(peaks, arguments)
     inputs = [path for path in (arguments.peaks, arguments.fasta, arguments.gtf) if path]
     # Opened before the run's folder is made: what is wrong with the inputs must leave nothing behind.
-    runs.require_files(inputs)
+    storage.require_files(inputs)
     sources = Sources.open(peaks, arguments.fasta, arguments.gtf)
     options = {key: value for key, value in vars(arguments).items() if key not in ("overwrite", "workers", "demo")}
     with ExitStack() as stack:
@@ -291,9 +291,9 @@ def run(arguments: argparse.Namespace) -> None:
             else:
                 target = folder.folder(name, empty=True)
                 for file, text in {**result.files, "report.txt": result.text}.items():
-                    with runs.atomic_write(target / file) as handle:
+                    with storage.atomic_write(target / file) as handle:
                         handle.write(text)
-                runs.write_json(target / "report.json", result.report)
+                storage.write_json(target / "report.json", result.report)
                 print(result.text)
             folder.save_unit(name, row_of(key, result))
         rows = [folder.load_unit(set_name(*key)) for key in sets]
@@ -301,7 +301,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not made:
             folder.discard()
             raise InputError(f"--peaks {arguments.peaks}: none of {len(sets)} sets could be made; {rows[0]['status']}")
-        runs.write_csv(folder.file("summary.csv"), rows, SUMMARY)
+        storage.write_csv(folder.file("summary.csv"), rows, SUMMARY)
         folder.finish({"sets": made, "left_out": len(sets) - made})
     print(f"{made} sets made, {len(sets) - made} left out: {arguments.output_dir / 'summary.csv'}")
 

@@ -372,9 +372,10 @@ def run(args: argparse.Namespace) -> None:
     began = time.monotonic()
     import numpy as np
 
-    from LAMAR import runs
+    from LAMAR import storage
     from LAMAR.demo import NOTICE, demo_data
     from LAMAR.intervals import canonical_chromosome
+    from LAMAR.provenance import provenance
     from LAMAR.window_files import OutputFiles, open_metadata
 
     if args.demo:
@@ -385,7 +386,7 @@ def run(args: argparse.Namespace) -> None:
     rule = check_arguments(args)
     arguments = {name: value for name, value in vars(args).items() if name != "demo"}
     inputs = [path for path in (args.fasta, args.bed, args.eclip) if path is not None]
-    stats = ({"data": NOTICE} if args.demo else {}) | runs.provenance(arguments, seed=args.seed, inputs=inputs)
+    stats = ({"data": NOTICE} if args.demo else {}) | provenance(arguments, seed=args.seed, inputs=inputs)
     outputs = OutputFiles(args.output, ["sequences.txt", f"metadata.{args.format}"], "stats.json")
     outputs.refuse(inputs)
     if outputs.are_complete(stats, ("fasta", "bed", "eclip"), ignore=("workers",)):
@@ -397,7 +398,7 @@ def run(args: argparse.Namespace) -> None:
     found = np.zeros(0 if context.peaks is None else len(context.peaks), dtype=bool)
     with outputs.folder():
         with (
-            runs.atomic_write(outputs.paths[0]) as sequences,
+            storage.atomic_write(outputs.paths[0]) as sequences,
             open_metadata(outputs.paths[1], args.format, context.schema) as write,
         ):
             batches = read_batches(args.fasta, rule, args.keep_nonstandard, excluded, tally)

@@ -136,7 +136,7 @@ def choose_compared(validation, lengths, seed: int):
 
 def write_sides(path: Path, form: str, outputs, validation, compared) -> tuple[list[str], list[str]]:
     """Write all files but the record; sequences of the windows to compare, of either side."""
-    from LAMAR.runs import atomic_write
+    from LAMAR.storage import atomic_write
     from LAMAR.window_files import open_metadata, read_metadata, render
 
     schema = None
@@ -179,7 +179,7 @@ def run(args: argparse.Namespace) -> None:
 
     from LAMAR.demo import NOTICE
     from LAMAR.kmers import SharedRuns
-    from LAMAR.runs import provenance
+    from LAMAR.provenance import provenance
     from LAMAR.window_files import OutputFiles, metadata_form
 
     if args.demo:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import random
@@ -15,24 +13,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from LAMAR import runs
 from LAMAR.errors import InputError
-from LAMAR.runs import (
-    RunFolder,
-    atomic_write,
-    hash_inputs,
-    provenance,
-    read_json,
-    sha256_file,
-    sha256_tree,
-    write_csv,
-    write_json,
-)
+from LAMAR.runs import RunFolder
+from LAMAR.storage import read_json, write_json
 
 # A bare package stands in for LAMAR/__init__.py, which imports torch: these processes start twenty times.
 BARE_PACKAGE = f"""
@@ -49,170 +35,6 @@ def start(path, **options) -> RunFolder:
 
 def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-# --------------------------------------------------------------------------------------------- files
-
-
-@pytest.mark.parametrize(("mode", "old", "new"), [("w", "old", "new é\n"), ("wb", b"old", b"\x00\xff")])
-def test_atomic_write_shows_the_new_content_only_when_complete(tmp_path, mode, old, new):
-    path = tmp_path / "table.csv"
-    with atomic_write(path, mode) as handle:
-        handle.write(old)
-    with atomic_write(path, mode) as handle:
-        handle.write(new)
-        handle.flush()
-        assert path.read_bytes() == (old if mode == "wb" else old.encode())
-    assert path.read_bytes() == (new if mode == "wb" else new.encode())
-    assert names(tmp_path) == {"table.csv"}
-
-
-def test_atomic_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_write(path) as handle:  # noqa: PT012
-        handle.write("half")
-        raise KeyboardInterrupt
-    assert path.read_text() == "old"
-    assert names(tmp_path) == {"table.csv"}
-    with pytest.raises(ValueError, match="mode"), atomic_write(path, "a"):
-        pass
-
-
-def test_written_files_have_the_usual_permissions(tmp_path):
-    (tmp_path / "plain").touch()
-    write_json(tmp_path / "atomic", {})
-    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_json_holds_what_scientific_code_has(tmp_path):
-    path = tmp_path / "x.json"
-    value = {
-        "z": np.float32(0.5),
-        "a": (np.int64(3), np.bool_(True), np.nan, np.inf, np.float64("-inf")),
-        "array": np.array([[1.5, np.nan]]),
-        "path": Path("a/b"),
-        3: {2, 1},
-    }
-    write_json(path, value)
-    text = path.read_text()
-    assert text.endswith("}\n")
-    assert "NaN" not in text
-    assert "Infinity" not in text
-    expected = {"z": 0.5, "a": [3, True, None, None, None], "array": [[1.5, None]], "path": "a/b", "3": [1, 2]}
-    assert read_json(path) == expected
-    assert list(read_json(path)) == ["z", "a", "array", "path", "3"]
-    with pytest.raises(TypeError):
-        write_json(path, {"model": object()})
-    assert path.read_text() == text
-
-
-def test_a_cut_or_missing_json_file_is_named(tmp_path):
-    path = tmp_path / "run.json"
-    write_json(path, {"a": list(range(50))})
-    for damaged in (path.read_bytes()[:40], b"[" * 200_000):
-        path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"run\.json: cannot be read as JSON"):
-            read_json(path)
-    with pytest.raises(InputError, match=r"none\.json"):
-        read_json(tmp_path / "none.json")
-
-
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
-def test_csv_floats_come_back_bit_for_bit(tmp_path_factory, values):
-    path = tmp_path_factory.mktemp("csv") / "x.csv"
-    write_csv(path, [{"x": value, "n": np.float64(value)} for value in values])
-    table = pd.read_csv(path, float_precision="round_trip")
-    assert [v.hex() for v in table["x"].astype(float)] == [float(v).hex() for v in values]
-    assert [v.hex() for v in table["n"].astype(float)] == [float(v).hex() for v in values]
-
-
-def test_csv_of_rows_and_of_a_frame_agree(tmp_path):
-    rows = [
-        {"name": "QKI, K562", "auroc": 0.1 + 0.2, "n": 3, "layer": None},
-        {"name": 'a "b"', "auroc": float("nan"), "n": np.int32(4), "layer": 5},
-    ]
-    write_csv(tmp_path / "rows.csv", rows)
-    assert (tmp_path / "rows.csv").read_bytes() == (
-        b'name,auroc,n,layer\n"QKI, K562",0.30000000000000004,3,\n"a ""b""",,4,5\n'
-    )
-    write_csv(tmp_path / "frame.csv", pd.DataFrame(rows).astype({"layer": "Int64"}))
-    assert (tmp_path / "frame.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
-    write_csv(tmp_path / "empty.csv", [], ["a", "b"])
-    assert (tmp_path / "empty.csv").read_text() == "a,b\n"
-
-
-def test_csv_refuses_rows_that_do_not_fit(tmp_path):
-    with pytest.raises(ValueError, match="row 1 lacks or adds auprc, auroc"):
-        write_csv(tmp_path / "x.csv", [{"auroc": 1}, {"auprc": 1}])
-    with pytest.raises(ValueError, match="columns must be given"):
-        write_csv(tmp_path / "x.csv", [])
-    assert names(tmp_path) == set()
-
-
-# --------------------------------------------------------------------------------------------- provenance
-
-
-def test_hashes(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/x").write_bytes(b"abc")
-    assert sha256_file(tmp_path / "a/x") == hashlib.sha256(b"abc").hexdigest()
-    before = sha256_tree(tmp_path / "a")
-    (tmp_path / "a").rename(tmp_path / "b")
-    assert sha256_tree(tmp_path / "b") == before
-    (tmp_path / "b/x").rename(tmp_path / "b/y")
-    assert sha256_tree(tmp_path / "b") != before
-    assert hash_inputs([tmp_path / "b/y"]) == {str(tmp_path / "b/y"): hashlib.sha256(b"abc").hexdigest()}
-    with pytest.raises(InputError, match="none"):
-        hash_inputs([tmp_path / "none"])
-
-
-def test_provenance_says_what_ran(tmp_path, monkeypatch):
-    (tmp_path / "in.fa").write_text(">a\nACGT\n")
-    found = provenance({"lr": 3e-5, "path": tmp_path}, seed=3, inputs=[tmp_path / "in.fa"])
-    assert found["arguments"] == {"lr": 3e-5, "path": str(tmp_path)}
-    assert found["seed"] == 3
-    assert found["inputs"] == {str(tmp_path / "in.fa"): sha256_file(tmp_path / "in.fa")}
-    assert found["command"] == [str(argument) for argument in sys.argv]
-    assert found["versions"]["numpy"] == np.__version__
-    assert found["versions"]["python"] == sys.version.split()[0]
-    assert found["started"].endswith("+00:00")
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    # No name of the host or the user among them.
-    assert set(found) == set(
-        "command arguments seed git versions platform cpu_count threads inputs weights started".split()
-    )
-    monkeypatch.setenv("PATH", "")
-    assert provenance({}, seed=None)["git"] == {"commit": None, "dirty": None}
-
-
-def test_git_state_of_a_checkout(tmp_path, monkeypatch):
-    def git(*arguments: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        git("init", "--quiet")
-    except FileNotFoundError:
-        pytest.skip("git is not installed")
-    module = tmp_path / "LAMAR" / "runs.py"
-    module.parent.mkdir()
-    module.write_text("")
-    monkeypatch.setattr(runs, "__file__", str(module))
-    assert runs._source() == {"commit": None, "dirty": None}  # in a checkout, but not part of it
-    git("add", ".")
-    git("commit", "--quiet", "-m", "first")
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as inside a hook
-    assert runs._source()["dirty"] is False
-    monkeypatch.delenv("GIT_DIR")
-    (tmp_path / "results.csv").touch()  # outputs do not make the source dirty
-    assert runs._source() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
-    module.write_text("changed")
-    assert runs._source()["dirty"] is True
-
-
-# --------------------------------------------------------------------------------------------- run folders
 
 
 def test_units_are_skipped_on_the_next_start(tmp_path):
@@ -488,7 +310,8 @@ def test_import_stays_light():
 N_UNITS, N_ROWS = 8, 200
 SCRIPT = f"""{BARE_PACKAGE}
 import random, time
-from LAMAR.runs import RunFolder, write_csv, write_json
+from LAMAR.runs import RunFolder
+from LAMAR.storage import write_csv, write_json
 
 out, log = sys.argv[1:]
 with RunFolder.open(out, arguments={{"units": {N_UNITS}}}, seed=0) as run:
@@ -585,9 +408,3 @@ def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path):
     with RunFolder.open(tmp_path / "old", arguments={}, seed=1, overwrite=True) as run:
         run.discard()
     assert [p.name for p in (tmp_path / "old").iterdir()] == ["mine.txt"]
-
-
-def test_pipes_are_no_inputs(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="pipe: found a pipe or device, wanted a file"):
-        hash_inputs([tmp_path / "pipe"])

@@ -301,7 +301,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def run_variants(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer) -> None:
-    from LAMAR import runs
+    from LAMAR import storage
     from LAMAR.genome import open_genome
     from LAMAR.variant_effects import COLUMNS, place_variants, read_variants
 
@@ -328,7 +328,7 @@ def run_variants(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer) -> N
                 folder.save_unit(unit, {"rows": analyzer.score_variants(chunk, not arguments.no_ranks, label)})
                 logger.info("scored %d of %d variants%s", last, n_read, left_out)
             rows += folder.load_unit(unit)["rows"]
-        runs.write_csv(folder.file("variants.csv"), rows, COLUMNS)
+        storage.write_csv(folder.file("variants.csv"), rows, COLUMNS)
         folder.finish({"variants": len(rows), "left_out": n_left_out, "collapsed": analyzer.collapsed})
     for row in sorted(rows, key=lambda row: -abs(row["effect"]))[: arguments.top]:
         rank = "" if row["rank"] is None else f", rank {row['rank']} of {row['n_substitutions']}"

@@ -92,10 +92,11 @@ def convert(source: Path, target: Path, config_name: str | None, dtype: str, rec
     """Read, verify and write a checkpoint folder, which appears at ``target`` as a whole; the loader's summary."""
     import torch
 
-    from LAMAR import runs
+    from LAMAR import storage
     from LAMAR.checkpoints import load_pretrained
     from LAMAR.configuration import named_config
     from LAMAR.modeling_nucESM2 import EsmForMaskedLM
+    from LAMAR.provenance import provenance
     from LAMAR.tokenization import LamarTokenizer
 
     config = named_config(config_name) if config_name else None
@@ -107,15 +108,15 @@ def convert(source: Path, target: Path, config_name: str | None, dtype: str, rec
         raise InputError(f"--dtype {dtype}: {bad[0]} has values beyond its range")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        (staged := runs.partial_path(target)).mkdir()
+        (staged := storage.partial_path(target)).mkdir()
     except OSError as error:
         raise InputError(f"--output_dir: {target} cannot be made ({error.strerror})") from error
     try:
         narrow.save_pretrained(staged)
         LamarTokenizer().save_pretrained(staged)
-        facts = runs.provenance(record, seed=None, inputs=[], weights=report.to_dict())
-        facts["made"] = {file.name: runs.sha256_file(file) for file in sorted(staged.iterdir())}
-        runs.write_json(staged / "run.json", facts)
+        facts = provenance(record, seed=None, inputs=[], weights=report.to_dict())
+        facts["made"] = {file.name: storage.sha256_file(file) for file in sorted(staged.iterdir())}
+        storage.write_json(staged / "run.json", facts)
         if target.exists():
             shutil.rmtree(target)
         staged.replace(target)
@@ -126,7 +127,7 @@ def convert(source: Path, target: Path, config_name: str | None, dtype: str, rec
 
 def made_here(folder: Path) -> bool:
     """Whether a folder holds a conversion of this script and nothing else."""
-    from LAMAR.runs import read_json
+    from LAMAR.storage import read_json
 
     if not (folder / "run.json").is_file():
         return False

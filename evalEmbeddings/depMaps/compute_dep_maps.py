@@ -279,7 +279,7 @@ def title_of(name: str, arguments: argparse.Namespace) -> str:
 def write_dependencies(arguments: argparse.Namespace, folder, model, records: Sequence[tuple[str, str]]) -> None:
     """Map what is not mapped yet, record by record; arrays and figures on the way, tables at the end."""
     from LAMAR import dependency_files as files
-    from LAMAR import runs
+    from LAMAR import storage
     from LAMAR.records import record_stem
 
     maps, blocks = folder.folder("maps"), folder.folder("blocks")
@@ -311,7 +311,7 @@ def write_dependencies(arguments: argparse.Namespace, folder, model, records: Se
     }
     for table, (columns, rows_of) in tables.items():
         rows = [row for result in results for row in rows_of(result)]
-        runs.write_csv(folder.file(f"{table}.csv"), rows, columns)
+        storage.write_csv(folder.file(f"{table}.csv"), rows, columns)
     files.write_structures(folder.file("structures.dbn"), results)
     if len(records) > arguments.n_figures:
         logger.info("figures: drawn for %d of %d records (--n_figures)", arguments.n_figures, len(records))
@@ -343,7 +343,7 @@ def write_pairwise(arguments: argparse.Namespace, folder, model, records: Sequen
     """Epistasis of pairs of substitutions in the region: a map and a figure of each record, one table."""
     import numpy as np
 
-    from LAMAR import runs
+    from LAMAR import storage
     from LAMAR.attribution import pairwise_mutagenesis
     from LAMAR.dependency_files import PAIRWISE_COLUMNS, pairwise_rows, place_arrays
     from LAMAR.dependency_plots import plot_map
@@ -362,7 +362,7 @@ def write_pairwise(arguments: argparse.Namespace, folder, model, records: Sequen
             values, place = found.strongest(None), place_arrays(name, len(sequence))
             arrays = {"epistasis": values, "start": np.array(start), "end": np.array(end)}
             arrays |= {"record": np.array(name), "sequence": np.array(sequence), **place}
-            with runs.atomic_write(maps / f"{stem}_pairwise.npz", "wb") as handle:
+            with storage.atomic_write(maps / f"{stem}_pairwise.npz", "wb") as handle:
                 np.savez_compressed(handle, **arrays)
             if i < arguments.n_figures:
                 title = title_of(f"{name}, class {found.singles.target}", arguments)
@@ -374,7 +374,7 @@ def write_pairwise(arguments: argparse.Namespace, folder, model, records: Sequen
                 save_figure(figure, folder.folder("figures") / f"{stem}_pairwise")
             folder.save_unit(unit, {"rows": pairwise_rows(name, sequence, start, values, arguments.top)})
         rows += folder.load_unit(unit)["rows"]
-    runs.write_csv(folder.file("pairwise.csv"), rows, PAIRWISE_COLUMNS)
+    storage.write_csv(folder.file("pairwise.csv"), rows, PAIRWISE_COLUMNS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -132,31 +132,31 @@ def write_tables(folder, units: dict, aurocs, arguments: argparse.Namespace) -> 
     """All CSV files; returns what ``run.json`` says of them."""
     import pandas as pd
 
-    from LAMAR import geometry, runs
+    from LAMAR import geometry, storage
     from LAMAR.geometry_probe import FEW, rank_correlations
 
     each = [(name, layer, unit) for name, layers in units.items() for layer, unit in layers.items()]
     rows = []
     for name, layer, unit in each:
         rows += geometry.figure_rows({"variant": name, "layer": layer, "pooling": arguments.pooling}, unit)
-    runs.write_csv(folder.file("results.csv"), rows, RESULT_COLUMNS)
+    storage.write_csv(folder.file("results.csv"), rows, RESULT_COLUMNS)
     pairs = []
     for a, b in itertools.combinations(units, 2):
         if len(units[a]) == len(units[b]):  # blocks of one number are at one depth
             for layer in (layer for layer in units[a] if layer in units[b]):
                 labels = {"variant_a": a, "variant_b": b, "layer": layer}
                 pairs += geometry.difference_rows(labels, units[a][layer], units[b][layer])
-    runs.write_csv(folder.file("differences.csv"), pairs, PAIR_COLUMNS)
+    storage.write_csv(folder.file("differences.csv"), pairs, PAIR_COLUMNS)
     spectra = [
         {"variant": name, "layer": layer, "component": i, "singular_value": value}
         for name, layer, unit in each
         for i, value in enumerate(unit["spectrum"], start=1)
     ]
-    runs.write_csv(folder.file("spectra.csv"), spectra, ("variant", *geometry_run.SPECTRUM_COLUMNS))
+    storage.write_csv(folder.file("spectra.csv"), spectra, ("variant", *geometry_run.SPECTRUM_COLUMNS))
     if aurocs is None:
         return {}
     table = rank_correlations(pd.DataFrame(rows), aurocs, seed=arguments.seed)
-    runs.write_csv(folder.file("probe_correlations.csv"), table)
+    storage.write_csv(folder.file("probe_correlations.csv"), table)
     n = int(table["n_configurations"].max())
     print(f"\nrank correlation with the linear probe's AUROC over {n} configurations (variant and layer):")
     first = table[(table["variant"] == table["variant"].iloc[0]) & (table["dataset"] == table["dataset"].iloc[0])]

@@ -88,7 +88,7 @@ def complete(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> None:
     complete(arguments)
 
-    from LAMAR import geometry, runs
+    from LAMAR import geometry, runs, storage
     from LAMAR.embeddings import choose_device, resolve_layers
     from LAMAR.finetuned_runs import find_runs, fold_encoder, fold_records, open_run
     from LAMAR.geometry import difference_rows, figure_rows
@@ -153,10 +153,10 @@ def run(arguments: argparse.Namespace) -> None:
                 rows += figure_rows({**labels, "stage": stage, "pooling": arguments.pooling}, unit)
                 if stage == "after":
                     pairs += difference_rows(labels, units[name, fold, "before"][layer], unit)
-        runs.write_csv(folder.file("results.csv"), rows, RESULT_COLUMNS)
-        runs.write_csv(folder.file("differences.csv"), pairs, PAIR_COLUMNS)
+        storage.write_csv(folder.file("results.csv"), rows, RESULT_COLUMNS)
+        storage.write_csv(folder.file("differences.csv"), pairs, PAIR_COLUMNS)
         summary = over_folds(pairs)
-        runs.write_csv(folder.file("summary.csv"), summary, SUMMARY_COLUMNS)
+        storage.write_csv(folder.file("summary.csv"), summary, SUMMARY_COLUMNS)
         spectra = [
             {"dataset": name, "fold": fold, "stage": stage, "layer": layer, "component": i, "singular_value": value}
             for (name, fold, stage), layers in units.items()
@@ -164,7 +164,7 @@ def run(arguments: argparse.Namespace) -> None:
             for i, value in enumerate(unit["spectrum"], start=1)
         ]
         columns = ("dataset", "fold", "stage", *geometry_run.SPECTRUM_COLUMNS)
-        runs.write_csv(folder.file("spectra.csv"), spectra, columns)
+        storage.write_csv(folder.file("spectra.csv"), spectra, columns)
         write_figures(folder, units, rows, [one.name for one in found], arguments.demo)
         collapsed = {f"{one.name} {fold}": kind for one in found for fold, kind in one.collapsed.items()}
         folder.finish({"runs": len(found), "folds": len(plan), "collapsed": collapsed})
