@@ -105,7 +105,7 @@ class Batches:
         self.bytes_read = 0
 
     def epoch(self, number: int = 0) -> Iterator[tuple[np.ndarray, ...]]:
-        """(records (b, L, d), labels (b, 1)), or (records,) alone, of pass ``number``, from 0."""
+        """(records float32 (b, L, d), labels (b, 1)), or (records,) alone, of pass ``number``, from 0."""
         order = self.indices
         if self.seed is not None:
             order = np.random.default_rng([self.seed, number]).permutation(order)
@@ -115,5 +115,7 @@ class Batches:
             if self.bytes_read > RESIDENT_LIMIT_BYTES:
                 self.bytes_read = 0
                 release_pages(self.records.values)
+            # TensorFlow has no fast kernels for float16 on most CPUs, and on some says so as an error.
+            batch = batch.astype(np.float32, copy=False)
             # A column, as the network's output is: a row of labels would be broadcast against it.
             yield (batch,) if self.labels is None else (batch, self.labels[chosen][:, None])
