@@ -10,9 +10,10 @@ from html import escape
 
 import pandas as pd
 
+from LAMAR.rank_tests import mean_ranks
 from LAMAR.result_columns import METRICS
 from LAMAR.result_plots import LABELS
-from LAMAR.result_tables import BASELINES, Results, mean_ranks, method_values
+from LAMAR.result_tables import BASELINES, Results, method_values
 
 __all__ = ["FigureOnPage", "above_dinucleotide", "build_report"]
 
@@ -367,8 +368,8 @@ def build_report(
 ) -> str:
     """The page as one HTML document; all text is escaped, images are inline.
 
-    ``summary``, ``wilcoxon`` and ``delong`` are what `summarise`, `wilcoxon_table` and `paired_tests` of
-    `LAMAR.result_tables` return; ``notice`` is set out at the top.
+    ``summary``, ``wilcoxon`` and ``delong`` are what `LAMAR.result_tables.summarise`,
+    `LAMAR.rank_tests.wilcoxon_table` and `LAMAR.result_tables.paired_tests` return; ``notice`` is set out at the top.
     """
     judged = above_dinucleotide(results, metric)
     sections = {

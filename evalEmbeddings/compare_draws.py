@@ -142,7 +142,8 @@ def run(arguments: argparse.Namespace) -> None:
     import pandas as pd
 
     from LAMAR import runs, storage
-    from LAMAR.result_tables import read_results, wilcoxon_table
+    from LAMAR.rank_tests import wilcoxon_table
+    from LAMAR.result_tables import read_results
 
     folders = finetuned_folders(arguments)
     demo = not arguments.results and not folders

@@ -106,8 +106,9 @@ def run(arguments: argparse.Namespace) -> None:
     complete(arguments)
 
     from LAMAR import runs, storage
+    from LAMAR.rank_tests import mean_ranks, wilcoxon_table
     from LAMAR.report_html import above_dinucleotide, build_report
-    from LAMAR.result_tables import mean_ranks, method_values, paired_tests, read_results, summarise, wilcoxon_table
+    from LAMAR.result_tables import method_values, paired_tests, read_results, summarise
 
     results = read_results(arguments.results)
     options = {name: getattr(arguments, name) for name in ("results", "output_dir", "metric", "n_boot")}

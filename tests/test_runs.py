@@ -298,7 +298,7 @@ def test_folder_can_be_cleared(tmp_path):
 
 def test_import_stays_light():
     code = BARE_PACKAGE + (
-        "import LAMAR.runs; LAMAR.runs.provenance({}, seed=0)\n"
+        "import LAMAR.runs, LAMAR.provenance; LAMAR.provenance.provenance({}, seed=0)\n"
         "print([m for m in ('torch', 'transformers', 'tensorflow', 'sklearn') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code]
