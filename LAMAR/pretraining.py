@@ -7,7 +7,6 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shutil import rmtree
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,11 +18,14 @@ from .masked_validation import MaskedWindows, evaluate
 from .modeling_nucESM2 import EsmForMaskedLM
 from .trainers import (
     COMPLETE,
+    checkpoint_step,
     checkpointing_arguments,
     complete_checkpoints,
     device_arguments,
+    discard_broken_checkpoints,
     last_complete_checkpoint,
-    note_sizes,
+    mark_complete,
+    remove_checkpoint,
     silence,
     world_size,
 )
@@ -216,13 +218,12 @@ class _Progress(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(args.output_dir)
             checkpoint = folder / f"checkpoint-{state.global_step}"
-            note_sizes(checkpoint)
-            storage.write_json(checkpoint / COMPLETE, self.state())
+            mark_complete(checkpoint, self.state())
             found = complete_checkpoints(folder)
             at_peak = [path for path in found if not _has_fallen(path)]
             for path in found:
                 if path not in (found[-1], *at_peak[-1:]):
-                    rmtree(path)
+                    remove_checkpoint(path)
         self._last = time.perf_counter()
 
 
@@ -240,19 +241,15 @@ def _end(options: PretrainOptions) -> dict:
     return {"max_steps": options.max_steps, "max_minutes": options.max_minutes, "decay_ratio": options.decay_ratio}
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.split("-")[1])
-
-
 def _has_fallen(checkpoint: Path) -> bool:
     """Whether the learning rate had begun to fall."""
-    return _step(checkpoint) > storage.read_json(checkpoint / COMPLETE)["schedule"]["decay_start"]
+    return checkpoint_step(checkpoint) > storage.read_json(checkpoint / COMPLETE)["schedule"]["decay_start"]
 
 
 def _usable(checkpoint: Path, options: PretrainOptions, schedule: Schedule) -> bool:
     """Whether the run with these options would have come by this checkpoint."""
     same_end = storage.read_json(checkpoint / COMPLETE)["end"] == _end(options)
-    return same_end or (_step(checkpoint) <= schedule.decay_start and not _has_fallen(checkpoint))
+    return same_end or (checkpoint_step(checkpoint) <= schedule.decay_start and not _has_fallen(checkpoint))
 
 
 class _Trainer(Trainer):
@@ -352,20 +349,21 @@ def pretrain(
     if not options.progress:
         silence(trainer)
     if trainer.args.should_save:
+        discard_broken_checkpoints(folder)
         for path in complete_checkpoints(folder):
             if _usable(path, options, schedule):
                 continue
             # Only a fall may be taken back: the rate must still be at its peak where the new one begins.
-            if _step(path) > (options.max_steps if _has_fallen(path) else schedule.decay_start):
+            if checkpoint_step(path) > (options.max_steps if _has_fallen(path) else schedule.decay_start):
                 raise InputError(
-                    f"--max_steps: found {options.max_steps}, wanted more: {folder} holds {_step(path)} steps of a "
-                    "longer run; use --overwrite or another --output_dir to start anew"
+                    f"--max_steps: found {options.max_steps}, wanted more: {folder} holds {checkpoint_step(path)} "
+                    "steps of a longer run; use --overwrite or another --output_dir to start anew"
                 )
-            rmtree(path)
+            remove_checkpoint(path)
     trainer.accelerator.wait_for_everyone()
     checkpoint, done = last_complete_checkpoint(folder), 0
     if checkpoint is not None:
-        done = _step(checkpoint)
+        done = checkpoint_step(checkpoint)
         progress.restore(storage.read_json(checkpoint / COMPLETE))
         logger.info("going on from step %d (%s)", done, checkpoint)
     batches.skip = done * options.accum_steps

@@ -63,6 +63,7 @@ class RunFolder:
         overwrite: bool = False,
         resume: bool = True,
         ignore: Iterable[str] = (),
+        may_grow: Iterable[str] = (),
         is_writer: bool = True,
     ) -> RunFolder:
         """Start a run in ``path``, or go on with the one that is there.
@@ -74,6 +75,7 @@ class RunFolder:
         overwrite : delete what the earlier run made, and nothing else, then start afresh
         resume : go on with the run that is there; with False it is an error
         ignore : names of arguments that may differ between starts
+        may_grow : names of integer arguments, counts of independent repeats, that may be larger in a later start
         is_writer : False for ranks above 0 of a distributed run: they read units, and lock, check and write
             nothing. Let them wait until rank 0 has opened the folder.
 
@@ -101,7 +103,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{path}: cannot be used as output folder ({error.strerror})") from error
         try:
-            self._begin(record, overwrite, resume, set(ignore))
+            self._begin(record, overwrite, resume, set(ignore), may_grow)
         except BaseException:
             self.close()
             raise
@@ -129,7 +131,9 @@ class RunFolder:
             raise InputError(f"{self.path / RECORD}: not a run of this program; use another --output_dir")
         return found
 
-    def _begin(self, record: dict[str, Any], overwrite: bool, resume: bool, ignore: set[str]) -> None:
+    def _begin(
+        self, record: dict[str, Any], overwrite: bool, resume: bool, ignore: set[str], may_grow: Iterable[str]
+    ) -> None:
         found = self._read_record()
         if found is not None and overwrite and _script(found) != _script(record):
             raise InputError(f"{self.path}: holds a run of {_script(found)}; use another --output_dir")
@@ -139,6 +143,15 @@ class RunFolder:
         elif found is not None:
             if not resume:
                 raise InputError(f"{self.path}: holds a run; use --overwrite or another --output_dir")
+            for name in may_grow:
+                was, now = (of["arguments"].get(name) for of in (found, record))
+                if isinstance(was, int) and isinstance(now, int):
+                    if now < was:
+                        raise InputError(
+                            f"--{name} {now}: {self.path} holds a run of {was}, wanted that many or more; "
+                            "use --overwrite or another --output_dir"
+                        )
+                    ignore = ignore | {name}
             old, new = _identity(found, ignore), _identity(record, ignore)
             for name in [*new, *old]:
                 was, now = old.get(name, "absent"), new.get(name, "absent")

@@ -7,23 +7,28 @@ import os
 import re
 from dataclasses import fields
 from pathlib import Path
+from shutil import rmtree
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from .errors import InputError
 from .storage import read_json, write_json
 
 __all__ = [
     "COMPLETE",
-    "MarkComplete",
+    "KeepBestAndLast",
     "check_precision",
     "check_reporters",
+    "checkpoint_step",
     "checkpointing_arguments",
     "complete_checkpoints",
     "device_arguments",
+    "discard_broken_checkpoints",
     "last_complete_checkpoint",
-    "note_sizes",
+    "mark_complete",
+    "remove_checkpoint",
     "silence",
     "world_size",
 ]
@@ -34,49 +39,92 @@ COMPLETE = "complete"  # in a checkpoint folder that is wholly on disk
 SIZES = "sizes.json"  # of its files, so that one that was lost or cut since is found
 
 
-class MarkComplete(TrainerCallback):
-    """Puts a marker in each checkpoint once all of it is on disk, so that a half-written one is never resumed."""
+class KeepBestAndLast(TrainerCallback):
+    """Marks a checkpoint as whole once all of it is on disk, and only then removes those it makes superfluous.
+
+    In place of the Trainer's ``save_total_limit``, which deletes the last whole checkpoint before the new one is known
+    to be whole, and tells them apart by the time of their folders.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # A checkpoint holds the path of its first start; the folder may have been moved since.
+        if state.best_global_step:
+            state.best_model_checkpoint = str(_checkpoint(args, state.best_global_step))
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            note_sizes(checkpoint)
-            (checkpoint / COMPLETE).touch()
+            last = _checkpoint(args, state.global_step)
+            mark_complete(last, {})
+            for path in last.parent.glob("checkpoint-*"):
+                if checkpoint_step(path) not in (state.global_step, state.best_global_step):
+                    remove_checkpoint(path)
 
 
-def note_sizes(checkpoint: Path) -> None:
-    """Write down the sizes of a checkpoint's files; other processes may still be writing theirs."""
+def _checkpoint(args: TrainingArguments, step: int) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{step}"
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """Optimiser steps that a checkpoint of the Trainer was made after."""
+    return int(checkpoint.name.split("-")[1])
+
+
+def mark_complete(checkpoint: Path, state: dict) -> None:
+    """Write down the sizes of a checkpoint's files, and, last of all, ``state`` as the mark that it is whole.
+
+    Other processes may still be writing theirs.
+    """
     others = re.compile(r"rng_state_[1-9]\d*\.pth")
     files = (file for file in checkpoint.iterdir() if file.is_file() and not others.fullmatch(file.name))
     write_json(checkpoint / SIZES, {file.name: file.stat().st_size for file in files})
+    write_json(checkpoint / COMPLETE, state)
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Delete a checkpoint, its mark first: half of one never passes for a whole one."""
+    (checkpoint / COMPLETE).unlink(missing_ok=True)
+    # A file that something has open stays on some network file systems; that is no reason to stop training.
+    rmtree(checkpoint, ignore_errors=True)
 
 
 def _fault(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be used, or None."""
     if not (checkpoint / COMPLETE).exists():
-        return "incomplete (the run was stopped while writing it)"
-    sizes = read_json(checkpoint / SIZES) if (checkpoint / SIZES).exists() else {}
-    for name, size in sizes.items():
+        return "incomplete (the run was stopped while writing or deleting it)"
+    if not (checkpoint / SIZES).exists():
+        return f"damaged ({SIZES} is gone)"
+    for name, size in read_json(checkpoint / SIZES).items():
         if not (checkpoint / name).is_file():
             return f"damaged ({name} is gone)"
         if (found := (checkpoint / name).stat().st_size) != size:
             return f"damaged ({name} has {found} bytes, wanted {size})"
+    best = read_json(checkpoint / TRAINER_STATE_NAME)["best_global_step"]
+    if best and best != checkpoint_step(checkpoint) and (fault := _fault(checkpoint.with_name(f"checkpoint-{best}"))):
+        return f"without its best epoch: checkpoint-{best} is {fault}"
     return None
 
 
+def _faults(folder: Path) -> dict[Path, str | None]:
+    """Checkpoints in ``folder``, oldest first, each with what is wrong with it."""
+    return {path: _fault(path) for path in sorted(folder.glob("checkpoint-*"), key=checkpoint_step)}
+
+
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints of the Trainer that are whole, oldest first; others are left aside with a warning."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    faults = {path: _fault(path) for path in found}
-    for path, fault in faults.items():
-        if fault:
-            logger.warning("%s is %s; ignored", path, fault)
-    return [path for path in found if not faults[path]]
+    """Checkpoints of the Trainer that are whole, oldest first."""
+    return [path for path, fault in _faults(folder).items() if not fault]
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """Newest checkpoint of the Trainer that is whole, or None."""
     return next(reversed(complete_checkpoints(folder)), None)
+
+
+def discard_broken_checkpoints(folder: Path) -> None:
+    """Delete checkpoints that no training can go on from, with a warning: new ones will have their names."""
+    for path, fault in _faults(folder).items():
+        if fault:
+            logger.warning("%s is %s; removed", path, fault)
+            remove_checkpoint(path)
 
 
 def device_arguments() -> dict:

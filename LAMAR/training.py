@@ -18,9 +18,10 @@ from .embeddings import Embeddings
 from .sequence_classification_patch import sequence_loss
 from .summaries import task_metrics
 from .trainers import (
-    MarkComplete,
+    KeepBestAndLast,
     checkpointing_arguments,
     device_arguments,
+    discard_broken_checkpoints,
     last_complete_checkpoint,
     silence,
     world_size,
@@ -268,7 +269,6 @@ def fit(
         max_grad_norm=options.grad_clipping_norm,
         eval_strategy="epoch" if keeps_best else "no",
         save_strategy="epoch",
-        save_total_limit=1,
         load_best_model_at_end=keeps_best,
         metric_for_best_model=options.metric_for_best if keeps_best else None,
         greater_is_better=options.metric_for_best not in ("mse", "mae", "rmse", "brier", "ece", "log_loss"),
@@ -283,7 +283,7 @@ def fit(
         seed=options.seed,
     )
     stop = _StopOnNonFiniteLoss()
-    callbacks = [stop, _EveryNEpochs(options.save_epochs), MarkComplete()]
+    callbacks = [stop, _EveryNEpochs(options.save_epochs), KeepBestAndLast()]
     if options.early_stopping_patience is not None and keeps_best:
         callbacks.append(EarlyStoppingCallback(options.early_stopping_patience))
 
@@ -304,6 +304,9 @@ def fit(
     )
     if not options.progress:
         silence(trainer)
+    if trainer.args.should_save:
+        discard_broken_checkpoints(folder)
+    trainer.accelerator.wait_for_everyone()
     checkpoint = last_complete_checkpoint(folder)
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint)

@@ -217,6 +217,7 @@ def run(arguments: argparse.Namespace, variants: Sequence[str]) -> None:
         seed=arguments.seed,
         inputs=inputs,
         ignore=("output_dir",),  # the folder may be called otherwise, or moved
+        may_grow=("n_repeats",),
         weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in encoders},
         overwrite=arguments.overwrite,
     ) as folder:

@@ -313,6 +313,7 @@ def run(arguments: argparse.Namespace) -> dict:
         weights={"pretrain_path": settings.pretrain_path, "sha256": report.sha256},
         overwrite=arguments.overwrite,
         ignore=("report_to", "logging_steps", "output_dir"),
+        may_grow=("draws",),
         is_writer=processes.is_main_process,
     )
     processes.wait_for_everyone()

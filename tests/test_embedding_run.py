@@ -95,6 +95,16 @@ def test_one_hot_script_gives_the_baselines_of_the_whole_run(evaluated, data_dir
 
 
 @pytest.mark.slow
+def test_repeats_can_be_added(data_dir, tmp_path):
+    few = ["--data_dir", data_dir, "--rbps", "A", "--subsample_pos", 12, "--subsample_neg", 12, "--seed", 3, *RANDOM]
+    for folder, n in (("added", 1), ("added", 3), ("at_once", 3)):
+        done = call("LAMAR_CNN_clip_data.py", *few, "--no_cnn", "--n_repeats", n, "--output_dir", tmp_path / folder)
+        assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(without_time(tmp_path / "added"), without_time(tmp_path / "at_once"))
+    assert without_time(tmp_path / "added")["repeat"].nunique() == 3
+
+
+@pytest.mark.slow
 def test_without_the_cnn_the_rest_is_the_same(evaluated, data_dir, tmp_path):
     folder, _, _ = evaluated
     options = ["--data_dir", data_dir, "--rbps", "A", "B", "--output_dir", tmp_path / "few", *QUICK, *RANDOM]

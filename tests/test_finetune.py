@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import json
 import logging
 import os
@@ -19,7 +20,16 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, finetuning, named_config, summaries
+from LAMAR import (
+    EsmForMaskedLM,
+    EsmForSequenceClassification,
+    LamarTokenizer,
+    finetuning,
+    named_config,
+    summaries,
+    trainers,
+    training,
+)
 from LAMAR.batches import EncodedSequences
 from LAMAR.classifiers import collapse_of
 from LAMAR.embeddings import Embeddings
@@ -259,6 +269,86 @@ def test_a_seed_repeats_bit_for_bit(finished, dataset, tmp_path):
     assert again.read_bytes() == (finished / "predictions.csv").read_bytes()
     test = [r["probability"] for r in table(tmp_path / "other" / dataset.name / "predictions.csv")]
     assert not set(test) & {r["probability"] for r in table(again)}
+
+
+BOTH_PHASES = ("--cv_folds", 1, "--epochs", 3, "--warmup_epochs", 2)
+
+
+class Killed(BaseException):
+    """Ends a run at this very place, as SIGKILL would."""
+
+
+@pytest.fixture(scope="module")
+def warmed_up(dataset, tmp_path_factory) -> Path:
+    """Output folder of a run with both phases."""
+    output = tmp_path_factory.mktemp("whole")
+    run(dataset, output, *BOTH_PHASES)
+    return output / dataset.name
+
+
+# Two checkpoints of the warm-up and three of the whole model are marked, and at least one of each is deleted.
+@pytest.mark.parametrize(("name", "call"), [("mark_complete", 2), ("mark_complete", 4), ("rmtree", 1), ("rmtree", 2)])
+def test_killed_amid_checkpoints_and_restarted_equals_uninterrupted(
+    dataset, warmed_up, tmp_path, monkeypatch, name, call
+):
+    """The second start finds an unmarked checkpoint, or half of a superfluous one, beside the last whole one."""
+    calls, original = 0, getattr(trainers, name)
+
+    def kill(checkpoint, *_, **__):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            if name == "rmtree":
+                (checkpoint / "optimizer.pt").unlink()
+            raise Killed
+        original(checkpoint, *_, **__)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainers, name, kill)
+        with pytest.raises(Killed):
+            run(dataset, tmp_path, *BOTH_PHASES)
+    run(dataset, tmp_path, *BOTH_PHASES)
+    for file in ("results.csv", "predictions.csv"):
+        assert (tmp_path / dataset.name / file).read_bytes() == (warmed_up / file).read_bytes(), file
+
+
+def test_a_run_that_was_moved_ends_with_the_weights_of_its_best_epoch(dataset, tmp_path, monkeypatch):
+    """A checkpoint of the Trainer holds the path where its best one lay."""
+    more = ("--cv_folds", 1, "--epochs", 3)
+    falling = itertools.count(0, -1)
+    monkeypatch.setattr(training, "task_metrics", lambda *_: {"auprc": next(falling)})  # the first epoch is the best
+    run(dataset, tmp_path / "whole", *more)
+    original = trainers.KeepBestAndLast.on_save
+
+    def stop(self, args, state, control, **kwargs):
+        original(self, args, state, control, **kwargs)
+        if state.epoch == 3:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainers.KeepBestAndLast, "on_save", stop)
+        with pytest.raises(Killed):
+            run(dataset, tmp_path / "first", *more)
+    (tmp_path / "first").rename(tmp_path / "moved")
+    run(dataset, tmp_path / "moved", *more)
+    moved, whole = (table(tmp_path / folder / dataset.name / "results.csv") for folder in ("moved", "whole"))
+    assert moved == whole
+
+
+def test_draws_can_be_added_to_a_finished_run(dataset, tmp_path, monkeypatch, capsys):
+    more = ("--cv_folds", 1, "--subsample_pos", 20, "--subsample_neg", 20, "--epochs", 1)
+    run(dataset, tmp_path / "added", *more, "--draws", 1)
+    trained, original = [], finetuning.train_fold
+    with monkeypatch.context() as patched:
+        patched.setattr(finetuning, "train_fold", lambda fold, *a: trained.append(fold.name) or original(fold, *a))
+        run(dataset, tmp_path / "added", *more, "--draws", 3)
+    assert trained == ["draw_1", "draw_2"]
+    run(dataset, tmp_path / "at_once", *more, "--draws", 3)
+    for file in ("results.csv", "predictions.csv"):
+        added, at_once = (tmp_path / name / dataset.name / file for name in ("added", "at_once"))
+        assert added.read_bytes() == at_once.read_bytes(), file
+    assert script.main(arguments(dataset, tmp_path / "added", *more, "--draws", 2)) == 2
+    assert "--draws 2: " in capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_trained_again(finished, dataset, monkeypatch):

@@ -117,6 +117,22 @@ def test_other_arguments_or_inputs_are_refused_by_name(tmp_path):
         start(out, inputs=[data], resume=False)
 
 
+def test_counts_of_repeats_may_grow_and_not_shrink(tmp_path):
+    def counts(n: int) -> dict:
+        return {"arguments": {"draws": n, "lr": 3e-5}, "may_grow": ["draws"]}
+
+    for n in (2, 2, 5):
+        start(tmp_path, **counts(n)).close()
+    with pytest.raises(InputError, match=r"^--draws 4: .* holds a run of 5, wanted that many or more; use --overwrite"):
+        start(tmp_path, **counts(4))
+    with pytest.raises(InputError, match=r"another --draws: found 5, wanted 'absent'"):
+        start(tmp_path, arguments={"lr": 3e-5}, may_grow=["draws"])
+    with pytest.raises(InputError, match=r"another --draws: found 5, wanted 6"):
+        start(tmp_path, arguments={"draws": 6, "lr": 3e-5})
+    assert read_json(tmp_path / "run.json")["arguments"] == {"draws": 5, "lr": 3e-5}
+    assert read_json(tmp_path / "run.json")["starts"] == 3
+
+
 def test_overwrite_deletes_what_the_run_made_and_nothing_else(tmp_path):
     out = tmp_path / "out"
     with start(out) as run:
