@@ -32,6 +32,12 @@ def repo_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def parity_folder(repo_root) -> Path:
+    """Weights, inputs and outputs of upstream's own code."""
+    return repo_root / "tests" / "data" / "parity_tiny"
+
+
+@pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder of the real data (``LAMAR_SHARED``, default ``../shared``); tests are skipped where it is absent."""
     folder = Path(os.environ.get("LAMAR_SHARED", REPO_ROOT.parent / "shared"))
