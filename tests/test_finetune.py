@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import itertools
 import json
 import logging
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from finetune_runs import SCRIPT, arguments, make_dataset, run, script, table, windows, write_table
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from LAMAR import (
-    EsmForMaskedLM,
-    EsmForSequenceClassification,
-    LamarTokenizer,
-    finetuning,
-    named_config,
-    summaries,
-    trainers,
-    training,
-)
+from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, finetuning, named_config, summaries
 from LAMAR.batches import EncodedSequences
 from LAMAR.classifiers import collapse_of
 from LAMAR.embeddings import Embeddings
@@ -38,39 +24,10 @@ from LAMAR.labelled import LabelledSet
 from LAMAR.splits import Split
 from LAMAR.training import LabelledData, _collate, diagnose
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPT = ROOT / "finetune_scripts" / "finetune_rbp.py"
-MOTIF = "TGTAAATA"
-
-spec = importlib.util.spec_from_file_location("finetune_rbp", SCRIPT)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
-
-
-def windows(n: int, seed: int, lengths=(30, 40)) -> list[tuple[str, int]]:
-    """n records, every second one with the motif."""
-    rng = random.Random(seed)
-    records = []
-    for i in range(n):
-        letters = rng.choices("ACGT", k=rng.randint(*lengths))
-        if i % 2:
-            at = rng.randrange(len(letters) - len(MOTIF))
-            letters[at : at + len(MOTIF)] = MOTIF
-        records.append(("".join(letters), i % 2))
-    return records
-
-
-def write_table(path: Path, records, header="sequence,label") -> None:
-    path.write_text("\n".join([header, *(",".join(map(str, record)) for record in records)]) + "\n")
-
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "RBP1"
-    folder.mkdir()
-    for number, (part, n) in enumerate((("train", 120), ("dev", 40), ("test", 40))):
-        write_table(folder / f"{part}.csv", windows(n, seed=number))
-    return folder
+    return make_dataset(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +37,6 @@ def pretrained(tmp_path_factory) -> Path:
     torch.manual_seed(7)
     EsmForMaskedLM(named_config("lamar-tiny")).save_pretrained(folder)
     return folder
-
-
-def arguments(data: Path, output: Path, *more) -> list[str]:
-    base = ["--data_path", data, "--output_dir", output, "--config", "lamar-tiny", "--epochs", 2, "--cv_folds", 2]
-    return [str(word) for word in (*base, "--batch_size", 16, "--lr", 3e-3, *more)]
-
-
-def run(data: Path, output: Path, *more) -> dict:
-    assert script.main(arguments(data, output, *more)) == 0
-    return json.loads((output / data.name / "eval_results.json").read_text())
-
-
-def table(path: Path) -> list[dict]:
-    with path.open(newline="") as handle:
-        return list(csv.DictReader(handle))
 
 
 @pytest.fixture(scope="module")
@@ -260,102 +202,6 @@ def test_provenance_and_clean_folder(finished, dataset):
         "split_report.json",
         "units",
     ]
-
-
-def test_a_seed_repeats_bit_for_bit(finished, dataset, tmp_path):
-    run(dataset, tmp_path / "again")
-    run(dataset, tmp_path / "other", "--seed", 1, "--cv_folds", 1)
-    again = tmp_path / "again" / dataset.name / "predictions.csv"
-    assert again.read_bytes() == (finished / "predictions.csv").read_bytes()
-    test = [r["probability"] for r in table(tmp_path / "other" / dataset.name / "predictions.csv")]
-    assert not set(test) & {r["probability"] for r in table(again)}
-
-
-BOTH_PHASES = ("--cv_folds", 1, "--epochs", 3, "--warmup_epochs", 2)
-
-
-class Killed(BaseException):
-    """Ends a run at this very place, as SIGKILL would."""
-
-
-@pytest.fixture(scope="module")
-def warmed_up(dataset, tmp_path_factory) -> Path:
-    """Output folder of a run with both phases."""
-    output = tmp_path_factory.mktemp("whole")
-    run(dataset, output, *BOTH_PHASES)
-    return output / dataset.name
-
-
-# Two checkpoints of the warm-up and three of the whole model are marked, and at least one of each is deleted.
-@pytest.mark.parametrize(("name", "call"), [("mark_complete", 2), ("mark_complete", 4), ("rmtree", 1), ("rmtree", 2)])
-def test_killed_amid_checkpoints_and_restarted_equals_uninterrupted(
-    dataset, warmed_up, tmp_path, monkeypatch, name, call
-):
-    """The second start finds an unmarked checkpoint, or half of a superfluous one, beside the last whole one."""
-    calls, original = 0, getattr(trainers, name)
-
-    def kill(checkpoint, *_, **__):
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            if name == "rmtree":
-                (checkpoint / "optimizer.pt").unlink()
-            raise Killed
-        original(checkpoint, *_, **__)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(trainers, name, kill)
-        with pytest.raises(Killed):
-            run(dataset, tmp_path, *BOTH_PHASES)
-    run(dataset, tmp_path, *BOTH_PHASES)
-    for file in ("results.csv", "predictions.csv"):
-        assert (tmp_path / dataset.name / file).read_bytes() == (warmed_up / file).read_bytes(), file
-
-
-def test_a_run_that_was_moved_ends_with_the_weights_of_its_best_epoch(dataset, tmp_path, monkeypatch):
-    """A checkpoint of the Trainer holds the path where its best one lay."""
-    more = ("--cv_folds", 1, "--epochs", 3)
-    falling = itertools.count(0, -1)
-    monkeypatch.setattr(training, "task_metrics", lambda *_: {"auprc": next(falling)})  # the first epoch is the best
-    run(dataset, tmp_path / "whole", *more)
-    original = trainers.KeepBestAndLast.on_save
-
-    def stop(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.epoch == 3:
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(trainers.KeepBestAndLast, "on_save", stop)
-        with pytest.raises(Killed):
-            run(dataset, tmp_path / "first", *more)
-    (tmp_path / "first").rename(tmp_path / "moved")
-    run(dataset, tmp_path / "moved", *more)
-    moved, whole = (table(tmp_path / folder / dataset.name / "results.csv") for folder in ("moved", "whole"))
-    assert moved == whole
-
-
-def test_draws_can_be_added_to_a_finished_run(dataset, tmp_path, monkeypatch, capsys):
-    more = ("--cv_folds", 1, "--subsample_pos", 20, "--subsample_neg", 20, "--epochs", 1)
-    run(dataset, tmp_path / "added", *more, "--draws", 1)
-    trained, original = [], finetuning.train_fold
-    with monkeypatch.context() as patched:
-        patched.setattr(finetuning, "train_fold", lambda fold, *a: trained.append(fold.name) or original(fold, *a))
-        run(dataset, tmp_path / "added", *more, "--draws", 3)
-    assert trained == ["draw_1", "draw_2"]
-    run(dataset, tmp_path / "at_once", *more, "--draws", 3)
-    for file in ("results.csv", "predictions.csv"):
-        added, at_once = (tmp_path / name / dataset.name / file for name in ("added", "at_once"))
-        assert added.read_bytes() == at_once.read_bytes(), file
-    assert script.main(arguments(dataset, tmp_path / "added", *more, "--draws", 2)) == 2
-    assert "--draws 2: " in capsys.readouterr().err
-
-
-def test_a_finished_run_is_not_trained_again(finished, dataset, monkeypatch):
-    before = {path.name: path.read_bytes() for path in finished.glob("*.csv")}
-    monkeypatch.setattr(finetuning, "train_fold", lambda *a, **k: pytest.fail("trained again"))
-    run(dataset, finished.parent)
-    assert {path.name: path.read_bytes() for path in finished.glob("*.csv")} == before
 
 
 def test_one_fold_reports_dev_and_test(dataset, tmp_path):
@@ -647,70 +493,7 @@ def test_the_folder_itself_may_be_the_data_path(dataset, tmp_path, monkeypatch):
     assert (tmp_path / "out" / dataset.name / "eval_results.json").is_file()
 
 
-def test_another_run_in_the_same_folder_is_refused(finished, dataset, capsys):
-    assert script.main(arguments(dataset, finished.parent, "--epochs", 3)) == 2
-    assert "--epochs" in capsys.readouterr().err
-
-
 # ------------------------------------------------------------------------------------------------ as processes
-
-
-def start(data: Path, output: Path, *more, launcher=(sys.executable,)) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*map(str, launcher), str(SCRIPT), *arguments(data, output, *more)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-@pytest.mark.slow
-def test_killed_and_restarted_equals_uninterrupted(dataset, tmp_path):
-    """SIGKILL at random points of the work; the tables are those of a run that nobody disturbed."""
-    process = start(dataset, tmp_path / "whole", "--epochs", 3, "--warmup_epochs", 2)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    whole = tmp_path / "whole" / dataset.name
-    rng = random.Random(5)
-    kills = 0
-    for _ in range(12):
-        process = start(dataset, tmp_path / "killed", "--epochs", 3, "--warmup_epochs", 2)
-        folder = tmp_path / "killed" / dataset.name
-        # Start-up is longer than the work, so the clock starts when the run has its folder.
-        while process.poll() is None and not (folder / "run.json").exists():
-            time.sleep(0.05)
-        started = json.loads((folder / "run.json").read_text())["starts"]
-        while process.poll() is None and kills and started == kills:
-            time.sleep(0.05)
-            started = json.loads((folder / "run.json").read_text())["starts"]
-        try:
-            process.communicate(timeout=rng.uniform(0.1, 1.5))
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            kills += 1
-    else:
-        process = start(dataset, tmp_path / "killed", "--epochs", 3, "--warmup_epochs", 2)
-        process.communicate(timeout=300)
-    assert process.returncode == 0
-    assert kills >= 2
-    for name in ("results.csv", "predictions.csv"):
-        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_figures_of_one(dataset, tmp_path):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2")
-    two = start(dataset, tmp_path / "two", "--batch_size", 8, launcher=launcher)
-    output, _ = two.communicate(timeout=300)
-    assert two.returncode == 0, output
-    one = start(dataset, tmp_path / "one", "--batch_size", 16)
-    output, _ = one.communicate(timeout=300)
-    assert one.returncode == 0, output
-    results = [
-        json.loads((tmp_path / name / dataset.name / "eval_results.json").read_text()) for name in ("one", "two")
-    ]
-    for metric in ("auroc", "auprc", "accuracy"):
-        a, b = (result["test"][metric]["mean"] for result in results)
-        assert a == pytest.approx(b, abs=0.1)
 
 
 @pytest.mark.slow
