@@ -1,0 +1,28 @@
+"""Files and arrays of sequences, for tests that read them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    return path
+
+
+def table(rows: list[tuple], header: str = "sequence,label") -> str:
+    return "\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def one_hot(sequences: list[str], length: int) -> np.ndarray:
+    array = np.zeros((len(sequences), length, 4), dtype=np.float32)
+    for i, sequence in enumerate(sequences):
+        for j, base in enumerate(sequence):
+            if base != "N":
+                array[i, j, "ACGT".index(base)] = 1
+    return array
