@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_model
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from . import storage
 from .errors import InputError
@@ -370,6 +372,10 @@ def pretrain(
     if done < schedule.end:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         done = trainer.state.global_step
+    elif checkpoint is not None:
+        # Stopped between its last step and its figures: what training would have loaded, and its precision.
+        load_model(model, checkpoint / SAFE_WEIGHTS_NAME)
+        trainer.accelerator.prepare_model(model, evaluation_mode=True)
     if trainer.args.should_save:
         torch.save(trainer.args, folder / "training_args.bin")
     trainer.accelerator.free_memory()

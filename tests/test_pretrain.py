@@ -418,6 +418,20 @@ def test_a_longer_run_that_is_killed_leaves_no_figures_of_the_shorter_one(data, 
     assert run(data, output, "--max_steps", 8)["steps"] == 8
 
 
+@pytest.mark.parametrize("precision", [(), ("--bf16",)], ids=["float32", "bfloat16"])
+def test_killed_after_its_last_step_a_run_ends_with_what_it_trained(data, tmp_path, monkeypatch, precision):
+    more = ("--max_steps", 8, *precision)
+    run(data, tmp_path / "whole", *more)
+    with monkeypatch.context() as patched:
+        patched.setattr(script, "write_checkpoint", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            script.main(arguments(data, tmp_path / "killed", *more))
+    run(data, tmp_path / "killed", *more)
+    assert same_run(tmp_path / "killed", tmp_path / "whole")
+    kept, whole = (json.loads((tmp_path / name / "eval_results.json").read_text()) for name in ("killed", "whole"))
+    assert kept["loss"] == whole["loss"]
+
+
 def test_a_linear_schedule_cannot_be_made_longer(data, tmp_path, capsys):
     run(data, tmp_path / "out", "--schedule", "linear", "--max_steps", 4)
     assert not list((tmp_path / "out").glob("checkpoints/*"))
