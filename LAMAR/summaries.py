@@ -46,6 +46,7 @@ def _mean_sd(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
         summary[name] = {
             "mean": float(values.mean()),
             "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
+            "n": len(values),
         }
     return summary
 
@@ -87,7 +88,7 @@ def summarise(results: list[dict], labels: np.ndarray, task: str, seed: int) -> 
     Returns
     -------
     summary, rows
-        ``summary``: per fold, mean and sd over folds (``cross_validation`` on held-out parts, ``test``), pooled
+        ``summary``: per fold, mean, sd and number of folds (``cross_validation`` on held-out parts, ``test``), pooled
         out-of-fold predictions, and the mean of the fold models' predictions on the test part
         (``test_ensemble``), the last two with bootstrap 95 % intervals. ``rows``: one flat row per fold and part.
     """
@@ -132,7 +133,9 @@ def summarise(results: list[dict], labels: np.ndarray, task: str, seed: int) -> 
                 **flat,
             }
         )
-    return summary, rows
+    # A part that was predicted with no finite number has no figures; its row has their columns all the same.
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return summary, [{name: row.get(name) for name in columns} for row in rows]
 
 
 def judged_sets(results: list[dict], labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

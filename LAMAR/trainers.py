@@ -28,6 +28,7 @@ __all__ = [
     "discard_broken_checkpoints",
     "last_complete_checkpoint",
     "mark_complete",
+    "processes_argument",
     "remove_checkpoint",
     "silence",
     "world_size",
@@ -55,7 +56,7 @@ class KeepBestAndLast(TrainerCallback):
         if state.is_world_process_zero:
             last = _checkpoint(args, state.global_step)
             mark_complete(last, {})
-            for path in last.parent.glob("checkpoint-*"):
+            for path in _checkpoints(last.parent):
                 if checkpoint_step(path) not in (state.global_step, state.best_global_step):
                     remove_checkpoint(path)
 
@@ -104,9 +105,15 @@ def _fault(checkpoint: Path) -> str | None:
     return None
 
 
+def _checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of the Trainer, oldest first; copies under other names are the user's."""
+    found = (path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name))
+    return sorted(found, key=checkpoint_step)
+
+
 def _faults(folder: Path) -> dict[Path, str | None]:
     """Checkpoints in ``folder``, oldest first, each with what is wrong with it."""
-    return {path: _fault(path) for path in sorted(folder.glob("checkpoint-*"), key=checkpoint_step)}
+    return {path: _fault(path) for path in _checkpoints(folder)}
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -154,13 +161,20 @@ def check_precision(fp16: bool, bf16: bool) -> None:
 
 
 def check_reporters(names: str) -> None:
-    """:class:`InputError` unless these, joined by commas, are ``none`` or services that are installed."""
+    """:class:`InputError` unless this is ``none`` or services that are installed, joined by commas."""
     from transformers.integrations import get_available_reporting_integrations
 
-    known = ("none", *get_available_reporting_integrations())
-    for source in names.split(","):
+    known = get_available_reporting_integrations()
+    for source in names.split(",") if names != "none" else ():
         if source not in known:
-            raise InputError(f"--report_to: found {source!r}, wanted {' or '.join(known)}")
+            raise InputError(
+                f"--report_to: found {source!r}, wanted none alone{''.join(f' or {name}' for name in known)}"
+            )
+
+
+def processes_argument(n: int) -> dict[str, int]:
+    """What several processes add to the arguments that a run must be gone on with: they divide steps and batches."""
+    return {"processes": n} if n > 1 else {}
 
 
 def checkpointing_arguments(wanted: bool) -> dict:

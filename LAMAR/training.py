@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer import TRAINER_STATE_NAME
 
 from .batches import EncodedSequences, pad_batch
 from .embeddings import Embeddings
@@ -197,12 +205,8 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
 
 
 class _StopOnNonFiniteLoss(TrainerCallback):
-    def __init__(self):
-        self.found = False
-
     def on_log(self, args, state, control, logs=None, **kwargs):
         if any(key in ("loss", "eval_loss") and not math.isfinite(value) for key, value in (logs or {}).items()):
-            self.found = True
             control.should_training_stop = True
         return control
 
@@ -218,7 +222,30 @@ class _EveryNEpochs(TrainerCallback):
         due = epoch % self.every == 0 or epoch >= args.num_train_epochs
         control.should_evaluate = control.should_evaluate and due
         control.should_save = control.should_save and due
+        # The mean loss between two entries is not in a checkpoint, so an entry ends where one is made.
+        control.should_log = control.should_log or due
         return control
+
+
+class _EarlyStopping(EarlyStoppingCallback):
+    """Knows the evaluations of earlier starts, which the Trainer does not hand on."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        self.early_stopping_patience_counter = _evaluations_since_best(state)
+
+
+def _evaluations_since_best(state: TrainerState) -> int:
+    evaluations = [entry["step"] for entry in state.log_history if "eval_loss" in entry]
+    # While the metric is undefined, the first evaluation counts as the best.
+    best = state.best_global_step or min(evaluations, default=0)
+    return sum(step > best for step in evaluations)
+
+
+def _not_finite(state: TrainerState) -> bool:
+    """Whether a loss was no finite number, in this start or an earlier one."""
+    losses = (entry[key] for entry in state.log_history for key in ("loss", "eval_loss") if key in entry)
+    return not all(map(math.isfinite, losses))
 
 
 class _GroupedTrainer(Trainer):
@@ -282,10 +309,11 @@ def fit(
         disable_tqdm=not options.progress,
         seed=options.seed,
     )
-    stop = _StopOnNonFiniteLoss()
-    callbacks = [stop, _EveryNEpochs(options.save_epochs), KeepBestAndLast()]
+    # Several GPUs are used through torchrun; left to itself the Trainer would give each a batch.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    callbacks = [_StopOnNonFiniteLoss(), _EveryNEpochs(options.save_epochs), KeepBestAndLast()]
     if options.early_stopping_patience is not None and keeps_best:
-        callbacks.append(EarlyStoppingCallback(options.early_stopping_patience))
+        callbacks.append(_EarlyStopping(options.early_stopping_patience))
 
     def compute_metrics(prediction) -> dict[str, float]:
         logits = prediction.predictions
@@ -310,6 +338,10 @@ def fit(
     checkpoint = last_complete_checkpoint(folder)
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint)
+        state = TrainerState.load_from_json(checkpoint / TRAINER_STATE_NAME)
+        patience = options.early_stopping_patience or math.inf
+        if _not_finite(state) or (keeps_best and _evaluations_since_best(state) >= patience):
+            arguments.num_train_epochs = math.ceil(state.epoch)  # it had stopped there
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.args.should_save:
         torch.save(trainer.args, folder / "training_args.bin")
@@ -318,7 +350,14 @@ def fit(
     best_epoch = next(
         (entry["epoch"] for entry in trainer.state.log_history if best and entry.get("step") == best), None
     )
-    return FitResult(trainer.state.log_history, best_epoch, stop.found)
+    not_finite = _not_finite(trainer.state)
+    if keeps_best and best_epoch is None and not not_finite:
+        logger.warning(
+            "%s was undefined on the %d validation records in every epoch: the weights are those of the last one",
+            options.metric_for_best,
+            len(validation),
+        )
+    return FitResult(trainer.state.log_history, best_epoch, not_finite)
 
 
 def add_lora(model, rank: int):

@@ -227,6 +227,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from LAMAR.sequences import check_lengths
     from LAMAR.splits import make_split
     from LAMAR.tokenization import LamarTokenizer, verify_vocabulary
+    from LAMAR.trainers import processes_argument
     from LAMAR.training import FitOptions
 
     # Its bars count files written; the Trainer's own bar, which counts steps, stays.
@@ -307,7 +308,8 @@ def run(arguments: argparse.Namespace) -> dict:
     output = Path(arguments.output_dir) / name
     run_folder = runs.RunFolder.open(
         output,
-        arguments={key: value for key, value in vars(arguments).items() if key not in ("resume", "overwrite")},
+        arguments={key: value for key, value in vars(arguments).items() if key not in ("resume", "overwrite")}
+        | processes_argument(processes.num_processes),
         seed=arguments.seed,
         inputs=dataset.files,
         weights={"pretrain_path": settings.pretrain_path, "sha256": report.sha256},

@@ -353,6 +353,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from LAMAR.masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely, markov_figures
     from LAMAR.plots import plot_loss_curve
     from LAMAR.pretraining import PretrainOptions, pretrain
+    from LAMAR.trainers import processes_argument
     from LAMAR.window_batches import TrainingBatches
 
     transformers.utils.logging.disable_progress_bar()
@@ -395,7 +396,8 @@ def run(arguments: argparse.Namespace) -> dict:
     may_differ = ("resume_training", "overwrite", "demo")
     run_folder = runs.RunFolder.open(
         arguments.output_dir,
-        arguments={key: value for key, value in vars(arguments).items() if key not in may_differ},
+        arguments={key: value for key, value in vars(arguments).items() if key not in may_differ}
+        | processes_argument(processes.num_processes),
         seed=arguments.seed,
         inputs=[*corpus.files, *corpus_files(arguments.val_data), *corpus_files(arguments.exclude)],
         weights={"pretrain_path": str(arguments.pretrain_path), "sha256": report.sha256},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import subprocess
 import sys
@@ -15,7 +16,15 @@ import torch
 from finetune_runs import SCRIPT, arguments, make_dataset, run, script, table, windows, write_table
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, finetuning, named_config, summaries
+from LAMAR import (
+    EsmForMaskedLM,
+    EsmForSequenceClassification,
+    LamarTokenizer,
+    finetuning,
+    named_config,
+    summaries,
+    training,
+)
 from LAMAR.batches import EncodedSequences
 from LAMAR.classifiers import collapse_of
 from LAMAR.embeddings import Embeddings
@@ -507,6 +516,28 @@ def test_without_arguments_it_runs_on_the_demo_set(tmp_path):
     results = json.loads((tmp_path / "out" / "PUM2" / "eval_results.json").read_text())
     assert results["data"].startswith("SYNTHETIC")
     assert results["test_ensemble"]["auroc"]["low"] > 0.9
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_fold_of_no_finite_prediction_has_a_row_without_figures(bad):
+    labels = np.array([0, 1, 0, 1])
+    results = [
+        {"fold": f"fold_{i}", "seed": i, "n_train": 8, "n_validation": 2, "best_epoch": 1, "seconds": 1.0}
+        | {"indices": {"validation": [], "heldout": [2 * i, 2 * i + 1], "test": [0, 1, 2, 3]}}
+        | {"predictions": {"validation": [], "heldout": [[p, 1 - p]] * 2, "test": [[p, 1 - p]] * 4}}
+        | {"collapsed": {"kind": "nan_loss"} if i == bad else None}
+        for i, p in enumerate([math.nan if i == bad else 0.5 for i in range(2)])
+    ]
+    summary, rows = summaries.summarise(results, labels, "classification", 0)
+    assert len({tuple(row) for row in rows}) == 1
+    assert all((row["auroc"] is None) == (row["fold"] in (f"fold_{bad}", "mean of folds")) for row in rows)
+    assert summary["test"]["auroc"]["n"] == 1
+
+
+def test_an_undefined_metric_is_said(dataset, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(training, "task_metrics", lambda *_: {"auprc": math.nan})
+    run(dataset, tmp_path, "--cv_folds", 1)
+    assert "auprc was undefined on the 40 validation records in every epoch" in caplog.text
 
 
 def test_summary_text_shows_what_the_file_holds():

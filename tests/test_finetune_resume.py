@@ -79,6 +79,32 @@ def test_killed_amid_checkpoints_and_restarted_equals_uninterrupted(
         assert (tmp_path / dataset.name / file).read_bytes() == (warmed_up / file).read_bytes(), file
 
 
+@pytest.mark.parametrize("killed_after", [2, 3])
+def test_early_stopping_counts_the_epochs_of_earlier_starts(dataset, tmp_path, monkeypatch, killed_after):
+    """Patience ends after epoch 3; a start that had forgotten it would come to epoch 4, which is better."""
+    more = ("--cv_folds", 1, "--epochs", 6, "--early_stopping_patience", 2)
+    by_epoch = (0.5, 0.4, 0.3, 0.9, 0.9, 0.9)
+    original = trainers.KeepBestAndLast.on_save
+
+    def stop(self, args, state, control, **kwargs):
+        original(self, args, state, control, **kwargs)
+        if state.epoch == killed_after:
+            raise Killed
+
+    for folder, kills in (("whole", False), ("killed", True)):
+        values = iter(by_epoch)
+        monkeypatch.setattr(training, "task_metrics", lambda *_, values=values: {"auprc": next(values)})
+        if kills:
+            with monkeypatch.context() as patched:
+                patched.setattr(trainers.KeepBestAndLast, "on_save", stop)
+                with pytest.raises(Killed):
+                    run(dataset, tmp_path / folder, *more)
+        run(dataset, tmp_path / folder, *more)
+        assert next(values) == 0.9
+    killed, whole = (tmp_path / folder / dataset.name / "predictions.csv" for folder in ("killed", "whole"))
+    assert killed.read_bytes() == whole.read_bytes()
+
+
 def test_a_run_that_was_moved_ends_with_the_weights_of_its_best_epoch(dataset, tmp_path, monkeypatch):
     """A checkpoint of the Trainer holds the path where its best one lay."""
     more = ("--cv_folds", 1, "--epochs", 3)

@@ -10,6 +10,7 @@ import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from LAMAR import trainers
+from LAMAR.errors import InputError
 
 
 def checkpoint(folder: Path, step: int, best: int | None = None) -> Path:
@@ -57,6 +58,21 @@ def test_a_cut_file_is_named_with_both_sizes(tmp_path, caplog):
     os.truncate(path / "optimizer.pt", 4)
     trainers.discard_broken_checkpoints(tmp_path)
     assert "damaged (optimizer.pt has 4 bytes, wanted 10)" in caplog.text
+
+
+def test_a_copy_under_another_name_is_left_alone(tmp_path):
+    whole(tmp_path, 5)
+    for name in ("checkpoint-80.bak", "checkpoint-80-copy"):
+        (tmp_path / name).mkdir()
+    trainers.discard_broken_checkpoints(tmp_path)
+    save(tmp_path, 10)
+    assert names(tmp_path) == {"checkpoint-10", "checkpoint-80.bak", "checkpoint-80-copy"}
+
+
+@pytest.mark.parametrize("names", ["none,none", "none,tensorboard", "", "mlflow9"])
+def test_reporters_that_are_none_are_refused(names):
+    with pytest.raises(InputError, match=r"--report_to: found .*, wanted none alone"):
+        trainers.check_reporters(names)
 
 
 def test_steps_are_numbers(tmp_path):
