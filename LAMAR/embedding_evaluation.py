@@ -88,6 +88,10 @@ def open_variants(
         found.append(EncoderVariant(name, model, model_digest(model), report.to_dict(), chosen))
     if not found:
         raise InputError("--variants: found weights for none of them, wanted some, or Random")
+    shapes = {v.name: f"{v.n_layers} x {v.model.config.hidden_size}" for v in found}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        logger.warning("variants of different shapes (%s): what differs between them is not pre-training alone", listed)
     return sorted(found, key=lambda variant: list(names).index(variant.name))
 
 

@@ -18,7 +18,8 @@ scored on test. Methods (`representation` in the tables):
     lamar                    the CNN on embeddings of each layer of --layers, of each variant
     linear_probe             logistic regression on mean-pooled embeddings of every layer; `chosen` marks the layer that
                              was best on dev
-Repeats differ in the CNN's seed. Layers are block indices from 0; negatives count from the end.
+Repeats differ in the CNN's seed, and with --subsample_* in the training records of every method. Layers are block
+indices from 0; negatives count from the end.
 
 Outputs in OUTPUT_DIR: results.csv, predictions.csv, split_report.json, run.json. A killed run goes on where it was.
 Embeddings are kept in --cache_dir and read from there the next time. Figures: evalEmbeddings/plot_results.py

@@ -264,7 +264,7 @@ def test_variants_without_weights(tmp_path, caplog):
     assert same.digest == only.digest != other.digest
 
 
-def test_random_takes_the_shape_of_the_weights(tmp_path):
+def test_random_takes_the_shape_of_the_weights_and_another_shape_is_said(tmp_path, caplog):
     from LAMAR.checkpoints import load_pretrained
     from LAMAR.configuration import named_config
     from LAMAR.modeling_nucESM2 import EsmForMaskedLM
@@ -277,6 +277,12 @@ def test_random_takes_the_shape_of_the_weights(tmp_path):
     assert [variant.name for variant in found] == ["Random", "Pretrained"]
     assert found[0].model.config.hidden_size == found[1].model.config.hidden_size == 64
     assert found[0].digest != found[1].digest
+    assert "different shapes" not in caplog.text
+    model, _ = load_pretrained(EsmForMaskedLM, "", config=named_config("lamar-tiny", num_hidden_layers=2))
+    model.save_pretrained(tmp_path / "others")
+    paths = {"Pretrained": tmp_path / "weights", "TAPT": tmp_path / "others"}
+    open_variants(["Pretrained", "TAPT"], paths, named=set(), config=None, layers=[-1], seed=1)
+    assert "variants of different shapes (Pretrained 3 x 64, TAPT 2 x 64)" in caplog.text
 
 
 def test_demo_sets_load(repo_root):

@@ -12,7 +12,7 @@ Random weights of the published shape, the middle and the top layer:
 Does geometry go with performance? With the linear probes of an evaluation of the same sets and weights:
     python evalEmbeddings/LAMAR_CNN_clip_data.py --data_dir sets --output_dir results/cnn
     python evalEmbeddings/isoscore/compute_isoscore_clip.py --data_dir sets --with_probe results/cnn \\
-        --cache_dir results/cnn/embeddings --output_dir results/geometry
+        --output_dir results/geometry
 
 Without arguments it measures the synthetic demo set with the weights that ship.
 
