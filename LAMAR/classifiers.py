@@ -87,7 +87,7 @@ def collapse_of(checkpoint: str | Path) -> dict[str, str]:
     Returns
     -------
     dict
-        ``kind``, ``evidence`` and ``try`` as :func:`LAMAR.training.diagnose` gives them; empty where training did not
+        ``kind``, ``evidence`` and ``try`` as :func:`LAMAR.collapse.diagnose` gives them; empty where training did not
         collapse, or nothing legible says so.
     """
     folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent

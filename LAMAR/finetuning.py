@@ -15,6 +15,7 @@ import torch
 from . import storage
 from .batches import EncodedSequences, batched
 from .checkpoints import LoadReport, load_pretrained
+from .collapse import diagnose
 from .embeddings import Embeddings, extract_features
 from .errors import InputError
 from .folds import inner_validation, make_folds, subsample
@@ -23,15 +24,7 @@ from .provenance import provenance
 from .splits import Split
 from .summaries import fold_figures
 from .trainers import last_complete_checkpoint
-from .training import (
-    FeatureModel,
-    FitOptions,
-    LabelledData,
-    add_lora,
-    diagnose,
-    fit,
-    probabilities,
-)
+from .training import FeatureModel, FitOptions, LabelledData, add_lora, fit, probabilities
 
 __all__ = [
     "Fold",

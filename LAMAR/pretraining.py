@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_model
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, set_seed
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from . import storage
@@ -21,14 +21,13 @@ from .modeling_nucESM2 import EsmForMaskedLM
 from .trainers import (
     COMPLETE,
     checkpoint_step,
-    checkpointing_arguments,
     complete_checkpoints,
-    device_arguments,
     discard_broken_checkpoints,
     last_complete_checkpoint,
     mark_complete,
     remove_checkpoint,
     silence,
+    training_arguments,
     world_size,
 )
 from .window_batches import TrainingBatches
@@ -316,30 +315,17 @@ def pretrain(
     set_seed(options.seed)
     schedule = Schedule.plan(options.schedule, options.max_steps, options.warmup_steps, options.decay_ratio)
     progress = _Progress(options, schedule, batches, log_path)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    arguments = training_arguments(
+        options,
+        folder,
         max_steps=options.max_steps,
-        gradient_accumulation_steps=options.accum_steps,
         learning_rate=options.peak_lr,
-        weight_decay=options.weight_decay,
-        adam_beta1=0.9,
-        adam_beta2=0.98,
-        max_grad_norm=options.grad_clipping_norm,
         logging_steps=options.logging_steps,
         save_steps=options.save_steps,
         # The batches begin where training stopped; the Trainer would read those before them one by one.
         ignore_data_skip=True,
-        fp16=options.fp16,
-        bf16=options.bf16,
         torch_compile=options.compile,
-        **checkpointing_arguments(options.gradient_checkpointing),
-        **device_arguments(),
-        report_to=[] if options.report_to == "none" else options.report_to.split(","),
-        disable_tqdm=not options.progress,
-        seed=options.seed,
     )
-    # Several GPUs are used through torchrun; left to itself the Trainer would split each batch between them.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
     trainer = _Trainer(
         model=model,
         args=arguments,

@@ -22,15 +22,14 @@ __all__ = [
     "check_precision",
     "check_reporters",
     "checkpoint_step",
-    "checkpointing_arguments",
     "complete_checkpoints",
-    "device_arguments",
     "discard_broken_checkpoints",
     "last_complete_checkpoint",
     "mark_complete",
     "processes_argument",
     "remove_checkpoint",
     "silence",
+    "training_arguments",
     "world_size",
 ]
 
@@ -134,20 +133,46 @@ def discard_broken_checkpoints(folder: Path) -> None:
             remove_checkpoint(path)
 
 
-def device_arguments() -> dict:
-    """Arguments of every Trainer here: devices, processes, and what its defaults would spoil."""
+def training_arguments(options, folder: Path, **more) -> TrainingArguments:
+    """Arguments of every Trainer here: the options that all have, devices, and what its defaults would spoil.
+
+    Parameters
+    ----------
+    options
+        `LAMAR.training.FitOptions` or `LAMAR.pretraining.PretrainOptions`.
+    folder
+        Of the checkpoints.
+    more
+        Arguments of the one Trainer.
+    """
     cuda = torch.cuda.is_available()
-    return {
-        "use_cpu": not cuda,
-        "ddp_backend": ("nccl" if cuda else "gloo") if world_size() > 1 else None,
-        "ddp_find_unused_parameters": False,
-        "dataloader_pin_memory": cuda,
-        "remove_unused_columns": False,
-        "label_names": ["labels"],
-        "log_level": "error",
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        gradient_accumulation_steps=options.accum_steps,
+        weight_decay=options.weight_decay,
+        adam_beta1=0.9,
+        adam_beta2=0.98,
+        max_grad_norm=options.grad_clipping_norm,
+        fp16=options.fp16,
+        bf16=options.bf16,
+        **_checkpointing_arguments(options.gradient_checkpointing),
+        use_cpu=not cuda,
+        ddp_backend=("nccl" if cuda else "gloo") if world_size() > 1 else None,
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        log_level="error",
         # The filter would replace a NaN loss in the log by the last finite one.
-        "logging_nan_inf_filter": False,
-    }
+        logging_nan_inf_filter=False,
+        report_to=[] if options.report_to == "none" else options.report_to.split(","),
+        disable_tqdm=not options.progress,
+        seed=options.seed,
+        **more,
+    )
+    # Several GPUs are used through torchrun; left to itself the Trainer would give each a batch, or a part of one.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def check_precision(fp16: bool, bf16: bool) -> None:
@@ -177,7 +202,7 @@ def processes_argument(n: int) -> dict[str, int]:
     return {"processes": n} if n > 1 else {}
 
 
-def checkpointing_arguments(wanted: bool) -> dict:
+def _checkpointing_arguments(wanted: bool) -> dict:
     """Gradient checkpointing under the name that this version of transformers has for it."""
     if not wanted:
         return {}

@@ -1,24 +1,16 @@
-"""Fine-tuning on a Hugging Face ``Trainer``: data sets, collators, options, exact resume, collapse detection."""
+"""Fine-tuning on a Hugging Face ``Trainer``: data sets, collators, options, exact resume."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    EarlyStoppingCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
 from .batches import EncodedSequences, pad_batch
@@ -27,11 +19,10 @@ from .sequence_classification_patch import sequence_loss
 from .summaries import task_metrics
 from .trainers import (
     KeepBestAndLast,
-    checkpointing_arguments,
-    device_arguments,
     discard_broken_checkpoints,
     last_complete_checkpoint,
     silence,
+    training_arguments,
     world_size,
 )
 
@@ -41,38 +32,11 @@ __all__ = [
     "FitResult",
     "LabelledData",
     "add_lora",
-    "diagnose",
     "fit",
     "probabilities",
 ]
 
 logger = logging.getLogger(__name__)
-
-# Probabilities whose spread is below this say the same of every record.
-_CONSTANT_SPREAD = 1e-3
-# Fewer optimiser steps than this may be too few to learn anything in.
-_FEW_STEPS = 50
-# What may help, by kind of collapse and by the argument that it is about.
-_ADVICE = {
-    "nan_loss": {
-        "--lr": "a lower --lr",
-        "--grad_clipping_norm": "--grad_clipping_norm 1.0",
-        "--fp16": "no --fp16",
-    },
-    "constant_predictions": {
-        "--warmup_epochs": "--warmup_epochs 5 (the head first)",
-        "--lr": "a lower --lr",
-        "--pretrain_path": "pretrained weights (--pretrain_path)",
-        "--seed": "another --seed",
-    },
-    "loss_stuck": {
-        "--warmup_epochs": "--warmup_epochs 5 (the head first)",
-        "--head": "--head cnn",
-        "--lr": "another --lr",
-        "--epochs": "more --epochs",
-        "--pretrain_path": "pretrained weights (--pretrain_path)",
-    },
-}
 
 
 class LabelledData(torch.utils.data.Dataset):
@@ -206,7 +170,7 @@ def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
 
 class _StopOnNonFiniteLoss(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if any(key in ("loss", "eval_loss") and not math.isfinite(value) for key, value in (logs or {}).items()):
+        if _not_finite([logs or {}]):
             control.should_training_stop = True
         return control
 
@@ -242,9 +206,9 @@ def _evaluations_since_best(state: TrainerState) -> int:
     return sum(step > best for step in evaluations)
 
 
-def _not_finite(state: TrainerState) -> bool:
-    """Whether a loss was no finite number, in this start or an earlier one."""
-    losses = (entry[key] for entry in state.log_history for key in ("loss", "eval_loss") if key in entry)
+def _not_finite(history: list[dict]) -> bool:
+    """Whether a loss among the log's entries is no finite number."""
+    losses = (entry[key] for entry in history for key in ("loss", "eval_loss") if key in entry)
     return not all(map(math.isfinite, losses))
 
 
@@ -282,18 +246,14 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     steps = math.ceil(math.ceil(len(train) / options.batch_size / world_size()) / options.accum_steps)
     keeps_best = validation is not None
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    arguments = training_arguments(
+        options,
+        folder,
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size,
         per_device_eval_batch_size=options.eval_batch_size,
-        gradient_accumulation_steps=options.accum_steps,
         learning_rate=options.lr,
         warmup_steps=round(options.warmup_ratio * steps * options.epochs),
-        weight_decay=options.weight_decay,
-        adam_beta1=0.9,
-        adam_beta2=0.98,
-        max_grad_norm=options.grad_clipping_norm,
         eval_strategy="epoch" if keeps_best else "no",
         save_strategy="epoch",
         load_best_model_at_end=keeps_best,
@@ -301,16 +261,7 @@ def fit(
         greater_is_better=options.metric_for_best not in ("mse", "mae", "rmse", "brier", "ece", "log_loss"),
         # At least one entry an epoch: the diagnosis of a collapse reads them.
         logging_steps=min(options.logging_steps, steps),
-        fp16=options.fp16,
-        bf16=options.bf16,
-        **checkpointing_arguments(options.gradient_checkpointing),
-        **device_arguments(),
-        report_to=[] if options.report_to == "none" else options.report_to.split(","),
-        disable_tqdm=not options.progress,
-        seed=options.seed,
     )
-    # Several GPUs are used through torchrun; left to itself the Trainer would give each a batch.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
     callbacks = [_StopOnNonFiniteLoss(), _EveryNEpochs(options.save_epochs), KeepBestAndLast()]
     if options.early_stopping_patience is not None and keeps_best:
         callbacks.append(_EarlyStopping(options.early_stopping_patience))
@@ -340,7 +291,7 @@ def fit(
         logger.info("resuming from %s", checkpoint)
         state = TrainerState.load_from_json(checkpoint / TRAINER_STATE_NAME)
         patience = options.early_stopping_patience or math.inf
-        if _not_finite(state) or (keeps_best and _evaluations_since_best(state) >= patience):
+        if _not_finite(state.log_history) or (keeps_best and _evaluations_since_best(state) >= patience):
             arguments.num_train_epochs = math.ceil(state.epoch)  # it had stopped there
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.args.should_save:
@@ -350,7 +301,7 @@ def fit(
     best_epoch = next(
         (entry["epoch"] for entry in trainer.state.log_history if best and entry.get("step") == best), None
     )
-    not_finite = _not_finite(trainer.state)
+    not_finite = _not_finite(trainer.state.log_history)
     if keeps_best and best_epoch is None and not not_finite:
         logger.warning(
             "%s was undefined on the %d validation records in every epoch: the weights are those of the last one",
@@ -375,63 +326,3 @@ def add_lora(model, rank: int):
         modules_to_save=["classifier"],
     )
     return get_peft_model(model, config)
-
-
-def diagnose(
-    history: list[dict],
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    task: str,
-    not_finite: bool,
-    loss_type: str = "ce",
-    *,
-    settled: Collection[str] = (),
-    n_steps: int | None = None,
-) -> dict | None:
-    """Name a collapsed run, or return None.
-
-    Parameters
-    ----------
-    history
-        Log entries with ``loss`` (training).
-    labels
-        Training labels, for the loss of a model that only knows class frequencies (ln 2 when balanced).
-    predictions
-        Predictions on held-out records, as :func:`probabilities` gives them.
-    settled
-        Arguments (``--head`` ...) that are already what would be advised.
-    n_steps
-        Optimiser steps, those of a warm-up included; None where that is not known.
-
-    Returns
-    -------
-    None, or a dict with ``kind`` (``nan_loss``, ``constant_predictions`` or ``loss_stuck``), ``evidence``, ``try``.
-    """
-
-    def collapse(kind: str, evidence: str) -> dict:
-        advice = {name: text for name, text in _ADVICE[kind].items() if name not in settled}
-        if n_steps is not None and n_steps < _FEW_STEPS and kind != "nan_loss":
-            evidence += f"; {n_steps} optimiser steps are too few to tell a collapse from too short a training"
-            advice = {"--epochs": "more --epochs"} | advice
-        *others, last = advice.values()
-        return {"kind": kind, "evidence": evidence, "try": f"{', '.join(others)} or {last}" if others else last}
-
-    if not_finite or not np.isfinite(predictions).all():
-        return collapse("nan_loss", "the loss or a prediction became NaN or infinite")
-    spread = float(np.ptp(predictions, axis=0).max())
-    scale = float(np.std(labels)) if task == "regression" else 1.0
-    if spread < _CONSTANT_SPREAD * max(scale, 1e-12):
-        return collapse("constant_predictions", f"predictions of all records lie within {spread:.2g}")
-    losses = [entry["loss"] for entry in history if "loss" in entry]
-    # Other losses than cross-entropy have other levels of knowing nothing.
-    if task != "classification" or loss_type != "ce" or not losses:
-        return None
-    share = np.bincount(labels) / len(labels)
-    chance = float(-(share[share > 0] * np.log(share[share > 0])).sum())
-    final = float(np.mean(losses[-max(1, len(losses) // 5) :]))
-    # The last training losses are a few noisy batches; a model that learnt shows it in its best validation loss.
-    best = min((entry["eval_loss"] for entry in history if "eval_loss" in entry), default=final)
-    if min(final, best) > 0.985 * chance:
-        evidence = f"training loss ended at {final:.4f}; knowing class frequencies alone gives {chance:.4f}"
-        return collapse("loss_stuck", evidence)
-    return None

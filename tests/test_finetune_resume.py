@@ -45,6 +45,21 @@ class Killed(BaseException):
     """Ends a run at this very place, as SIGKILL would."""
 
 
+def run_killed_after(epoch: int, monkeypatch, data: Path, output: Path, *more) -> None:
+    """A run that ends once the checkpoint of this epoch is whole."""
+    original = trainers.KeepBestAndLast.on_save
+
+    def stop(self, args, state, control, **kwargs):
+        original(self, args, state, control, **kwargs)
+        if state.epoch == epoch:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainers.KeepBestAndLast, "on_save", stop)
+        with pytest.raises(Killed):
+            run(data, output, *more)
+
+
 @pytest.fixture(scope="module")
 def warmed_up(dataset, tmp_path_factory) -> Path:
     """Output folder of a run with both phases."""
@@ -84,21 +99,11 @@ def test_early_stopping_counts_the_epochs_of_earlier_starts(dataset, tmp_path, m
     """Patience ends after epoch 3; a start that had forgotten it would come to epoch 4, which is better."""
     more = ("--cv_folds", 1, "--epochs", 6, "--early_stopping_patience", 2)
     by_epoch = (0.5, 0.4, 0.3, 0.9, 0.9, 0.9)
-    original = trainers.KeepBestAndLast.on_save
-
-    def stop(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.epoch == killed_after:
-            raise Killed
-
     for folder, kills in (("whole", False), ("killed", True)):
         values = iter(by_epoch)
         monkeypatch.setattr(training, "task_metrics", lambda *_, values=values: {"auprc": next(values)})
         if kills:
-            with monkeypatch.context() as patched:
-                patched.setattr(trainers.KeepBestAndLast, "on_save", stop)
-                with pytest.raises(Killed):
-                    run(dataset, tmp_path / folder, *more)
+            run_killed_after(killed_after, monkeypatch, dataset, tmp_path / folder, *more)
         run(dataset, tmp_path / folder, *more)
         assert next(values) == 0.9
     killed, whole = (tmp_path / folder / dataset.name / "predictions.csv" for folder in ("killed", "whole"))
@@ -111,17 +116,7 @@ def test_a_run_that_was_moved_ends_with_the_weights_of_its_best_epoch(dataset, t
     falling = itertools.count(0, -1)
     monkeypatch.setattr(training, "task_metrics", lambda *_: {"auprc": next(falling)})  # the first epoch is the best
     run(dataset, tmp_path / "whole", *more)
-    original = trainers.KeepBestAndLast.on_save
-
-    def stop(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.epoch == 3:
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(trainers.KeepBestAndLast, "on_save", stop)
-        with pytest.raises(Killed):
-            run(dataset, tmp_path / "first", *more)
+    run_killed_after(3, monkeypatch, dataset, tmp_path / "first", *more)
     (tmp_path / "first").rename(tmp_path / "moved")
     run(dataset, tmp_path / "moved", *more)
     moved, whole = (table(tmp_path / folder / dataset.name / "results.csv") for folder in ("moved", "whole"))

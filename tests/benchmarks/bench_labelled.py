@@ -19,7 +19,7 @@ from Bio import SeqIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from timing import side_by_side
+from timing import random_windows, side_by_side
 
 from LAMAR.kmers import cluster_sequences, longest_shared_run
 from LAMAR.labelled import load_labelled
@@ -48,9 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    letters = np.frombuffer(b"ACGT", dtype=np.uint8)
-    drawn = letters[np.random.default_rng(0).integers(0, 4, (args.n_sequences, LENGTH))]
-    sequences = [row.tobytes().decode() for row in drawn]
+    sequences = random_windows(args.n_sequences, LENGTH)
     facts = {"rounds": args.rounds, "sequences": args.n_sequences, "nucleotides": LENGTH}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from timing import side_by_side
+from timing import random_windows, side_by_side
 
 from LAMAR.one_hot import encode_one_hot
 
@@ -42,9 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    letters = np.frombuffer(b"ACGTN", dtype=np.uint8)
-    drawn = letters[np.random.default_rng(0).integers(0, 5, (args.n_sequences, LENGTH))]
-    sequences = [row.tobytes().decode() for row in drawn]
+    sequences = random_windows(args.n_sequences, LENGTH, "ACGTN")
     few = sequences[:N_LOOP]
     if not np.array_equal(encode_one_hot(few), plain_loop(few)):
         raise SystemExit("the two do not give the same array: nothing to compare")

@@ -28,16 +28,14 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    import numpy as np
     import torch
+    from timing import random_windows
     from transformers import EsmTokenizer
 
     from LAMAR.tokenization import TOKENIZER_FOLDER, LamarTokenizer, encode_ragged
 
     torch.set_num_threads(1)
-    letters = np.frombuffer(b"ACGT", dtype=np.uint8)
-    drawn = letters[np.random.default_rng(0).integers(0, 4, (N_SEQUENCES, LENGTH))]
-    sequences = [row.tobytes().decode() for row in drawn]
+    sequences = random_windows(N_SEQUENCES, LENGTH)
     few = sequences[:N_TRANSFORMERS]
     lamar = LamarTokenizer()
     esm = EsmTokenizer(str(TOKENIZER_FOLDER / "vocab.txt"))

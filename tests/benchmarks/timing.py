@@ -90,6 +90,16 @@ def flop_per_sequence(config, n_tokens: int) -> int:
     return config.num_hidden_layers * n_tokens * per_token
 
 
+def random_windows(n: int, length: int, letters: str = "ACGT") -> list[str]:
+    """n sequences of one length, the same in every run."""
+    import numpy as np
+
+    drawn = np.frombuffer(letters.encode(), dtype=np.uint8)[
+        np.random.default_rng(0).integers(0, len(letters), (n, length))
+    ]
+    return [row.tobytes().decode() for row in drawn]
+
+
 def real_windows(n: int) -> tuple[list[str], list[int], str]:
     """n labelled 101-nt windows and where they come from: real eCLIP sets, or the demo set where those are absent."""
     from LAMAR.demo import REPOSITORY, demo_data
