@@ -8,8 +8,8 @@ from transformers import (
     AutoTokenizer,
 )
 
-from LAMAR.modeling_nucESM2 import EsmConfig, EsmForMaskedLM, EsmForSequenceClassification, EsmModel
-from LAMAR.tokenization import LamarTokenizer
+from .modeling_nucESM2 import EsmConfig, EsmForMaskedLM, EsmForSequenceClassification, EsmModel
+from .tokenization import LamarTokenizer
 
 # exist_ok: transformers compares class names and has an EsmConfig of its own, which stays what it was.
 AutoConfig.register(EsmConfig.model_type, EsmConfig)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from . import auto as _auto  # noqa: F401 - a model from here has an Auto class
 from .errors import InputError
 from .modeling_nucESM2 import CONFIGS, EsmConfig, count_parameters, named_config
-from .storage import read_json, sha256_file
+from .runs.storage import read_json, sha256_file
 
 __all__ = [
     "LoadReport",

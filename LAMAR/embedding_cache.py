@@ -30,19 +30,11 @@ import numpy as np
 import torch
 
 from .batches import EncodedSequences
-from .embeddings import (
-    DTYPES,
-    PRECISIONS,
-    Embeddings,
-    check_choice,
-    choose_device,
-    embedding_layout,
-    extract_outputs,
-    resolve_outputs,
-)
+from .devices import check_choice, choose_device
+from .embeddings import DTYPES, PRECISIONS, Embeddings, embedding_layout, extract_outputs, resolve_outputs
 from .errors import InputError
-from .provenance import library_versions
-from .storage import partial_path, read_json, write_json
+from .runs.provenance import library_versions
+from .runs.storage import partial_path, read_json, write_json
 
 __all__ = [
     "FORMAT_VERSION",

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from .batches import EncodedSequences, batched
+from .devices import check_choice, choose_device
 from .errors import InputError
 from .memory_maps import RESIDENT_LIMIT_BYTES, release_pages
 from .modeling_nucESM2 import normalize_layer, nucleotide_mask
@@ -27,8 +28,6 @@ __all__ = [
     "POOLINGS",
     "PRECISIONS",
     "Embeddings",
-    "check_choice",
-    "choose_device",
     "default_layers",
     "embedding_layout",
     "extract_embeddings",
@@ -106,28 +105,6 @@ def resolve_outputs(outputs: Sequence[tuple[int, str]], n_layers: int) -> list[t
     return [(normalize_layer(layer, n_layers), pooling) for layer, pooling in outputs]
 
 
-def choose_device(model: torch.nn.Module, device: str | torch.device | None = None) -> torch.device:
-    """Where to run: ``device`` if given, else the model's own accelerator, else a CUDA device, else the CPU.
-
-    Raises
-    ------
-    InputError
-        For a device that is unknown or not there.
-    """
-    own = next(model.parameters()).device
-    if device is None:
-        return torch.device("cuda") if own.type == "cpu" and torch.cuda.is_available() else own
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"--device: found {device!r}, wanted cpu, cuda or cuda:<number>") from None
-    if chosen.type not in ("cpu", "cuda") or (chosen.type == "cpu" and chosen.index):
-        raise InputError(f"--device: found {device!r}, wanted cpu, cuda or cuda:<number>")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device: found {device}, but {torch.cuda.device_count()} CUDA devices are visible")
-    return chosen
-
-
 def embedding_layout(
     sequences: EncodedSequences, pooling: str, width: int
 ) -> tuple[tuple[int, int], np.ndarray | None]:
@@ -146,12 +123,6 @@ def embedding_layout(
     # <cls> and <eos> of every record are left out.
     offsets = sequences.offsets - 2 * np.arange(len(sequences) + 1)
     return (int(offsets[-1]), width), offsets
-
-
-def check_choice(argument: str, found: str, wanted: tuple[str, ...]) -> None:
-    """:class:`InputError` that names the argument, unless ``found`` is one of ``wanted``."""
-    if found not in wanted:
-        raise InputError(f"{argument}: found {found!r}, wanted one of {', '.join(wanted)}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-import embedding_run
+from LAMAR.evaluation import embedding_run
 
 
 def main(argv: list[str] | None = None) -> int:

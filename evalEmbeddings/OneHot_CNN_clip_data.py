@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-import embedding_run
+from LAMAR.evaluation import embedding_run
 
 
 def main(argv: list[str] | None = None) -> int:

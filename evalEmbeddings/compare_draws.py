@@ -33,10 +33,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, path
-from LAMAR.demo import NOTICE, REPOSITORY, demo_evaluation
-from LAMAR.errors import InputError, exit_on_input_error
-from LAMAR.result_columns import METRICS
+from LAMAR.cli.arguments import OneLineParser, path
+from LAMAR.cli.demo import NOTICE, REPOSITORY, demo_evaluation
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
+from LAMAR.evaluation.result_columns import METRICS
 
 logger = logging.getLogger("compare_draws")
 
@@ -77,7 +78,7 @@ def finetuned_folders(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
 
 def read_finetuned(variant: str, folder: Path, metric: str):
     """Figures of every fold or draw on the test part: a table with the columns of an evaluation's."""
-    from LAMAR.result_tables import check_metrics, read_csv, refuse_cells
+    from LAMAR.evaluation.tables import check_metrics, read_csv, refuse_cells
 
     path = folder / "results.csv"
     table = read_csv(path, ["dataset", "fold", "evaluated_on", "split"], ["n_train", "n_evaluated", metric])
@@ -92,7 +93,7 @@ def read_finetuned(variant: str, folder: Path, metric: str):
 
 def arguments_of(folder: Path) -> dict[str, str]:
     """The arguments of a run that decide which records it draws; an evaluation has no folds, which counts as one."""
-    from LAMAR.storage import read_json
+    from LAMAR.runs.storage import read_json
 
     record = read_json(folder / "run.json")
     arguments = record.get("arguments") if isinstance(record, dict) else None
@@ -141,9 +142,10 @@ def with_figure(values, metric: str):
 def run(arguments: argparse.Namespace) -> None:
     import pandas as pd
 
-    from LAMAR import runs, storage
-    from LAMAR.rank_tests import wilcoxon_table
-    from LAMAR.result_tables import read_results
+    from LAMAR import runs
+    from LAMAR.evaluation.tables import read_results
+    from LAMAR.runs import storage
+    from LAMAR.statistics.rank_tests import wilcoxon_table
 
     folders = finetuned_folders(arguments)
     demo = not arguments.results and not folders

@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, not_negative, number, path
-from LAMAR.demo import NOTICE, demo_evaluation
-from LAMAR.errors import exit_on_input_error
-from LAMAR.result_columns import METRICS
+from LAMAR.cli.arguments import OneLineParser, not_negative, number, path
+from LAMAR.cli.demo import NOTICE, demo_evaluation
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.evaluation.result_columns import METRICS
 
 logger = logging.getLogger("plot_results")
 
@@ -68,8 +68,8 @@ def complete(arguments: argparse.Namespace) -> None:
 
 def draw(results, summary, arguments: argparse.Namespace, folder) -> list:
     """Write every figure; what the page shows of them."""
-    from LAMAR import result_plots
-    from LAMAR.report_html import FigureOnPage
+    from LAMAR.evaluation import figures as result_plots
+    from LAMAR.evaluation.report_html import FigureOnPage
 
     metric, label, labels = arguments.metric, result_plots.LABELS[arguments.metric], result_plots.LABELS
     over = "Boxes: quartiles and median over data sets, whiskers to 1.5 times their range; points are data sets."
@@ -105,10 +105,11 @@ def draw(results, summary, arguments: argparse.Namespace, folder) -> list:
 def run(arguments: argparse.Namespace) -> None:
     complete(arguments)
 
-    from LAMAR import runs, storage
-    from LAMAR.rank_tests import mean_ranks, wilcoxon_table
-    from LAMAR.report_html import above_dinucleotide, build_report
-    from LAMAR.result_tables import method_values, paired_tests, read_results, summarise
+    from LAMAR import runs
+    from LAMAR.evaluation.report_html import above_dinucleotide, build_report
+    from LAMAR.evaluation.tables import method_values, paired_tests, read_results, summarise
+    from LAMAR.runs import storage
+    from LAMAR.statistics.rank_tests import mean_ranks, wilcoxon_table
 
     results = read_results(arguments.results)
     options = {name: getattr(arguments, name) for name in ("results", "output_dir", "metric", "n_boot")}

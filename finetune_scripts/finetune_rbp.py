@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import (
+from LAMAR.cli.arguments import (
     OneLineParser,
     add_model_arguments,
     add_precision_arguments,
@@ -47,7 +47,7 @@ from LAMAR.arguments import (
     path,
     positive,
 )
-from LAMAR.errors import exit_on_input_error
+from LAMAR.cli.errors import exit_on_input_error
 
 logger = logging.getLogger("finetune_rbp")
 
@@ -173,8 +173,8 @@ def check(arguments: argparse.Namespace) -> str:
     import importlib.util
 
     from LAMAR.errors import InputError
-    from LAMAR.metrics import METRICS
-    from LAMAR.trainers import check_precision, check_reporters
+    from LAMAR.statistics.metrics import METRICS
+    from LAMAR.training.trainers import check_precision, check_reporters
 
     task = "regression" if arguments.nlabels == 1 else "multilabel" if arguments.loss == "bce" else "classification"
     wrong = {"regression": ("ce", "focal"), "classification": ("mse",), "multilabel": ("mse",)}[task]
@@ -207,7 +207,7 @@ def check(arguments: argparse.Namespace) -> str:
 
 def run(arguments: argparse.Namespace) -> dict:
     """Train and evaluate; returns the summary that ``eval_results.json`` holds."""
-    from LAMAR.demo import NOTICE, demo_data
+    from LAMAR.cli.demo import NOTICE, demo_data
 
     task = check(arguments)
     if arguments.demo:
@@ -218,17 +218,19 @@ def run(arguments: argparse.Namespace) -> dict:
     import transformers
     from accelerate import PartialState
 
-    from LAMAR import finetuning, runs, storage, summaries
+    from LAMAR import runs
     from LAMAR.batches import EncodedSequences
     from LAMAR.checkpoints import config_argument
+    from LAMAR.data.labelled import load_labelled
+    from LAMAR.data.sequences import check_lengths
+    from LAMAR.data.splits import make_split
     from LAMAR.errors import InputError
     from LAMAR.flash_attn_patch import backend_argument
-    from LAMAR.labelled import load_labelled
-    from LAMAR.sequences import check_lengths
-    from LAMAR.splits import make_split
+    from LAMAR.runs import storage
     from LAMAR.tokenization import LamarTokenizer, verify_vocabulary
-    from LAMAR.trainers import processes_argument
-    from LAMAR.training import FitOptions
+    from LAMAR.training import finetuning, summaries
+    from LAMAR.training.fitting import FitOptions
+    from LAMAR.training.trainers import processes_argument
 
     # Its bars count files written; the Trainer's own bar, which counts steps, stays.
     transformers.utils.logging.disable_progress_bar()
@@ -371,7 +373,8 @@ def run(arguments: argparse.Namespace) -> dict:
 
 def write_plots(run_folder, results: list[dict], labels, task: str, metric: str, title: str) -> None:
     """Learning curves, and ROC/PR curves (binary) or a scatter plot (regression)."""
-    from LAMAR import plots, summaries
+    from LAMAR.training import figures as plots
+    from LAMAR.training import summaries
 
     histories = {result["fold"]: result["history"] for result in results}
     plots.plot_learning_curves(histories, metric, run_folder.file("learning_curves.png"), title)

@@ -44,7 +44,7 @@ if __name__ == "__main__":
     # Windows differ in length, and on CPUs each new shape of a bfloat16 product leaves megabytes of code in this cache.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "200")
 
-from LAMAR.arguments import (
+from LAMAR.cli.arguments import (
     OneLineParser,
     add_model_arguments,
     add_precision_arguments,
@@ -56,7 +56,7 @@ from LAMAR.arguments import (
     path,
     positive,
 )
-from LAMAR.errors import exit_on_input_error
+from LAMAR.cli.errors import exit_on_input_error
 
 logger = logging.getLogger("pretrain")
 
@@ -244,7 +244,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Refuse combinations that cannot work, before anything is read or written."""
     from LAMAR.errors import InputError
     from LAMAR.tokenization import verify_vocabulary
-    from LAMAR.trainers import check_precision, check_reporters
+    from LAMAR.training.trainers import check_precision, check_reporters
 
     check_precision(arguments.fp16, arguments.bf16)
     check_reporters(arguments.report_to)
@@ -336,7 +336,7 @@ def trained_for(result, arguments: argparse.Namespace) -> dict:
 
 def run(arguments: argparse.Namespace) -> dict:
     """Train and evaluate; returns what ``eval_results.json`` holds."""
-    from LAMAR.demo import NOTICE, demo_data
+    from LAMAR.cli.demo import NOTICE, demo_data
 
     check(arguments)
     if arguments.demo:
@@ -348,13 +348,19 @@ def run(arguments: argparse.Namespace) -> dict:
     from accelerate import PartialState
 
     from LAMAR import runs
-    from LAMAR.corpora import read_corpus
-    from LAMAR.corpus_files import corpus_files
-    from LAMAR.masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely, markov_figures
-    from LAMAR.plots import plot_loss_curve
-    from LAMAR.pretraining import PretrainOptions, pretrain
-    from LAMAR.trainers import processes_argument
-    from LAMAR.window_batches import TrainingBatches
+    from LAMAR.data.corpora import read_corpus
+    from LAMAR.data.corpus_files import corpus_files
+    from LAMAR.training.figures import plot_loss_curve
+    from LAMAR.training.masked_validation import (
+        MaskedWindows,
+        closing_table,
+        evaluate,
+        evaluate_sparsely,
+        markov_figures,
+    )
+    from LAMAR.training.pretraining import PretrainOptions, pretrain
+    from LAMAR.training.trainers import processes_argument
+    from LAMAR.training.window_batches import TrainingBatches
 
     transformers.utils.logging.disable_progress_bar()
     processes = PartialState(cpu=not torch.cuda.is_available())
@@ -462,7 +468,7 @@ def run(arguments: argparse.Namespace) -> dict:
 
 def write_checkpoint(model, results: dict, scratch: Path, run_folder) -> None:
     """Put the model, its tokenizer and its figures into the run's folder, each file as a whole."""
-    from LAMAR import storage
+    from LAMAR.runs import storage
     from LAMAR.tokenization import LamarTokenizer
 
     staged = scratch / "final"

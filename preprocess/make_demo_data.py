@@ -52,9 +52,10 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, path
-from LAMAR.demo import DEMO_VERSION
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.arguments import OneLineParser, path
+from LAMAR.cli.demo import DEMO_VERSION
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
 
 STATEMENT = "SYNTHETIC demo data: invented sequences and sites, no organism, no experiment"
 WINDOW, MARGIN, STEM = 101, 5, 6  # nt; the margin keeps planted letters off a window's ends

@@ -44,9 +44,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, finite, fraction, names, not_negative, path, positive, usable_workers
-from LAMAR.demo import NOTICE, REPOSITORY, demo_data
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.arguments import OneLineParser, finite, fraction, names, not_negative, path, positive, usable_workers
+from LAMAR.cli.demo import NOTICE, REPOSITORY, demo_data
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
 
 logger = logging.getLogger("make_rbp_dataset")
 
@@ -140,7 +141,7 @@ def complete(arguments: argparse.Namespace) -> None:
 
 def choose_sets(peaks, arguments: argparse.Namespace) -> list[tuple[str, str]]:
     """(RBP, cell line) of the sets to make, in the order of the peaks."""
-    from LAMAR.binding_sets import set_name
+    from LAMAR.genomics.binding_sets import set_name
 
     for argument, column in (("rbp", "rbp"), ("cell", "cell")):
         present = peaks[column].unique().tolist()
@@ -179,7 +180,7 @@ def choose_sets(peaks, arguments: argparse.Namespace) -> list[tuple[str, str]]:
 
 def read_all_peaks(arguments: argparse.Namespace):
     """All peaks of --peaks; of the folder around a single file too where an index.tsv there lists the file."""
-    from LAMAR.peaks import read_index, read_peaks
+    from LAMAR.genomics.peaks import read_index, read_peaks
 
     peaks = read_peaks(arguments.peaks)
     if arguments.peaks.is_dir():
@@ -204,7 +205,7 @@ _in_worker: dict = {}
 
 def _start_worker(arguments: argparse.Namespace, peaks, sources=None) -> None:
     """Open the sequence once in each process; a handle on an indexed file cannot be sent there."""
-    from LAMAR.binding_sets import Sources
+    from LAMAR.genomics.binding_sets import Sources
 
     _in_worker["sources"] = sources or Sources.open(peaks, arguments.fasta, arguments.gtf)
     _in_worker["options"] = set_options(arguments)
@@ -212,7 +213,7 @@ def _start_worker(arguments: argparse.Namespace, peaks, sources=None) -> None:
 
 def _build(key: tuple[str, str]):
     """One set, or the message of why it cannot be made."""
-    from LAMAR.binding_sets import build_set
+    from LAMAR.genomics.binding_sets import build_set
 
     try:
         return build_set(*key, **_in_worker)
@@ -224,7 +225,7 @@ def set_options(arguments: argparse.Namespace):
     """The arguments that say how a set is made."""
     from dataclasses import fields
 
-    from LAMAR.binding_sets import SetOptions
+    from LAMAR.genomics.binding_sets import SetOptions
 
     chosen = {field.name: getattr(arguments, field.name) for field in fields(SetOptions)}
     return SetOptions(**chosen)
@@ -251,8 +252,9 @@ def run(arguments: argparse.Namespace) -> None:
     from concurrent.futures import ProcessPoolExecutor
     from contextlib import ExitStack
 
-    from LAMAR import runs, storage
-    from LAMAR.binding_sets import Sources, set_name
+    from LAMAR import runs
+    from LAMAR.genomics.binding_sets import Sources, set_name
+    from LAMAR.runs import storage
 
     peaks = read_all_peaks(arguments)
     sets = choose_sets(peaks, arguments)

@@ -52,8 +52,9 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, output_prefix, path, positive, usable_workers
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.arguments import OneLineParser, output_prefix, path, positive, usable_workers
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
 
 logger = logging.getLogger("preprocess")
 
@@ -136,9 +137,9 @@ class Tally:
 
 def read_batches(path: Path, rule, keep_nonstandard: bool, excluded: set[str], tally: Tally) -> Iterator[list]:
     """Regions of a FASTA file, checked, in batches that are bounded in records and in nucleotides of their windows."""
-    from LAMAR.intervals import canonical_chromosome, is_standard
-    from LAMAR.sequences import check_span, parse_region, read_fasta
-    from LAMAR.windows import Record
+    from LAMAR.data.sequences import check_span, parse_region, read_fasta
+    from LAMAR.genomics.intervals import canonical_chromosome, is_standard
+    from LAMAR.genomics.windows import Record
 
     canonical = functools.cache(canonical_chromosome)
     batch, nucleotides = [], 0
@@ -171,9 +172,9 @@ def read_batches(path: Path, rule, keep_nonstandard: bool, excluded: set[str], t
 
 def process(batch: list, context: Context) -> Result:
     """Windows of a batch of regions, rendered."""
-    from LAMAR.orientation import orient_records
-    from LAMAR.window_files import render
-    from LAMAR.windows import DescribedWindows
+    from LAMAR.data.window_files import render
+    from LAMAR.genomics.orientation import orient_records
+    from LAMAR.genomics.windows import DescribedWindows
 
     if context.orient:
         batch = orient_records(batch, context.peaks)
@@ -339,9 +340,9 @@ def warn(args: argparse.Namespace, tally: Tally, stats: dict) -> None:
 
 def prepare(args: argparse.Namespace, rule) -> tuple[Context, int]:
     """Read peaks and BED; the number of peaks read."""
-    from LAMAR.peaks import read_bed5, read_peaks
-    from LAMAR.window_files import metadata_schema
-    from LAMAR.windows import IntervalIndex, merge_named_peaks
+    from LAMAR.data.window_files import metadata_schema
+    from LAMAR.genomics.peaks import read_bed5, read_peaks
+    from LAMAR.genomics.windows import IntervalIndex, merge_named_peaks
 
     peaks, bed, n_read = None, None, 0
     if args.eclip is not None:
@@ -355,7 +356,7 @@ def prepare(args: argparse.Namespace, rule) -> tuple[Context, int]:
 
 def check_arguments(args: argparse.Namespace):
     """The window rule; refuses arguments that cannot work."""
-    from LAMAR.windows import WindowRule
+    from LAMAR.genomics.windows import WindowRule
 
     if args.fasta is None:
         raise InputError("--fasta: not given, wanted a FASTA file of regions")
@@ -372,11 +373,11 @@ def run(args: argparse.Namespace) -> None:
     began = time.monotonic()
     import numpy as np
 
-    from LAMAR import storage
-    from LAMAR.demo import NOTICE, demo_data
-    from LAMAR.intervals import canonical_chromosome
-    from LAMAR.provenance import provenance
-    from LAMAR.window_files import OutputFiles, open_metadata
+    from LAMAR.cli.demo import NOTICE, demo_data
+    from LAMAR.data.window_files import OutputFiles, open_metadata
+    from LAMAR.genomics.intervals import canonical_chromosome
+    from LAMAR.runs import storage
+    from LAMAR.runs.provenance import provenance
 
     if args.demo:
         data = demo_data("--fasta")

@@ -34,8 +34,9 @@ sys.path.insert(0, str(REPO))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.arguments import OneLineParser, not_negative, number, output_prefix, path
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.arguments import OneLineParser, not_negative, number, output_prefix, path
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
 
 logger = logging.getLogger("train_val_split")
 
@@ -66,9 +67,9 @@ def read_groups(path: Path, form: str, group: str):
     import numpy as np
     import pandas as pd
 
-    from LAMAR.intervals import merge
-    from LAMAR.sequences import parse_region
-    from LAMAR.window_files import read_metadata
+    from LAMAR.data.sequences import parse_region
+    from LAMAR.data.window_files import read_metadata
+    from LAMAR.genomics.intervals import merge
 
     region_of, spans, codes, lengths = {}, [], [], []
     for where, record in read_metadata(path, form):
@@ -105,7 +106,7 @@ def draw(groups, fraction: float, seed: int, kind: str):
     """Whether each window is for validation, bool (n,)."""
     import numpy as np
 
-    from LAMAR.folds import assign_groups
+    from LAMAR.data.folds import assign_groups
 
     if groups.max() == 0:
         unit = {"none": "window", "chrom": "chromosome", "region": "group of overlapping regions"}[kind]
@@ -136,8 +137,8 @@ def choose_compared(validation, lengths, seed: int):
 
 def write_sides(path: Path, form: str, outputs, validation, compared) -> tuple[list[str], list[str]]:
     """Write all files but the record; sequences of the windows to compare, of either side."""
-    from LAMAR.storage import atomic_write
-    from LAMAR.window_files import open_metadata, read_metadata, render
+    from LAMAR.data.window_files import open_metadata, read_metadata, render
+    from LAMAR.runs.storage import atomic_write
 
     schema = None
     if form == "parquet":
@@ -177,10 +178,10 @@ def run(args: argparse.Namespace) -> None:
     began = time.monotonic()
     import numpy as np
 
-    from LAMAR.demo import NOTICE
-    from LAMAR.kmers import SharedRuns
-    from LAMAR.provenance import provenance
-    from LAMAR.window_files import OutputFiles, metadata_form
+    from LAMAR.cli.demo import NOTICE
+    from LAMAR.data.kmers import SharedRuns
+    from LAMAR.data.window_files import OutputFiles, metadata_form
+    from LAMAR.runs.provenance import provenance
 
     if args.demo:
         args.metadata = REPO / "demo" / "prep" / "demo_metadata.jsonl"

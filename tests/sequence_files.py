@@ -26,3 +26,18 @@ def one_hot(sequences: list[str], length: int) -> np.ndarray:
             if base != "N":
                 array[i, j, "ACGT".index(base)] = 1
     return array
+
+
+def window(sequence: str, *pieces: tuple[int, int]) -> dict:
+    """Metadata of a window as preprocess.py writes it, with these peaks."""
+    regions = [
+        {"start": a, "end": b, "genomic_start": a, "genomic_end": b}
+        | {"strand": "+", "rbp": "QKI", "cell": "K562", "complete": True}
+        for a, b in pieces
+    ]
+    n = len(sequence)
+    return {
+        "sequence": sequence,
+        **{"seq_id": "chr1:0-9", "chrom": "chr1", "start": 0, "end": n, "strand": "+", "local_start": 0},
+        **{"local_end": n, "method": "whole", "seq_len": n, "binding_sites": None, "eclip_regions": regions},
+    }

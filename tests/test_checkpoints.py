@@ -28,7 +28,7 @@ from LAMAR.modeling_nucESM2 import (
     count_parameters,
     named_config,
 )
-from LAMAR.storage import sha256_file
+from LAMAR.runs.storage import sha256_file
 
 KEY = "encoder.layer.1.attention.self.key.weight"
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from LAMAR import embeddings
 from LAMAR.batches import EncodedSequences, batched, pad_batch, token_batches
+from LAMAR.devices import choose_device
 from LAMAR.embeddings import (
     POOLINGS,
     Embeddings,
-    choose_device,
     default_layers,
     extract_embeddings,
     extract_features,

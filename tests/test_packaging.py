@@ -251,7 +251,8 @@ def test_only_the_readme_of_models_is_tracked(tracked):
 
 def test_the_library_imports_without_tensorflow_and_the_extras(tmp_path):
     """Fine-tuning, pre-training and attribution must not need what only the CNN evaluation or an option uses."""
-    modules = sorted(f"LAMAR.{path.stem}" for path in (REPO / "LAMAR").glob("*.py") if path.stem != "__init__")
+    paths = (path.relative_to(REPO).with_suffix("") for path in (REPO / "LAMAR").rglob("*.py"))
+    modules = sorted(".".join(path.parts) for path in paths if path.name != "__init__")
     done = _run_without(
         {"tensorflow", "keras", "captum", "peft"},
         """

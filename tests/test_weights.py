@@ -13,9 +13,9 @@ import torch
 
 from LAMAR.checkpoints import load_pretrained
 from LAMAR.configuration import named_config
-from LAMAR.masked_validation import MaskedWindows, evaluate
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM
-from LAMAR.storage import sha256_file
+from LAMAR.runs.storage import sha256_file
+from LAMAR.training.masked_validation import MaskedWindows, evaluate
 
 NAMES = ("lamar-mini", "lamar-mini-tapt")
 # Consensus of AluY, the repeat that human transcripts have most of.

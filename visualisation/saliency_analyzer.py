@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import (
+from LAMAR.cli.arguments import (
     OneLineParser,
     add_method_arguments,
     log_training,
@@ -45,8 +45,9 @@ from LAMAR.arguments import (
     region,
     target,
 )
-from LAMAR.demo import NOTICE, REPOSITORY
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.demo import NOTICE, REPOSITORY
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
 
 logger = logging.getLogger("saliency_analyzer")
 
@@ -127,13 +128,14 @@ class SaliencyAnalyzer:
     model_path
         Checkpoint folder; :class:`LAMAR.errors.InputError` for one without a trained head.
     options
-        :class:`LAMAR.explanations.ExplainOptions`; None for their defaults.
+        :class:`LAMAR.interpretation.explanations.ExplainOptions`; None for their defaults.
     """
 
     def __init__(self, model_path: str | Path, options=None):
-        from LAMAR.classifiers import collapse_of, load_classifier
-        from LAMAR.embeddings import choose_device
-        from LAMAR.explanations import ExplainOptions, check_options
+        from LAMAR.devices import choose_device
+        from LAMAR.interpretation.classifiers import load_classifier
+        from LAMAR.interpretation.explanations import ExplainOptions, check_options
+        from LAMAR.training.collapse import collapse_of
 
         self.options = options or ExplainOptions()
         self.model, self.report = load_classifier(model_path)
@@ -143,20 +145,20 @@ class SaliencyAnalyzer:
 
     def refuse(self, sequence: str) -> str | None:
         """Why a normalized sequence cannot be explained, or None."""
-        from LAMAR.classifiers import unexplainable
+        from LAMAR.interpretation.classifiers import unexplainable
 
         size = self.options.window_size if "window" in self.options.methods else None
         return unexplainable(sequence, self.model.config, window_size=size, region=self.options.region)
 
     def explain(self, records: Sequence[tuple[str, str]], progress: str | None = None) -> list:
-        """:class:`LAMAR.explanations.Explanation` of each record of (name, normalized sequence)."""
-        from LAMAR.explanations import explain
+        """:class:`LAMAR.interpretation.explanations.Explanation` of each record of (name, normalized sequence)."""
+        from LAMAR.interpretation.explanations import explain
 
         return explain(self.model, records, self.options, progress)
 
     def score_variants(self, placed: Sequence, ranks: bool = True, progress: str | None = None) -> list[dict]:
-        """Rows of the variants' table, see :func:`LAMAR.variant_effects.score_variants`."""
-        from LAMAR.variant_effects import score_variants
+        """Rows of the variants' table, see :func:`LAMAR.interpretation.variant_effects.score_variants`."""
+        from LAMAR.interpretation.variant_effects import score_variants
 
         options = self.options
         return score_variants(
@@ -228,10 +230,10 @@ def input_records(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     if arguments.vcf:
         return []
     if arguments.demo:
-        from LAMAR.demo_model import demo_heldout
+        from LAMAR.cli.demo_model import demo_heldout
 
         return demo_heldout(DEMO_RECORDS)
-    from LAMAR.records import read_records
+    from LAMAR.data.records import read_records
 
     return read_records(arguments.sequence, arguments.seq_file)
 
@@ -253,13 +255,13 @@ def open_run(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer, inputs: 
 def run(arguments: argparse.Namespace) -> None:
     complete(arguments)
     if arguments.demo:
-        from LAMAR.demo_model import demo_classifier
+        from LAMAR.cli.demo_model import demo_classifier
 
         arguments.model_path = demo_classifier()
     records = input_records(arguments)
 
-    from LAMAR.explanation_files import explain_records, write_motifs, write_tables
-    from LAMAR.explanations import ExplainOptions
+    from LAMAR.interpretation.explanation_files import explain_records, write_motifs, write_tables
+    from LAMAR.interpretation.explanations import ExplainOptions
 
     taken = "methods target region window_size step_size n_steps tolerance baseline n_shuffles seed device".split()
     options = {name: getattr(arguments, name) for name in taken}
@@ -301,9 +303,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def run_variants(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer) -> None:
-    from LAMAR import storage
-    from LAMAR.genome import open_genome
-    from LAMAR.variant_effects import COLUMNS, place_variants, read_variants
+    from LAMAR.genomics.genome import open_genome
+    from LAMAR.interpretation.variant_effects import COLUMNS, place_variants, read_variants
+    from LAMAR.runs import storage
 
     most = analyzer.model.config.max_position_embeddings - 2
     if arguments.variant_window > most:
@@ -338,7 +340,7 @@ def run_variants(arguments: argparse.Namespace, analyzer: SaliencyAnalyzer) -> N
 
 def report(arguments: argparse.Namespace, explanations: Sequence, motifs: dict | None) -> None:
     """What a user wants to see first: the call, and the strongest positions of each method."""
-    from LAMAR.explanations import top_rows
+    from LAMAR.interpretation.explanations import top_rows
 
     for found in explanations[:5]:
         print(f"  {found.record}: {found.scale} of class {found.target} {found.score():+.3f}")

@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import OneLineParser, path
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.arguments import OneLineParser, path
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
 
 REPOSITORY = "zhw-e8/LAMAR"
 FOLDERS = {2048: "mammalian80D_2048len1mer1sw_80M", 4096: "mammalian80D_4096len1mer1sw_80M"}
@@ -92,11 +93,11 @@ def convert(source: Path, target: Path, config_name: str | None, dtype: str, rec
     """Read, verify and write a checkpoint folder, which appears at ``target`` as a whole; the loader's summary."""
     import torch
 
-    from LAMAR import storage
     from LAMAR.checkpoints import load_pretrained
     from LAMAR.configuration import named_config
     from LAMAR.modeling_nucESM2 import EsmForMaskedLM
-    from LAMAR.provenance import provenance
+    from LAMAR.runs import storage
+    from LAMAR.runs.provenance import provenance
     from LAMAR.tokenization import LamarTokenizer
 
     config = named_config(config_name) if config_name else None
@@ -127,7 +128,7 @@ def convert(source: Path, target: Path, config_name: str | None, dtype: str, rec
 
 def made_here(folder: Path) -> bool:
     """Whether a folder holds a conversion of this script and nothing else."""
-    from LAMAR.storage import read_json
+    from LAMAR.runs.storage import read_json
 
     if not (folder / "run.json").is_file():
         return False

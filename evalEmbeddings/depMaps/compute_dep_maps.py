@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.arguments import (
+from LAMAR.cli.arguments import (
     OneLineParser,
     add_method_arguments,
     not_negative,
@@ -50,15 +50,16 @@ from LAMAR.arguments import (
     region,
     target,
 )
-from LAMAR.demo import NOTICE, REPOSITORY, demo_data
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.demo import NOTICE, REPOSITORY, demo_data
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
 
 logger = logging.getLogger("compute_dep_maps")
 
 SHIPPED, DEMO_MODEL = REPOSITORY / "weights" / "lamar-mini", REPOSITORY / "demo" / "pretrain"
 DEMO_RBP, DEMO_RECORDS = "IRPSYN", 2
 SHADED = 10  # positions of each attribution track
-# Analyses of a classifier and the methods' names in LAMAR.explanations.
+# Analyses of a classifier and the methods' names in LAMAR.interpretation.explanations.
 METHODS = {"mutagenesis": "mutagenesis", "saliency": "gradient", "integrated": "integrated", "window": "window"}
 # Arguments that maps alone and attribution alone read.
 OF_MAPS = ("reduction", "symmetrise", "apc", "eps", "logo", "min_stem", "stem_evalue", "precision")
@@ -183,7 +184,7 @@ def refuse_unread(arguments: argparse.Namespace, analyses: Sequence[str]) -> Non
 
 
 def read_input(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    from LAMAR.records import read_records
+    from LAMAR.data.records import read_records
 
     if not arguments.demo:
         return read_records(arguments.sequence, arguments.sequence_file)
@@ -197,7 +198,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from LAMAR import runs
     from LAMAR.checkpoints import stored_heads
-    from LAMAR.classifiers import collapse_of, load_classifier, unexplainable
+    from LAMAR.interpretation.classifiers import load_classifier, unexplainable
+    from LAMAR.training.collapse import collapse_of
 
     path = arguments.model_path
     if path.is_dir() and not (path / "config.json").exists() and any(path.glob("fold_*/config.json")):
@@ -243,7 +245,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def explain_options(arguments: argparse.Namespace, analyses: Sequence[str]):
     """Attribution methods among the analyses, and their options."""
-    from LAMAR.explanations import ExplainOptions
+    from LAMAR.interpretation.explanations import ExplainOptions
 
     taken = "target region window_size step_size n_steps baseline seed device".split()
     options = {name: getattr(arguments, name) for name in taken} | {"token_budget": arguments.batch_tokens}
@@ -253,9 +255,9 @@ def explain_options(arguments: argparse.Namespace, analyses: Sequence[str]):
 def load_models(arguments: argparse.Namespace, analyses: Sequence[str], options) -> dict:
     """Model and load report by kind; what would fail on the first record fails here."""
     from LAMAR.checkpoints import load_pretrained
-    from LAMAR.classifiers import load_classifier
-    from LAMAR.embeddings import choose_device
-    from LAMAR.explanations import check_options
+    from LAMAR.devices import choose_device
+    from LAMAR.interpretation.classifiers import load_classifier
+    from LAMAR.interpretation.explanations import check_options
     from LAMAR.modeling_nucESM2 import EsmForMaskedLM
 
     models = {}
@@ -278,9 +280,9 @@ def title_of(name: str, arguments: argparse.Namespace) -> str:
 
 def write_dependencies(arguments: argparse.Namespace, folder, model, records: Sequence[tuple[str, str]]) -> None:
     """Map what is not mapped yet, record by record; arrays and figures on the way, tables at the end."""
-    from LAMAR import dependency_files as files
-    from LAMAR import storage
-    from LAMAR.records import record_stem
+    from LAMAR.data.records import record_stem
+    from LAMAR.interpretation import dependency_files as files
+    from LAMAR.runs import storage
 
     maps, blocks = folder.folder("maps"), folder.folder("blocks")
     shown = files.Shown(arguments.symmetrise, arguments.apc)
@@ -324,8 +326,8 @@ def write_dependencies(arguments: argparse.Namespace, folder, model, records: Se
 
 def write_explanations(arguments, folder, model, records: Sequence[tuple[str, str]], options) -> None:
     """Attribution of every record as visualisation/saliency_analyzer.py writes it: arrays, figures, tables, tracks."""
-    from LAMAR.explanation_files import explain_records, write_tables
-    from LAMAR.explanations import explain
+    from LAMAR.interpretation.explanation_files import explain_records, write_tables
+    from LAMAR.interpretation.explanations import explain
 
     explanations = explain_records(
         folder,
@@ -343,12 +345,12 @@ def write_pairwise(arguments: argparse.Namespace, folder, model, records: Sequen
     """Epistasis of pairs of substitutions in the region: a map and a figure of each record, one table."""
     import numpy as np
 
-    from LAMAR import storage
-    from LAMAR.attribution import pairwise_mutagenesis
-    from LAMAR.dependency_files import PAIRWISE_COLUMNS, pairwise_rows, place_arrays
-    from LAMAR.dependency_plots import plot_map
-    from LAMAR.records import record_stem
-    from LAMAR.result_plots import save_figure
+    from LAMAR.data.records import record_stem
+    from LAMAR.interpretation.attribution import pairwise_mutagenesis
+    from LAMAR.interpretation.dependency_figures import plot_map
+    from LAMAR.interpretation.dependency_files import PAIRWISE_COLUMNS, pairwise_rows, place_arrays
+    from LAMAR.runs import storage
+    from LAMAR.runs.figures import save_figure
 
     maps, rows = folder.folder("maps"), []
     start, end = arguments.region

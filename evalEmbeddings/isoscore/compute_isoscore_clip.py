@@ -35,15 +35,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (2, 1, 0)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-import embedding_run
-import geometry_run
-
-from LAMAR.arguments import OneLineParser, parse_or_demo, path
-from LAMAR.errors import exit_on_input_error
+from LAMAR.cli.arguments import OneLineParser, parse_or_demo, path
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.evaluation import embedding_run, geometry_run
 
 logger = logging.getLogger("isoscore")
 
@@ -70,10 +68,11 @@ def build_parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     arguments = embedding_run.complete(arguments, "geometry")
 
-    from LAMAR import geometry, runs
-    from LAMAR.evaluation import find_sets
-    from LAMAR.geometry_probe import probe_aurocs
-    from LAMAR.sequences import check_lengths
+    from LAMAR import runs
+    from LAMAR.data.sequences import check_lengths
+    from LAMAR.evaluation import geometry
+    from LAMAR.evaluation.geometry_probe import probe_aurocs
+    from LAMAR.evaluation.probes import find_sets
 
     sets = find_sets(arguments.data_dir, arguments.rbps)
     geometry.check_names([dataset.name for dataset in sets])
@@ -132,8 +131,9 @@ def write_tables(folder, units: dict, aurocs, arguments: argparse.Namespace) -> 
     """All CSV files; returns what ``run.json`` says of them."""
     import pandas as pd
 
-    from LAMAR import geometry, storage
-    from LAMAR.geometry_probe import FEW, rank_correlations
+    from LAMAR.evaluation import geometry
+    from LAMAR.evaluation.geometry_probe import FEW, rank_correlations
+    from LAMAR.runs import storage
 
     each = [(name, layer, unit) for name, layers in units.items() for layer, unit in layers.items()]
     rows = []
@@ -173,8 +173,9 @@ def write_tables(folder, units: dict, aurocs, arguments: argparse.Namespace) -> 
 def write_figures(folder, units: dict, sets: Sequence[str], aurocs, arguments: argparse.Namespace) -> None:
     import pandas as pd
 
-    from LAMAR import geometry, geometry_plots
-    from LAMAR.demo import NOTICE
+    from LAMAR.cli.demo import NOTICE
+    from LAMAR.evaluation import geometry
+    from LAMAR.evaluation import geometry_figures as geometry_plots
 
     rows = []
     for name, layers in units.items():

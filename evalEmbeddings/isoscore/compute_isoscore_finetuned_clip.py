@@ -29,16 +29,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (2, 1, 0)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-import embedding_run
-import geometry_run
-
-from LAMAR.arguments import OneLineParser, parse_or_demo, path
-from LAMAR.demo import NOTICE, REPOSITORY
-from LAMAR.errors import InputError, exit_on_input_error
+from LAMAR.cli.arguments import OneLineParser, parse_or_demo, path
+from LAMAR.cli.demo import NOTICE, REPOSITORY
+from LAMAR.cli.errors import exit_on_input_error
+from LAMAR.errors import InputError
+from LAMAR.evaluation import embedding_run, geometry_run
 
 logger = logging.getLogger("isoscore")
 
@@ -88,10 +87,13 @@ def complete(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> None:
     complete(arguments)
 
-    from LAMAR import geometry, runs, storage
-    from LAMAR.embeddings import choose_device, resolve_layers
-    from LAMAR.finetuned_runs import find_runs, fold_encoder, fold_records, open_run
-    from LAMAR.geometry import difference_rows, figure_rows
+    from LAMAR import runs
+    from LAMAR.devices import choose_device
+    from LAMAR.embeddings import resolve_layers
+    from LAMAR.evaluation import geometry
+    from LAMAR.evaluation.geometry import difference_rows, figure_rows
+    from LAMAR.runs import storage
+    from LAMAR.training.finetuned_runs import find_runs, fold_encoder, fold_records, open_run
 
     found = [open_run(path, arguments.data_dir) for path in find_runs(arguments.models_dir, arguments.rbps)]
     geometry.check_names([one.name for one in found])
@@ -188,7 +190,7 @@ def over_folds(pairs: Sequence[dict]) -> list[dict]:
 def write_figures(folder, units: dict, rows: Sequence[dict], names: Sequence[str], demo: bool) -> None:
     import pandas as pd
 
-    from LAMAR import geometry_plots
+    from LAMAR.evaluation import geometry_figures as geometry_plots
 
     table = pd.DataFrame(rows)
     numbers = ["value", "low", "high"]

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "evalEmbeddings"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from cnn import _compiled, _fit
-from cnn_data import Batches, Records
-from keras_backend import load_keras
 from timing import side_by_side
+
+from LAMAR.evaluation.cnn.backend import load_keras
+from LAMAR.evaluation.cnn.data import Batches, Records
+from LAMAR.evaluation.cnn.model import _compiled, _fit
 
 LENGTH, WIDTH = 101, 256
 SIZES = {"200 records, batches of 64": (180, 20, 64, 20), "2,560 records, batches of 256": (2_304, 256, 256, 3)}

@@ -28,10 +28,10 @@ from timing import side_by_side
 from LAMAR import EsmForMaskedLM, named_config
 from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import build_model
-from LAMAR.demo import REPOSITORY
-from LAMAR.dependency import dependency_map, nucleotide_log_odds
-from LAMAR.edits import LETTERS
+from LAMAR.cli.demo import REPOSITORY
 from LAMAR.embeddings import extract_embeddings
+from LAMAR.interpretation.dependency import dependency_map, nucleotide_log_odds
+from LAMAR.interpretation.edits import LETTERS
 
 WANTED_GIB, WANTED_SHARE = 1, 0.85
 

@@ -24,7 +24,7 @@ from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
 from LAMAR.embeddings import extract_features
-from LAMAR.training import FeatureModel, FitOptions, LabelledData, fit
+from LAMAR.training.fitting import FeatureModel, FitOptions, LabelledData, fit
 
 N_FROZEN, N_FULL = 400, 64
 

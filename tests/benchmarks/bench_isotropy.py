@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from timing import side_by_side
 
-from LAMAR.geometry import measure
-from LAMAR.isotropy import k90_ratio
+from LAMAR.evaluation.geometry import measure
+from LAMAR.statistics.isotropy import k90_ratio
 
 WANTED_SECONDS, WANTED_GIB = 10, 1
 

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from timing import random_windows, side_by_side
 
-from LAMAR.kmers import cluster_sequences, longest_shared_run
-from LAMAR.labelled import load_labelled
-from LAMAR.sequences import write_fasta
+from LAMAR.data.kmers import cluster_sequences, longest_shared_run
+from LAMAR.data.labelled import load_labelled
+from LAMAR.data.sequences import write_fasta
 
 LENGTH = 101
 

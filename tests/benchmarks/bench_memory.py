@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from LAMAR.demo import REPOSITORY
+from LAMAR.cli.demo import REPOSITORY
 
 LENGTH, WANTED_GIB = 101, 6
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from timing import random_windows, side_by_side
 
-from LAMAR.one_hot import encode_one_hot
+from LAMAR.data.one_hot import encode_one_hot
 
 LENGTH, N_LOOP = 101, 5_000
 

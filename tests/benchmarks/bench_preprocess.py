@@ -79,14 +79,14 @@ def nested_loop(regions: pd.DataFrame, peaks: pd.DataFrame) -> list[tuple[int, i
 def bench_join() -> None:
     import bioframe
 
-    from LAMAR.intervals import overlap
+    from LAMAR.genomics.intervals import overlap
 
     for share in (0.25, 0.5, 1.0):
         regions, peaks = regions_and_peaks(share)
         side_by_side(
             "join",
             {
-                "LAMAR.intervals.overlap": lambda a=regions, b=peaks: overlap(a, b),
+                "LAMAR.genomics.intervals.overlap": lambda a=regions, b=peaks: overlap(a, b),
                 "bioframe.overlap": lambda a=regions, b=peaks: bioframe.overlap(a, b, how="inner"),
             },
             regions=len(regions),
@@ -100,7 +100,7 @@ def bench_join() -> None:
         side_by_side(
             "join, small",
             {
-                "LAMAR.intervals.overlap": lambda a=regions, b=peaks: overlap(a, b),
+                "LAMAR.genomics.intervals.overlap": lambda a=regions, b=peaks: overlap(a, b),
                 "nested loop": lambda a=regions, b=peaks: nested_loop(a, b),
             },
             rounds=3,
@@ -110,8 +110,8 @@ def bench_join() -> None:
 
 
 def bench_json() -> None:
-    from LAMAR.window_files import render
-    from LAMAR.windows import DescribedWindows, IntervalIndex, Record, WindowRule
+    from LAMAR.data.window_files import render
+    from LAMAR.genomics.windows import DescribedWindows, IntervalIndex, Record, WindowRule
 
     regions, peaks = regions_and_peaks(0.1)
     rng = np.random.default_rng(3)
@@ -182,7 +182,7 @@ def bench_script() -> None:
 
 
 def bench_genome() -> None:
-    from LAMAR.genome import open_genome
+    from LAMAR.genomics.genome import open_genome
 
     rng = np.random.default_rng(4)
     lengths = {"chr1": 50_000_040, "chr2": 30_000_000, "chr3": 20_000_040}

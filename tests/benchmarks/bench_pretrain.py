@@ -32,9 +32,9 @@ from timing import flop_per_sequence, side_by_side
 from LAMAR import EsmForMaskedLM, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
-from LAMAR.corpora import read_corpus
+from LAMAR.data.corpora import read_corpus
 from LAMAR.data_collator_patch import MaskedLMCollator
-from LAMAR.window_batches import TrainingBatches
+from LAMAR.training.window_batches import TrainingBatches
 
 PADDED, PLAIN_BATCH, BUDGET, SQUARE = 512, 16, 8_192, 4_096
 LENGTHS = (128, 512, 1_024)

@@ -23,14 +23,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from LAMAR.batches import EncodedSequences, batched
+from LAMAR.cli.demo import demo_data
 from LAMAR.configuration import MASK, N_TOKENS, PAD, EsmConfig
-from LAMAR.demo import demo_data
-from LAMAR.evaluation import find_sets
-from LAMAR.geometry import sample_rows
-from LAMAR.isotropy import geometry
+from LAMAR.evaluation.geometry import sample_rows
+from LAMAR.evaluation.probes import find_sets
 from LAMAR.modeling_nucESM2 import nucleotide_mask
-from LAMAR.moments import Moments
 from LAMAR.sequence_classification_patch import masked_mean
+from LAMAR.statistics.isotropy import geometry
+from LAMAR.statistics.moments import Moments
 
 POSITIONS, POOLED_OVER = ("rotary", "absolute"), ("nucleotides", "all tokens")
 

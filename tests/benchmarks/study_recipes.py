@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from LAMAR.demo import REPOSITORY
+from LAMAR.cli.demo import REPOSITORY
 
-sys.path.insert(0, str(REPOSITORY / "evalEmbeddings"))
+sys.path.insert(0, str(REPOSITORY))
 
 FLOORS = {"min_steps": 1500, "patience_steps": 500, "plateau_steps": 300}
 RECIPES = {
@@ -35,7 +35,7 @@ RECIPES = {
 
 def records_of(representation: str, sequences: list[str], folder: Path):
     if representation == "one_hot":
-        from LAMAR.one_hot import encode_one_hot
+        from LAMAR.data.one_hot import encode_one_hot
 
         return encode_one_hot(sequences)
     from LAMAR.checkpoints import load_pretrained
@@ -61,12 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    import cnn
-
-    from LAMAR.evaluation import find_sets
-    from LAMAR.folds import inner_validation
-    from LAMAR.metrics import auroc
-    from LAMAR.splits import make_split
+    from LAMAR.data.folds import inner_validation
+    from LAMAR.data.splits import make_split
+    from LAMAR.evaluation.cnn import model as cnn
+    from LAMAR.evaluation.probes import find_sets
+    from LAMAR.statistics.metrics import auroc
 
     found: dict[tuple[str, str], list[float]] = {}
     for dataset in find_sets(args.data_dir, args.rbps):

@@ -102,8 +102,8 @@ def random_windows(n: int, length: int, letters: str = "ACGT") -> list[str]:
 
 def real_windows(n: int) -> tuple[list[str], list[int], str]:
     """n labelled 101-nt windows and where they come from: real eCLIP sets, or the demo set where those are absent."""
-    from LAMAR.demo import REPOSITORY, demo_data
-    from LAMAR.labelled import load_labelled
+    from LAMAR.cli.demo import REPOSITORY, demo_data
+    from LAMAR.data.labelled import load_labelled
 
     shared = Path(os.environ.get("LAMAR_SHARED", REPOSITORY.parent / "shared"))
     folder, name = shared / "data" / "eclip_idr", "QKI_K562_IDR"

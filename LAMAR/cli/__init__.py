@@ -1,0 +1,1 @@
+"""What scripts share: parsers, errors in one line, the demo set."""

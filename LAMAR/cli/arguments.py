@@ -1,0 +1,188 @@
+"""Parts of command lines that scripts share: a parser whose errors are one line, and argument types.
+
+Imports nothing heavy, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+__all__ = [
+    "OneLineParser",
+    "add_method_arguments",
+    "add_model_arguments",
+    "add_precision_arguments",
+    "finite",
+    "fraction",
+    "log_training",
+    "names",
+    "not_negative",
+    "number",
+    "output_prefix",
+    "parse_or_demo",
+    "path",
+    "positive",
+    "region",
+    "target",
+    "usable_workers",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Errors without the usage, which can be twenty lines long; exit code 2."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
+def number(kind: type, wanted: str, valid: Callable[[float], bool]) -> Callable[[str], float]:
+    """Argument type: an int or a float that is ``valid``; ``wanted`` says in words what that means."""
+
+    def parse(text: str):
+        value = kind(text)
+        if not valid(value):
+            raise argparse.ArgumentTypeError(f"found {text}, wanted {wanted}")
+        return value
+
+    parse.__name__ = kind.__name__  # what argparse calls the type in its own message
+    return parse
+
+
+def positive(kind: type) -> Callable[[str], float]:
+    """Argument type: above 0, and finite."""
+    return number(kind, "more than 0", lambda value: 0 < value < (2**31 if kind is int else float("inf")))
+
+
+def not_negative(kind: type) -> Callable[[str], float]:
+    """Argument type: 0 or above, and finite; whole numbers below 2**31, so that sums of a few stay in every range."""
+    return number(kind, "0 or more", lambda value: 0 <= value < (2**31 if kind is int else float("inf")))
+
+
+def path(text: str) -> Path:
+    """Argument type: a path; an empty one, as of a variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a path")
+    return Path(text)
+
+
+def output_prefix(text: str) -> Path:
+    """Argument type: what the names of output files begin with, the folder before it."""
+    if not text or text.endswith(os.sep) or Path(text).name in ("", ".."):
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a folder and the beginning of a name: prep/clip")
+    return Path(text)
+
+
+finite = number(float, "a finite number", math.isfinite)
+fraction = number(float, "a number from 0 up to, not including, 1", lambda value: 0 <= value < 1)
+
+
+def usable_workers(wanted: int) -> int:
+    """``--workers``, at most as many as there are cores (four at least): each process costs memory, and more than
+    cores gain nothing. That fewer are used is logged."""
+    most = max(4, os.cpu_count() or 1)
+    if wanted > most:
+        logger.warning("--workers %d: using %d, this machine has %d cores", wanted, most, os.cpu_count() or 1)
+    return min(wanted, most)
+
+
+def names(text: str) -> list[str]:
+    """Argument type: names joined by commas."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted names joined by commas")
+    return found
+
+
+def region(text: str) -> tuple[int, int]:
+    """Argument type: START-END, 0-based half-open."""
+    match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted START-END, 0-based half-open, such as 20-60")
+    return int(match[1]), int(match[2])
+
+
+def target(text: str) -> int | str:
+    """Argument type: a class number, or "predicted"."""
+    if text == "predicted" or (text.isascii() and text.isdigit() and len(text) < 7):
+        return text if text == "predicted" else int(text)
+    raise argparse.ArgumentTypeError(f"found {text!r}, wanted a class number from 0, or predicted")
+
+
+def parse_or_demo(
+    parser: argparse.ArgumentParser, argv, demo: Mapping[str, object], source: str = "data_path"
+) -> argparse.Namespace:
+    """Arguments; without ``source``, the demo set's values for everything not given, and ``demo`` is True.
+
+    Of ``demo`` only what the parser has counts.
+    """
+    arguments = parser.parse_args(argv)
+    is_demo = getattr(arguments, source) is None
+    if is_demo:
+        parser.set_defaults(**{name: value for name, value in demo.items() if hasattr(arguments, name)})
+        arguments = parser.parse_args(argv)
+    arguments.demo = is_demo
+    return arguments
+
+
+def add_method_arguments(group) -> None:
+    """Arguments of window masking and of integrated gradients; bounds as in :mod:`LAMAR.interpretation.attribution_gradients`."""
+    group.add_argument("--window_size", type=positive(int), default=1, help="masked nt (default: %(default)s)")
+    group.add_argument("--step_size", type=positive(int), default=1, help="nt between windows (default: %(default)s)")
+    group.add_argument(
+        "--n_steps",
+        type=number(int, "1 to 960", lambda value: 1 <= value <= 960),
+        default=120,
+        help="nodes of integrated gradients to begin with (default: %(default)s)",
+    )
+    group.add_argument(
+        "--baseline",
+        choices=("mask", "n", "mean", "shuffle"),
+        default="mask",
+        help="start of integrated gradients: mask tokens, N, mean embedding, dinucleotide shuffles (default: mask)",
+    )
+
+
+def add_model_arguments(group) -> None:
+    """Arguments of scripts that train: where the weights come from, shape, attention."""
+    group.add_argument(
+        "--pretrain_path",
+        default="",
+        help='weights file or checkpoint folder; "" means random (default: random)',
+    )
+    group.add_argument("--tokenizer_path", type=path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
+    group.add_argument(
+        "--config",
+        help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: the checkpoint's, else lamar)",
+    )
+    group.add_argument(
+        "--attention",
+        choices=("auto", "eager", "sdpa", "flash"),
+        default="auto",
+        help="default: %(default)s (SDPA)",
+    )
+
+
+def add_precision_arguments(group) -> None:
+    """Arguments of scripts that train: number format and memory."""
+    group.add_argument("--fp16", action="store_true", help="half precision, CUDA only")
+    group.add_argument("--bf16", action="store_true", help="bfloat16")
+    group.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
+
+
+def log_training() -> None:
+    """Logging of a script that trains: the first process's messages, without what libraries say by the way."""
+    first_process = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if first_process else logging.ERROR, format="%(message)s")
+    # Names that transformers 5 renames on its way to 6; peft still says the old ones.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.modeling_utils")
+    for noisy in ("httpx", "matplotlib", "accelerate", "torch", "datasets", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

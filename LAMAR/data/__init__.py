@@ -1,0 +1,1 @@
+"""Sequences, labelled sets, splits, composition and corpora: what every other wing reads."""

@@ -1,0 +1,171 @@
+"""Files of unlabelled sequences: FASTA, text, tables, window metadata, Parquet; record by record, in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..runs.storage import require_files
+from .sequences import MAX_RECORD, normalize_sequence, open_text, read_fasta, read_lines
+from .window_files import read_metadata
+
+__all__ = ["SequenceRecord", "corpus_files", "corpus_form", "read_records"]
+
+SUFFIXES = (".fa", ".fasta", ".fna", ".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
+MOST_UNKNOWN = 0.5  # share of N above which a file is taken for something else than nucleotides
+_COLUMNS = ("sequence", "seq", "eclip_regions")
+
+
+class SequenceRecord(NamedTuple):
+    """A normalized sequence, where it stands in its file, and its peaks as [start, end) or None."""
+
+    where: str
+    sequence: str
+    regions: list[tuple[int, int]] | None
+
+
+def corpus_files(paths: Sequence[str | PathLike], argument: str = "--data_path") -> list[Path]:
+    """The files of a corpus: those named, and those in folders named whose suffix is a corpus's, gzipped or not.
+
+    Where a folder has both ``X_metadata.jsonl`` (``.json``, ``.parquet``) and ``X_sequences.txt``, as preprocess.py
+    writes them, the second has the same windows and is left out.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        require_files([path])
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = [file for file in sorted(path.iterdir()) if file.is_file() and _is_corpus(file)]
+        described = {_stem(file).removesuffix("_metadata") for file in inside if not _is_plain(file)}
+        inside = [f for f in inside if not (_is_plain(f) and _stem(f).removesuffix("_sequences") in described)]
+        if not inside:
+            raise InputError(f"{argument} {path}: found no file with one of the suffixes {', '.join(SUFFIXES)}")
+        files += inside
+    times = Counter(file.resolve() for file in files)
+    if twice := [file for file, number in times.items() if number > 1]:
+        raise InputError(f"{argument}: {twice[0]} is named more than once")
+    return files
+
+
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
+def _is_plain(file: Path) -> bool:
+    return _stem(file).endswith("_sequences")
+
+
+def _is_corpus(file: Path) -> bool:
+    # Records of what preprocess.py did lie beside its windows.
+    record = _stem(file).endswith(("_stats", "_split")) and file.suffix == ".json"
+    return file.name.removesuffix(".gz").endswith(SUFFIXES) and not file.name.startswith(".") and not record
+
+
+def corpus_form(path: str | PathLike) -> str:
+    """``fasta``, ``text`` (a sequence a line), ``table`` (CSV, TSV), ``jsonl``, ``json`` or ``parquet``.
+
+    Told from the first character, and a table from a comma or a tab in the first line.
+    """
+    with open(path, "rb") as handle:
+        if handle.read(4) == b"PAR1":
+            return "parquet"
+    with open_text(path) as handle:
+        while piece := handle.read(4096):
+            if piece := piece.lstrip():
+                table = any(separator in piece.splitlines()[0] for separator in ",\t")
+                forms = {">": "fasta", ";": "fasta", "#": "fasta", "{": "jsonl", "[": "json"}
+                return forms.get(piece[0], "table" if table else "text")
+    raise InputError(f"{path}: the file is empty, wanted sequences")
+
+
+def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[SequenceRecord]:
+    """Yield the records of one file.
+
+    Windows' metadata, as preprocess.py writes them, have their peaks in ``eclip_regions``. One record of at most
+    ``max_record`` letters is in memory at a time (of Parquet, 4,096 records; a JSON array is read as a whole).
+
+    Raises
+    ------
+    InputError
+        Names the file and the record or line: what cannot be read, a letter that is no nucleotide code, a longer
+        record, an empty file, and a file that is mostly N once its ambiguity codes are read as N.
+    """
+    form = corpus_form(path)
+    letters = unknown = 0
+    for record in _records(path, form, max_record):
+        letters += len(record.sequence)
+        unknown += record.sequence.count("N")
+        yield record
+    if not letters:
+        raise InputError(f"{path}: found no record, wanted sequences")
+    if unknown > MOST_UNKNOWN * letters:
+        raise InputError(
+            f"{path}: found {unknown / letters:.0%} letters other than A, C, G, T, U, wanted nucleotides "
+            f"({MOST_UNKNOWN:.0%} at most; is this a file of proteins?)"
+        )
+
+
+def _records(path, form: str, max_record: int) -> Iterator[SequenceRecord]:
+    source = str(path)
+    if form == "fasta":
+        for header, sequence in read_fasta(path, max_record):
+            yield SequenceRecord(f"record {header}", sequence, None)
+    elif form == "text":
+        with open_text(path) as handle:
+            for number, line in read_lines(handle, path, max_record):
+                where = f"line {number}"
+                yield SequenceRecord(where, normalize_sequence(line, source=source, record=where), None)
+    elif form == "table":
+        yield from _table_records(path, max_record)
+    else:
+        for where, entry in read_metadata(path, form, _COLUMNS, max_record):
+            text = entry.get("sequence", entry.get("seq"))
+            if not isinstance(text, str):
+                raise InputError(f"{path}: {where}: found no text under 'sequence' or 'seq', wanted nucleotides")
+            sequence = normalize_sequence(text, source=source, record=where)
+            yield SequenceRecord(where, sequence, _regions(entry.get("eclip_regions"), len(sequence), path, where))
+
+
+def _table_records(path, max_record: int) -> Iterator[SequenceRecord]:
+    with open_text(path) as handle:
+        lines = read_lines(handle, path, max_record)
+        _, head = next(lines)
+        separator = "\t" if "\t" in head else ","
+        columns = [name.strip().lower() for name in _cells(head, separator)]
+        column = next((columns.index(name) for name in _COLUMNS[:2] if name in columns), None)
+        if column is None:
+            raise InputError(f"{path}: found columns {', '.join(columns)[:80]}, wanted one called sequence or seq")
+        for number, line in lines:
+            cells, where = _cells(line, separator), f"line {number}"
+            text = cells[column] if column < len(cells) else ""
+            yield SequenceRecord(where, normalize_sequence(text, source=str(path), record=where), None)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    before = csv.field_size_limit(MAX_RECORD)  # csv's own is 131,072 letters; a line has its limit already
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _regions(pieces, length: int, path, where: str) -> list[tuple[int, int]] | None:
+    if pieces is None:
+        return None
+    try:
+        regions = [(piece["start"], piece["end"]) for piece in pieces]
+        whole = all(type(place) is int for region in regions for place in region)
+        right = whole and all(0 <= start < end <= length for start, end in regions)
+    except (KeyError, TypeError):
+        right = False
+    if not right:
+        raise InputError(
+            f"{path}: {where}: eclip_regions: wanted whole numbers start and end of each, within 0 to {length}"
+        )
+    return regions

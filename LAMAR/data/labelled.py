@@ -1,0 +1,230 @@
+"""Labelled data sets: one reader for every form in which sequences with labels come.
+
+Each form is read into tables of columns (:mod:`LAMAR.data.labelled_files`); one piece of code here then checks sequences,
+labels and coordinates of all of them alike. Coordinates are 0-based and half-open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .labelled_files import ALIASES, COORDINATES, Table, find, listing, set_names
+from .sequences import normalize_sequence
+
+__all__ = ["LabelledSet", "load_labelled", "set_names"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Sequences with labels, and what their source says about them.
+
+    Attributes
+    ----------
+    sequences : list of str, n
+        Letters of ``ACGTN``.
+    labels : ndarray
+        int64 (n,) for classification, float32 (n,) for regression, int64 (n, n_labels) for multi-label.
+    ids : list of str, n
+        FASTA header, ``id`` column, or ``<file>:<row>`` (header row = 1); for messages and result tables.
+    name : str
+    split : ndarray of str (n,), optional
+        ``train``, ``dev`` or ``test``, when the source says so.
+    chrom, start, end, strand : ndarray (n,), optional
+        str, int64, int64, str; 0-based half-open; strand is ``+``, ``-`` or ``.``.
+    files : tuple of Path
+        Files that were read.
+    """
+
+    sequences: list[str]
+    labels: np.ndarray
+    ids: list[str]
+    name: str = ""
+    split: np.ndarray | None = None
+    chrom: np.ndarray | None = None
+    start: np.ndarray | None = None
+    end: np.ndarray | None = None
+    strand: np.ndarray | None = None
+    files: tuple[Path, ...] = ()
+
+    def __post_init__(self):
+        for key in ("labels", "ids", "split", *COORDINATES):
+            if (value := getattr(self, key)) is not None and len(value) != len(self.sequences):
+                raise ValueError(f"{key} has {len(value)} entries for {len(self.sequences)} sequences")
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> LabelledSet:
+        """The records at ``indices`` (integers, any order, repeats allowed) as a new set."""
+        indices = np.asarray(indices, dtype=np.int64)
+        arrays = {key: getattr(self, key) for key in ("labels", "split", *COORDINATES)}
+        return replace(
+            self,
+            sequences=[self.sequences[i] for i in indices],
+            ids=[self.ids[i] for i in indices],
+            **{key: value if value is None else value[indices] for key, value in arrays.items()},
+        )
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over sequences and labels in their order; names and coordinates do not enter."""
+        digest = hashlib.sha256("\n".join(self.sequences).encode())
+        digest.update(f"\n{self.labels.dtype.kind}{self.labels.shape}\n".encode())
+        digest.update(self.labels.astype(self.labels.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+
+def load_labelled(
+    path: str | PathLike,
+    *,
+    name: str | None = None,
+    task: str = "classification",
+    n_labels: int = 2,
+    arguments: tuple[str, str] = ("--data_path", "--rbp_name"),
+) -> LabelledSet:
+    """Read a labelled data set in any of its forms, gzipped or plain.
+
+    Parameters
+    ----------
+    path : path
+        - a folder with ``train.csv``, ``dev.csv`` (or ``validation``, ``valid``, ``val``) and ``test.csv``,
+          or TSV; dev and test may be absent;
+        - a folder with ``<name>.positives.fa`` and ``<name>.negatives.fa``, one of these two files, or their
+          common prefix ``folder/<name>``; tables of parts in a folder of that name come before it;
+        - one CSV or TSV file;
+        - a folder written by Hugging Face ``save_to_disk``;
+        - an HDF5 file with ``X_train``, ``Y_train``, ``X_valid`` (or ``dev``, ``val``, ``validation``),
+          ``X_test`` ..., one-hot as `LAMAR.data.sequences.decode_one_hot` reads it;
+        - a folder that holds a folder, CSV, TSV or HDF5 file called ``name`` in one of these forms.
+
+        Tables have columns ``sequence`` or ``seq`` and ``label`` (multi-label: ``0;1;0``, or ``label_0``,
+        ``label_1`` ...), and optionally ``id``, ``chrom``, ``start``, ``end``, ``strand``. Lines that start
+        with ``#`` above the header are comments. Parts stay as given.
+    name : str, optional
+        Which data set, where the folder holds several; goes before the folder's own files.
+    task : {"classification", "regression", "multilabel"}
+    n_labels : int
+        Number of classes (classification) or of labels (multi-label).
+    arguments : (str, str)
+        What a script calls ``path`` and ``name``, for messages.
+
+    Raises
+    ------
+    InputError
+        Names the file and the row (header = row 1), FASTA record or array index (from 0), what was found and
+        what was wanted.
+    """
+    if task not in ("classification", "regression", "multilabel"):
+        raise ValueError(f"task: found {task!r}, wanted classification, regression or multilabel")
+    if task == "classification" and n_labels < 2:
+        raise InputError(f"--nlabels: found {n_labels}, wanted at least 2 classes for classification")
+    # "." and ".." have no name of their own to call the set by.
+    path = Path(path) if Path(path).name not in ("", "..") else Path(path).resolve()
+    tables, files, found = find(path, name, task, arguments)
+    return _assemble(tables, task, n_labels, name or found, files)
+
+
+def _numbers(table: Table, column: str, wanted: str, valid: Callable) -> np.ndarray:
+    """A column as finite float64 (n,); an error names the first value that is none, or is not ``valid``."""
+    values = table.columns[column]
+    numbers = np.full(len(values), np.nan)
+    # What follows a value that is no number stays NaN, so the first NaN is the one to name.
+    with suppress(ValueError, TypeError):
+        for i, value in enumerate(values):
+            numbers[i] = value
+    good = np.isfinite(numbers) & valid(numbers)
+    if not good.all():
+        i = int(np.argmin(good))
+        found = str(values[i]).strip() or "nothing"
+        raise InputError(f"{table.where(i)}: column {column}: found {found}, wanted {wanted}")
+    return numbers
+
+
+def _labels(table: Table, task: str, n_labels: int) -> np.ndarray:
+    if task == "regression":
+        in_float32 = np.finfo(np.float32).max
+        return _numbers(table, "label", "a finite number", lambda x: abs(x) <= in_float32).astype(np.float32)
+    if task == "classification":
+        wanted = "0 or 1" if n_labels == 2 else f"a whole number from 0 to {n_labels - 1}"
+        return _numbers(table, "label", wanted, lambda x: (x >= 0) & (x < n_labels) & (x == np.floor(x))).astype(
+            np.int64
+        )
+    columns = table.columns
+    if "label" in columns:
+        rows = [value.split(";") if isinstance(value, str) else value for value in columns["label"]]
+        for i, row in enumerate(rows):
+            if not hasattr(row, "__len__") or len(row) != n_labels:
+                wanted = f"wanted {n_labels} values joined by ';'"
+                raise InputError(f"{table.where(i)}: column label: found {columns['label'][i]}, {wanted}")
+        table.columns = columns = {f"label_{k}": column for k, column in enumerate(zip(*rows))}
+    names = [f"label_{k}" for k in range(n_labels)]
+    found = {column for column in columns if re.fullmatch(r"label_\d+", column)}
+    if found != set(names):
+        raise InputError(f"{table.source}: found columns {listing(found)}, wanted {listing(names)}")
+    arrays = [_numbers(table, name, "0 or 1", lambda x: np.isin(x, (0, 1))) for name in names]
+    return np.stack(arrays, axis=1).astype(np.int64)
+
+
+def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
+    """The coordinate columns that a table has, checked."""
+    arrays: dict[str, np.ndarray] = {}
+    for column, form, wanted in (("chrom", r"\S+", "a name"), ("strand", r"[+.-]", "+, - or .")):
+        values = [str(value or "").strip() for value in table.columns.get(column, ())]
+        bad = next((i for i, value in enumerate(values) if not re.fullmatch(form, value)), None)
+        if bad is not None:
+            found = values[bad] or "nothing"
+            raise InputError(f"{table.where(bad)}: column {column}: found {found}, wanted {wanted}")
+        if values:
+            arrays[column] = np.array(values)
+    for column in ("start", "end") if {"start", "end"} <= table.columns.keys() else ():
+        whole = _numbers(table, column, "a whole number from 0", lambda x: (x >= 0) & (x < 2**53) & (x == np.floor(x)))
+        arrays[column] = whole.astype(np.int64)
+    if "start" in arrays:
+        span = arrays["end"] - arrays["start"]
+        if (span <= 0).any():
+            i = int(np.argmax(span <= 0))
+            found = f"found {arrays['start'][i]} and {arrays['end'][i]}"
+            raise InputError(f"{table.where(i)}: columns start and end: {found}, wanted start < end")
+        # Spliced windows, or windows around a narrower peak, are legitimate: a warning and no error.
+        if differs := int((span != lengths).sum()):
+            logger.warning("%s: in %d records end - start is not the length", table.source, differs)
+    return arrays
+
+
+def _assemble(tables: list[Table], task: str, n_labels: int, name: str, files: tuple) -> LabelledSet:
+    """Check all tables and join them into one set."""
+    sequences, ids, labels, coordinates = [], [], [], []
+    for table in tables:
+        columns = table.columns
+        for alias in ALIASES.keys() & columns.keys():
+            columns.setdefault(ALIASES[alias], columns[alias])
+        labelled = "label" in columns or (task == "multilabel" and "label_0" in columns)
+        if "sequence" not in columns or not labelled:
+            found = listing(columns)
+            raise InputError(f"{table.source}: found columns {found}, wanted sequence (or seq) and label")
+        own = columns["sequence"]
+        if table.unit != "record":  # FASTA has been normalized as it was read
+            own = [normalize_sequence(str(s or ""), record=table.where(i)) for i, s in enumerate(own)]
+        defaults = [f"{table.stem}:{row}" for row in table.rows]
+        ids.extend(str(value or default) for value, default in zip(columns.get("id", defaults), defaults))
+        labels.append(_labels(table, task, n_labels))
+        coordinates.append(_coordinates(table, [len(sequence) for sequence in own]))
+        sequences.extend(own)
+    kept = set.intersection(*(set(arrays) for arrays in coordinates))
+    if dropped := set.union(*(set(arrays) for arrays in coordinates)) - kept:
+        logger.warning("%s: %s is missing from a part and not used", name, listing(dropped))
+    joined = {key: np.concatenate([arrays[key] for arrays in coordinates]) for key in kept}
+    if tables[0].part:
+        joined["split"] = np.repeat([table.part for table in tables], [len(table.rows) for table in tables])
+    return LabelledSet(sequences, np.concatenate(labels), ids, name=name, files=files, **joined)

@@ -1,0 +1,253 @@
+"""Labelled data sets on disk: which form lies there, and its columns, still unchecked.
+
+:mod:`LAMAR.data.labelled` makes one checked set of them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .sequences import check_span, decode_one_hot, open_text, parse_region, read_fasta, read_lines, read_table
+
+__all__ = ["ALIASES", "COORDINATES", "Table", "find", "listing", "set_names"]
+
+_PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
+_PART_OF = {alias: part for part, aliases in _PARTS.items() for alias in aliases}
+_TABLE_ENDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_HDF5_ENDS = (".h5", ".hdf5", ".h5.gz", ".hdf5.gz")
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_PAIR_FILE = re.compile(r"(?P<name>.+)\.(?P<side>positives|negatives)\.(?:fa|fasta)(?:\.gz)?")
+ALIASES = {"seq": "sequence", "labels": "label"}
+COORDINATES = ("chrom", "start", "end", "strand")
+
+
+@dataclass
+class Table:
+    """Columns of one file or part; ``unit`` and ``rows`` say how a message names a record."""
+
+    source: str
+    columns: dict[str, list]
+    rows: Sequence[int]
+    stem: str
+    unit: str = "row"
+    part: str | None = None
+
+    def where(self, i: int) -> str:
+        return f"{self.source}: {self.unit} {self.rows[i]}"
+
+
+Found = tuple[list[Table], tuple[Path, ...], str]  # tables, files read, name of the set
+
+
+def _stem(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def listing(names: Iterable, most: int = 12) -> str:
+    names = sorted(str(getattr(name, "name", name)) for name in names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) + more) or "nothing"
+
+
+def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) -> Found:
+    """Tell the form of ``path`` and read it."""
+    if path.is_dir():
+        return _find_in_folder(path, name, task, arguments)
+    if path.exists():
+        if pair := _PAIR_FILE.fullmatch(path.name):
+            return _read_pair(path.parent, pair["name"], task)
+        if re.search(r"\.(fa|fasta)(\.gz)?$", path.name):
+            raise InputError(f"{path}: found one FASTA file, wanted NAME.positives.fa and .negatives.fa")
+        with path.open("rb") as handle:
+            hdf5 = handle.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC or path.name.endswith(_HDF5_ENDS)
+        reader = _read_hdf5 if hdf5 else _read_csv
+        return reader(path, task), (path,), _stem(path)
+    if path.parent.is_dir() and path.name in _pairs(path.parent):
+        return _read_pair(path.parent, path.name, task)
+    raise InputError(f"{arguments[0]}: found no file or folder {path}")
+
+
+def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[str, str]) -> Found:
+    pairs = _pairs(folder)
+    # A set's own folder may hold it both as a pair and as tables; the tables know the parts.
+    if name in pairs and not (name == folder.name and _has_tables(folder)):
+        return _read_pair(folder, name, task)
+    for end in ("", *_TABLE_ENDS, *_HDF5_ENDS) if name else ():
+        if (inner := folder / f"{name}{end}").exists():
+            return find(inner, name, task, arguments)
+    if _is_arrow(folder):
+        return _read_arrow(folder), tuple(sorted(p for p in folder.rglob("*") if p.is_file())), folder.name
+    files: dict[str, Path] = {}
+    for part, aliases in _PARTS.items():
+        found = [file for a in aliases for end in _TABLE_ENDS if (file := folder / f"{a}{end}").exists()]
+        if len(found) > 1:
+            raise InputError(f"{folder}: found {listing(found)}, wanted one file for {part}")
+        files.update((part, file) for file in found)
+    if "train" in files:
+        tables = [replace(_read_csv(file, task)[0], part=part) for part, file in files.items()]
+        return tables, tuple(files.values()), folder.name
+    if len(pairs) == 1 and not name:
+        return _read_pair(folder, next(iter(pairs)), task)
+    missing = f"nothing called {name!r}" if name else f"no data set that can be told without {arguments[1]}"
+    labelled = (name for name, file in _single_files(folder).items() if _is_labelled(file))
+    choices = listing({*_sets_inside(folder), *labelled})
+    argument = arguments[1 if name else 0]
+    raise InputError(f"{argument}: found {missing} in {folder}, wanted train.csv or a name of: {choices}")
+
+
+def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """FASTA pairs of a folder: name -> side -> files."""
+    pairs: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(folder.iterdir()):
+        if match := _PAIR_FILE.fullmatch(path.name):
+            pairs.setdefault(match["name"], {}).setdefault(match["side"], []).append(path)
+    return pairs
+
+
+def set_names(path: str | PathLike) -> list[str]:
+    """Names by which `load_labelled` finds the sets of a folder of sets; none where ``path`` is one set itself."""
+    path = Path(path)
+    if not path.is_dir() or _has_tables(path):
+        return []
+    if _is_arrow(path) or (path / "dataset_info.json").exists():
+        return []
+    # Beside folders of sets, single files are tables about them.
+    return sorted(_sets_inside(path) or _single_files(path))
+
+
+def _sets_inside(path: Path) -> set[str]:
+    """Names of the sets of a folder of sets that are FASTA pairs or folders."""
+    folders = (entry for entry in path.iterdir() if entry.is_dir())
+    inside = (folder.name for folder in folders if _has_tables(folder) or _is_arrow(folder) or _pairs(folder))
+    return {*_pairs(path), *inside}
+
+
+def _single_files(folder: Path) -> dict[str, Path]:
+    """CSV, TSV and HDF5 files of a folder, each of which may be a set, by name without the ending."""
+    ends = (*_TABLE_ENDS, *_HDF5_ENDS)
+    matches = ((path, end) for path in folder.iterdir() for end in ends if path.name.endswith(end))
+    return {path.name.removesuffix(end): path for path, end in matches if not path.name.startswith(".")}
+
+
+def _is_labelled(path: Path) -> bool:
+    """Whether a file of `_single_files` is HDF5, or its first line names columns of sequences and of labels."""
+    if path.name.endswith(_HDF5_ENDS):
+        return True
+    head = ""
+    with suppress(InputError), open_text(path) as handle:
+        head = next((line for _, line in read_lines(handle, path) if not line.startswith("#")), "")
+    names = (column.strip(' "').lower() for column in re.split("[\t,]", head))
+    columns = {ALIASES.get(name, name) for name in names}
+    return "sequence" in columns and not columns.isdisjoint(("label", "label_0"))
+
+
+def _is_arrow(folder: Path) -> bool:
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def _has_tables(folder: Path) -> bool:
+    return any((folder / f"train{end}").exists() for end in _TABLE_ENDS)
+
+
+def _read_pair(folder: Path, name: str, task: str) -> Found:
+    if task != "classification":
+        raise InputError(f"{folder / name}: a FASTA pair holds two classes, wanted a table for {task}")
+    sides = _pairs(folder)[name]
+    for side in ("positives", "negatives"):
+        if len(found := sides.get(side, [])) != 1:
+            raise InputError(f"{folder}: found {listing(found)}, wanted one file {name}.{side}.fa")
+    files = (sides["positives"][0], sides["negatives"][0])
+    return [_fasta_table(file, label) for file, label in zip(files, (1, 0))], files, name
+
+
+def _fasta_table(path: Path, label: int) -> Table:
+    records = list(read_fasta(path))
+    headers, sequences = map(list, zip(*records))
+    regions = [parse_region(header) for header in headers]
+    for (header, sequence), region in zip(records, regions):
+        if region:
+            hint = " (0-based half-open; these look 1-based)"
+            check_span(region, len(sequence), f"{path}: record {header}", hint)
+    columns = {"sequence": sequences, "label": [label] * len(records), "id": headers}
+    if all(regions):
+        columns.update(zip(COORDINATES, map(list, zip(*regions))))
+    return Table(str(path), columns, range(1, len(records) + 1), _stem(path), unit="record")
+
+
+def _read_csv(path: Path, task: str) -> list[Table]:
+    columns, rows = read_table(path)
+    return [Table(str(path), columns, rows, _stem(path))]
+
+
+def _read_arrow(folder: Path) -> list[Table]:
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        loaded = load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder}: cannot be loaded as a Hugging Face data set: {error}") from None
+    tables = []
+    for key, data in loaded.items() if isinstance(loaded, DatasetDict) else [(None, loaded)]:
+        source = f"{folder}: {key}" if key else str(folder)
+        if key and key not in _PART_OF:
+            raise InputError(f"{source}: found a part of this name, wanted one of {listing(_PART_OF)}")
+        if not len(data):
+            raise InputError(f"{source}: found no records")
+        columns = {column.lower(): list(data[column]) for column in data.column_names}
+        tables.append(Table(source, columns, range(len(data)), key or folder.name, "index", _PART_OF.get(key)))
+    if not tables:
+        raise InputError(f"{folder}: found a Hugging Face data set without parts")
+    return tables
+
+
+def _read_hdf5(path: Path, task: str) -> list[Table]:
+    import h5py
+
+    tables, parts = [], {}
+    try:
+        source = io.BytesIO(gzip.decompress(path.read_bytes())) if path.name.endswith(".gz") else path
+        with h5py.File(source, "r") as file:
+            for key in file:
+                if key.startswith("X_") and (part := _PART_OF.get(key[2:].lower())):
+                    if part in parts:
+                        raise InputError(f"{path}: found {parts[part]} and {key}, wanted one of them")
+                    parts[part] = key
+            if "train" not in parts:
+                raise InputError(f"{path}: found {listing(file)}, wanted X_train and Y_train")
+            for part in (part for part in _PARTS if part in parts):
+                x, y = parts[part], f"Y{parts[part][1:]}"
+                for key in (x, y):
+                    if key in file and not (isinstance(file[key], h5py.Dataset) and file[key].ndim):
+                        raise InputError(f"{path}: {key}: wanted an array, found a group or a single value")
+                sizes = [len(file[key]) if key in file else 0 for key in (x, y)]
+                if not sizes[0] or sizes[0] != sizes[1]:
+                    raise InputError(f"{path}: found {sizes[0]} records in {x} and {sizes[1]} labels in {y}")
+                columns = {"sequence": decode_one_hot(file[x], f"{path}: {x}")}
+                columns |= _label_columns(file[y][()], f"{path}: {y}", task)
+                names = f"{path}: {y}", columns, range(sizes[0]), f"{_stem(path)}:{part}"
+                tables.append(Table(*names, "index", part))
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read as HDF5: {error}") from None
+    return tables
+
+
+def _label_columns(labels: np.ndarray, source: str, task: str) -> dict[str, list]:
+    """The label column of an array: (n,) or (n, 1), one-hot classes (n, k), or multi-label (n, k)."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    elif labels.ndim == 2 and task == "classification" and ((labels == 0) | (labels == 1)).all():
+        labels = labels.argmax(axis=1) if (labels.sum(axis=1) == 1).all() else labels
+    if labels.ndim != (2 if task == "multilabel" else 1):
+        raise InputError(f"{source}: found shape {labels.shape}, wanted (n,) or (n, --nlabels)")
+    return {"label": labels.tolist()}

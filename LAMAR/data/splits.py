@@ -1,0 +1,300 @@
+"""The one place that makes train, validation and test parts, and folds.
+
+Everything here works on indices into a data set and is determined by a seed. Sequences are compared on the strand
+given: a reverse complement is another RNA.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from .folds import assign_groups, inner_validation, make_folds, strata_of, subsample
+from .kmers import SharedRuns, cluster_sequences, longest_shared_run
+from .labelled import LabelledSet
+
+__all__ = [
+    "Split",
+    "chromosome_split",
+    "cluster_sequences",
+    "cluster_split",
+    "given_split",
+    "inner_validation",
+    "longest_shared_run",
+    "make_folds",
+    "make_split",
+    "random_split",
+    "subsample",
+]
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("train", "dev", "test")
+FRACTIONS = (0.7, 0.15, 0.15)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Parts of a data set, as sorted int64 indices into it.
+
+    Attributes
+    ----------
+    train, dev, test : int64 (n_part,)
+        Disjoint. ``dev`` is empty when the source has none, or when its fraction is 0.
+    report : dict
+        Ready for JSON: method, seed, sizes, labels per part, groups per part; from `make_split` also duplicates
+        and how much test and train share.
+    groups : int64 (n,), optional
+        Chromosome or cluster of every record, for folds that must not separate them either.
+    """
+
+    train: np.ndarray
+    dev: np.ndarray
+    test: np.ndarray
+    report: dict
+    groups: np.ndarray | None = None
+
+
+def _describe_labels(labels: np.ndarray) -> dict:
+    if labels.dtype.kind == "f":
+        return {"mean": float(labels.mean()), "sd": float(labels.std())} if len(labels) else {}
+    if labels.ndim == 2:
+        return {f"label_{k}": int(column.sum()) for k, column in enumerate(labels.T)}
+    return {str(value): int(count) for value, count in zip(*np.unique(labels, return_counts=True))}
+
+
+def _split(
+    method: str, part: np.ndarray, labels, seed: int | None, groups=None, argument="--split", optional=()
+) -> Split:
+    """A `Split` from the part index of every record; refuses empty parts and parts of one class."""
+    labels = np.zeros(len(part), dtype=np.int64) if labels is None else np.asarray(labels)
+    indices = {name: np.flatnonzero(part == i) for i, name in enumerate(PARTS)}
+    classes = np.unique(strata_of(labels))
+    for name, records in indices.items():
+        if not len(records) and name not in optional:
+            raise InputError(f"{argument}: found no record for the {name} part of --split {method}, wanted some")
+        found = np.unique(strata_of(labels)[records])
+        if len(records) and len(found) < 2 <= len(classes):
+            of = f"the {len(records)} records of the {name} part of --split {method}"
+            raise InputError(f"{argument}: found only label {found[0]} in {of}, wanted {len(classes)} classes")
+    report = {
+        "method": method,
+        "seed": seed,
+        "sizes": {name: len(records) for name, records in indices.items()},
+        "labels": {name: _describe_labels(labels[records]) for name, records in indices.items()},
+    }
+    if groups is not None:
+        members = {name: set(groups[records].tolist()) for name, records in indices.items()}
+        report["groups"] = {name: len(found) for name, found in members.items()}
+        report["groups_straddling"] = sum(report["groups"].values()) - len(set.union(*members.values()))
+    return Split(*indices.values(), report=report, groups=groups)
+
+
+def _check_fractions(fractions: Sequence[float]) -> tuple[str, ...]:
+    """Refuse fractions that make no sense; the parts that are meant to be empty."""
+    values = np.asarray(fractions, dtype=np.float64)
+    if values.shape != (3,) or not (values >= 0).all() or values[0] == 0 or abs(values.sum() - 1) > 1e-6:
+        raise InputError(f"fractions: found {tuple(fractions)}, wanted train, dev and test with sum 1, train above 0")
+    return tuple(name for name, value in zip(PARTS, values) if value == 0)
+
+
+def given_split(dataset: LabelledSet) -> Split:
+    """The parts that the source itself names; ``dev`` may be absent and is never taken from elsewhere.
+
+    Raises
+    ------
+    InputError
+        The source names no parts, has no train or no test part, or a part has one class only.
+    """
+    if dataset.split is None:
+        raise InputError(f"--split given: found no parts in {dataset.name or 'the data set'}, wanted train and test")
+    part = np.select([dataset.split == name for name in PARTS], [0, 1, 2], default=-1)
+    return _split("given", part, dataset.labels, None, optional=("dev",))
+
+
+def random_split(labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> Split:
+    """Random parts, stratified by class where labels are integers.
+
+    Parameters
+    ----------
+    labels : (n,) or (n, n_labels)
+    fractions : three floats with sum 1
+        Train, dev, test; a part with fraction 0 is empty.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        Fractions that make no sense, an empty part, or a part of one class.
+    """
+    optional = _check_fractions(fractions)
+    part = assign_groups(np.arange(len(labels)), strata_of(labels), fractions, seed)
+    return _split("random", part, labels, seed, optional=optional)
+
+
+def _chromosomes(argument: str, wanted: str | Iterable[str], present: np.ndarray) -> list[str]:
+    """Names out of a list, or joined by commas, or both; each must have records."""
+    names = list(dict.fromkeys(",".join([wanted] if isinstance(wanted, str) else wanted).split(",")))
+    names = [name.strip() for name in names if name.strip()]
+    if missing := [name for name in names if name not in present]:
+        raise InputError(f"{argument}: found no record on {', '.join(missing)}, wanted some of {', '.join(present)}")
+    return names
+
+
+def chromosome_split(
+    chrom: np.ndarray | None,
+    test_chroms: Sequence[str],
+    dev_chroms: Sequence[str] | None = None,
+    dev_fraction: float = FRACTIONS[1],
+    seed: int = 0,
+    labels: np.ndarray | None = None,
+) -> Split:
+    """Whole chromosomes for test and for validation.
+
+    Parameters
+    ----------
+    chrom : str (n,)
+    test_chroms, dev_chroms : sequence of str
+        Names as in ``chrom``. Without ``dev_chroms``, chromosomes in random order go to dev as long as each brings
+        it nearer to ``dev_fraction`` of all records; 0 leaves dev empty.
+    labels : (n,), optional
+        For the report and the check that each part has both classes.
+
+    Raises
+    ------
+    InputError
+        No coordinates, a chromosome without records or in two parts, an empty part, or a part of one class.
+    """
+    if chrom is None:
+        raise InputError("--split chromosome: found no coordinates, wanted a chrom column or headers as chr1:5-9")
+    names, code, sizes = np.unique(np.asarray(chrom), return_inverse=True, return_counts=True)
+    test = _chromosomes("--test_chroms", test_chroms or (), names)
+    dev = _chromosomes("--dev_chroms", dev_chroms or (), names)
+    if not test:
+        raise InputError(f"--test_chroms: found none, wanted some of {', '.join(names)} for --split chromosome")
+    if both := set(test) & set(dev):
+        raise InputError(f"--dev_chroms: found {', '.join(sorted(both))} in --test_chroms too, wanted others")
+    if not dev and dev_fraction > 0:
+        rest = [i for i in np.random.default_rng(seed).permutation(len(names)) if names[i] not in test]
+        goal, size = dev_fraction * len(chrom), 0
+        for i in rest[:-1]:  # the last one stays in train, whatever its size
+            if abs(size + sizes[i] - goal) < abs(size - goal):
+                dev.append(str(names[i]))
+                size += sizes[i]
+        if not dev and len(rest) > 1:
+            dev.append(str(names[min(rest, key=lambda i: sizes[i])]))
+    part = np.select([np.isin(names, test), np.isin(names, dev)], [2, 1], default=0)[code]
+    optional = () if dev_chroms or dev_fraction > 0 else ("dev",)
+    split = _split("chromosome", part, labels, seed, code, "--test_chroms", optional)
+    split.report.update(test_chroms=sorted(test), dev_chroms=sorted(dev))
+    return split
+
+
+def cluster_split(
+    sequences: Sequence[str], labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, seed: int = 0, **options
+) -> Split:
+    """Random parts, as of `random_split`, that never separate similar sequences.
+
+    ``options`` go to `cluster_sequences`. Fractions and balance are kept as far as the clusters' sizes allow.
+    """
+    optional = _check_fractions(fractions)
+    clusters = cluster_sequences(sequences, **options)
+    largest = int(np.bincount(clusters).max())
+    if largest > len(sequences) / 2:
+        logger.warning("one cluster holds %d of %d records; parts may miss their fractions", largest, len(sequences))
+    part = assign_groups(clusters, strata_of(labels), fractions, seed)
+    split = _split("cluster", part, labels, seed, clusters, optional=optional)
+    split.report["largest_cluster"] = largest
+    return split
+
+
+def make_split(
+    dataset: LabelledSet,
+    method: str = "auto",
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    test_chroms: Sequence[str] = (),
+    dev_chroms: Sequence[str] = (),
+    seed: int = 0,
+    allow_duplicates: bool = False,
+) -> Split:
+    """Split a data set by the method named, refuse leaking duplicates, and report what train and test share.
+
+    Parameters
+    ----------
+    method : {"auto", "given", "random", "chromosome", "cluster"}
+        ``auto`` takes the source's own parts where it has a test part, else ``random``.
+    fractions : three floats with sum 1
+        Train, dev, test for ``random`` and ``cluster``; ``chromosome`` uses the second for dev.
+    allow_duplicates : bool
+        Let one sequence appear in several parts.
+
+    Returns
+    -------
+    Split
+        Its report adds to the method's own: ``duplicates_across_parts`` (sequences), ``conflicting_duplicates``
+        (sequences with two classes), ``longest_shared_run`` (nt, train against test), ``test_sharing_30mer``
+        (share of test records with 30 nt in common with train).
+
+    Raises
+    ------
+    InputError
+        What the method raises, duplicates across parts, and chromosomes for a method that does not read them.
+    """
+    for name, chroms in (("test_chroms", test_chroms), ("dev_chroms", dev_chroms)):
+        if chroms and method != "chromosome":
+            raise InputError(f"--{name} goes with --split chromosome, found --split {method}")
+    if method == "auto":
+        own = () if dataset.split is None else np.unique(dataset.split)
+        method = "given" if "test" in own else "random"
+        if method == "random" and len(own) > 1:
+            logger.warning("%s has no test part: its parts are joined and split at random", dataset.name)
+    if method == "given":
+        split = given_split(dataset)
+    elif method == "random":
+        split = random_split(dataset.labels, fractions, seed)
+    elif method == "chromosome":
+        _check_fractions(fractions)
+        split = chromosome_split(dataset.chrom, test_chroms, dev_chroms, fractions[1], seed, dataset.labels)
+    elif method == "cluster":
+        split = cluster_split(dataset.sequences, dataset.labels, fractions, seed)
+    else:
+        raise InputError(f"--split: found {method!r}, wanted auto, given, random, chromosome or cluster")
+    report = split.report | _duplicates(dataset, split, allow_duplicates)
+    train, test = ([dataset.sequences[i] for i in part] for part in (split.train, split.test))
+    runs = SharedRuns(train, test)
+    report["longest_shared_run"] = runs.longest()
+    report["test_sharing_30mer"] = runs.records_sharing(30) / max(len(test), 1)
+    return replace(split, report=report)
+
+
+def _duplicates(dataset: LabelledSet, split: Split, allowed: bool) -> dict:
+    """Count sequences that appear in several parts or under several classes."""
+    part = np.full(len(dataset), -1)
+    for i, name in enumerate(PARTS):
+        part[getattr(split, name)] = i
+    strata = strata_of(dataset.labels)
+    first: dict[str, int] = {}
+    across: dict[str, tuple[int, int]] = {}
+    conflicting: set[str] = set()
+    for i in np.flatnonzero(part >= 0).tolist():
+        sequence = dataset.sequences[i]
+        j = first.setdefault(sequence, i)
+        if part[i] != part[j]:
+            across.setdefault(sequence, (j, i))
+        if strata[i] != strata[j]:
+            conflicting.add(sequence)
+    if conflicting:
+        logger.warning("%s: %d sequences appear with different labels", dataset.name, len(conflicting))
+    if across:
+        one, two = (f"{dataset.ids[i]} ({PARTS[part[i]]})" for i in next(iter(across.values())))
+        message = f"found {len(across)} sequences in more than one part, for example {one} and {two}"
+        if not allowed:
+            advice = "wanted none: remove them, use --split cluster, or give --allow_duplicates"
+            raise InputError(f"--split {split.report['method']}: {message}; {advice}")
+        logger.warning("%s: %s", dataset.name, message)
+    return {"duplicates_across_parts": len(across), "conflicting_duplicates": len(conflicting)}

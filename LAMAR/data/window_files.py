@@ -1,0 +1,221 @@
+"""Files of windows: metadata as JSON lines, JSON array or Parquet, as streams; and sets of output files."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..runs.storage import atomic_write, read_json, remove_leftovers, write_json
+from .sequences import MAX_RECORD, open_text, read_lines
+
+__all__ = ["FORMS", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata", "read_metadata", "render"]
+
+FORMS = ("jsonl", "json", "parquet")
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+_UNWRITABLE = {getattr(errno, name) for name in "EACCES EEXIST EISDIR ENAMETOOLONG ENOENT ENOTDIR EPERM EROFS".split()}
+
+
+def metadata_schema(merged: bool = False):
+    """Arrow schema of the windows' metadata; ``merged``: of peaks that were joined."""
+    import pyarrow as pa
+
+    text, whole = pa.string(), pa.int64()
+    piece = {"start": whole, "end": whole, "genomic_start": whole, "genomic_end": whole, "strand": text}
+    piece |= {"rbp": text, "cell": text, "complete": pa.bool_()} | ({"n_peaks": whole} if merged else {})
+    window = {"sequence": text, "seq_id": text, "chrom": text, "start": whole, "end": whole, "strand": text}
+    window |= {"local_start": whole, "local_end": whole, "method": text, "seq_len": whole}
+    window |= {"binding_sites": pa.float64(), "eclip_regions": pa.list_(pa.struct(list(piece.items())))}
+    return pa.schema(list(window.items()))
+
+
+def render(records: list[dict], form: str, schema=None) -> Any:
+    """Records as `open_metadata` writes them: text, or for ``parquet`` an Arrow table of the schema."""
+    if form == "parquet":
+        import pyarrow as pa
+
+        return pa.Table.from_pylist(records, schema)
+    return ("\n" if form == "jsonl" else ",\n").join(map(_encode, records))
+
+
+@contextmanager
+def open_metadata(path: str | PathLike, form: str, schema=None) -> Iterator[Callable[[Any], None]]:
+    """A function that writes what `render` gave of one record or more; the file appears when the block is left.
+
+    ``jsonl`` is an object a line, ``json`` an array with an object a line, ``parquet`` has a row group a call.
+    """
+    with atomic_write(path, "wb" if form == "parquet" else "w") as handle:
+        if form == "parquet":
+            import pyarrow.parquet as pq
+
+            with pq.ParquetWriter(handle, schema, compression="zstd") as writer:
+                yield writer.write_table
+            return
+        before, between, after = ("", "\n", "\n") if form == "jsonl" else ("[\n", ",\n", "\n]\n")
+        separators = iter([before])
+
+        def write(text: str) -> None:
+            handle.write(next(separators, between))
+            handle.write(text)
+
+        yield write
+        handle.write(after)
+
+
+def metadata_form(path: str | PathLike) -> str:
+    """One of `FORMS`, told from the content. InputError: no such file, or an empty one."""
+    if Path(path).is_file():
+        with open(path, "rb") as handle:
+            if handle.read(4) == b"PAR1":
+                return "parquet"
+    with open_text(path) as handle:
+        first = next((line.strip() for line in handle if line.strip()), "")
+    if not first:
+        raise InputError(f"{path}: the file is empty, wanted window metadata (jsonl, json or parquet)")
+    return "json" if first[0] == "[" else "jsonl"
+
+
+def read_metadata(
+    path: str | PathLike, form: str, columns: Sequence[str] | None = None, max_line: int = MAX_RECORD
+) -> Iterator[tuple[str, dict]]:
+    """Yield where each record stands (``line 7``, ``record 7``), and the record; ``json`` is read as a whole.
+
+    ``columns`` are those to read of a Parquet file, by default all; those it does not have are passed over.
+
+    Raises
+    ------
+    InputError
+        Names the file and the place of what is no JSON object, or a Parquet file that cannot be read, or a line (for
+        ``json``, a file) of more than ``max_line`` characters, which is not read to its end.
+    """
+    if form == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as file:
+                names = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+                batches = file.iter_batches(4096, columns=names)
+                records = (record for batch in batches for record in batch.to_pylist())
+                yield from ((f"record {number}", record) for number, record in enumerate(records, start=1))
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: cannot be read as Parquet: {error}") from None
+        return
+    with open_text(path) as handle:
+        if form == "jsonl":
+            values = ((f"line {number}", line) for number, line in read_lines(handle, path, max_line))
+        else:
+            text = handle.read(max_line + 1)
+            if len(text) > max_line:
+                raise InputError(f"{path}: a JSON array of more than {max_line:,} characters, wanted jsonl or parquet")
+            try:
+                values = ((f"record {number}", value) for number, value in enumerate(json.loads(text), start=1))
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+        for where, value in values:
+            try:
+                record = json.loads(value) if form == "jsonl" else value
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}: {where}: cannot be read as JSON ({error})") from None
+            if not isinstance(record, dict):
+                raise InputError(f"{path}: {where}: found no JSON object, wanted one window")
+            yield where, record
+
+
+class OutputFiles:
+    """The files that one run makes under one prefix; a JSON record, written last, marks them as complete.
+
+    Parameters
+    ----------
+    prefix : path
+    names : sequence of str
+        The files are called ``<prefix>_<name>``.
+    record : str
+        Name of the record.
+    """
+
+    def __init__(self, prefix: Path, names: Sequence[str], record: str):
+        self.prefix = prefix
+        *self.paths, self.record = (prefix.with_name(f"{prefix.name}_{name}") for name in (*names, record))
+
+    def are_complete(self, wanted: Mapping[str, Any], inputs: Sequence[str], ignore: Sequence[str] = ()) -> bool:
+        """Whether the files are there already, made with the same arguments from inputs of the same content.
+
+        Parameters
+        ----------
+        wanted : mapping
+            What `LAMAR.runs.provenance.provenance` gives for this run.
+        inputs : sequence of str
+            Names of the arguments that are input files or None.
+        ignore : sequence of str
+            Names of arguments that may differ, besides ``output`` and ``overwrite``.
+
+        Raises
+        ------
+        InputError
+            One of the files is there and ``overwrite`` is not among the arguments of ``wanted``.
+        """
+        if wanted["arguments"]["overwrite"]:
+            return False
+
+        def identity(record: Mapping[str, Any]) -> tuple[dict, list]:
+            arguments = record["arguments"]
+            others = {*inputs, *ignore, "output", "overwrite"}.symmetric_difference(arguments)
+            return {name: arguments[name] for name in others}, [
+                record["inputs"].get(arguments[name]) for name in inputs
+            ]
+
+        with suppress(OSError, InputError, KeyError, TypeError):
+            found = read_json(self.record)
+            if found["files"] == self._sizes() and identity(found) == identity(wanted):
+                return True
+        for path in (self.record, *self.paths):
+            if path.exists():
+                raise InputError(
+                    f"--output {self.prefix}: {path} is there, and not of this run; --overwrite replaces it"
+                )
+        return False
+
+    def refuse(self, inputs: Sequence[Path]) -> None:
+        """:class:`InputError` where one of the files would replace an input."""
+        for path in (*self.paths, self.record):
+            if any(path.exists() and path.samefile(file) for file in inputs if Path(file).exists()):
+                raise InputError(f"--output {self.prefix}: {path} is an input of this run, wanted another prefix")
+
+    def _sizes(self) -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in self.paths}
+
+    @contextmanager
+    def folder(self) -> Iterator[None]:
+        """Make the folder; if the block fails, remove what of it was made."""
+        made = [folder for folder in self.prefix.absolute().parents if not folder.exists()]
+        try:
+            self.prefix.parent.mkdir(parents=True, exist_ok=True)
+            for path in (*self.paths, self.record):
+                remove_leftovers(path)
+            yield
+        except BaseException as error:
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
+            if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+                raise InputError(f"--output {self.prefix}: cannot be written ({error.strerror})") from None
+            raise
+
+    def retract(self) -> None:
+        """Remove an earlier run's record, and files that this run will not replace: call when all is staged."""
+        with suppress(OSError, InputError, KeyError, TypeError):
+            for name in read_json(self.record)["files"]:
+                if name not in {path.name for path in self.paths}:
+                    self.record.with_name(Path(name).name).unlink()
+        self.record.unlink(missing_ok=True)
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Write the record, with the sizes of the files."""
+        write_json(self.record, {**record, "files": self._sizes()})

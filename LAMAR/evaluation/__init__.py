@@ -1,0 +1,1 @@
+"""Evaluation of frozen embeddings: probes, baselines, geometry, tables, figures, report."""

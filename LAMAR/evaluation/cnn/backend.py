@@ -1,0 +1,82 @@
+"""Keras 3, loaded on first use: TensorFlow by default; with KERAS_BACKEND=torch in the environment, PyTorch.
+
+Nothing heavy is imported before :func:`load_keras`, so that ``--help`` of a script answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+
+from ...errors import InputError
+
+__all__ = ["check_backend", "load_keras"]
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep back what native code writes to file descriptor 2; shown after all when the block raises."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(saved, kept.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def check_backend() -> str:
+    """Name of the backend; :class:`InputError` unless it can be had. Imports none."""
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend not in ("tensorflow", "torch"):
+        raise InputError(f"KERAS_BACKEND: found {backend!r}, wanted tensorflow or torch")
+    for package in ("keras", backend):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"KERAS_BACKEND={backend}: {package} is not installed; pip install '.[cnn]' brings Keras and TensorFlow"
+            )
+    return backend
+
+
+@functools.cache
+def load_keras(gpu: bool = False) -> ModuleType:
+    """Keras on the backend that KERAS_BACKEND names, else on TensorFlow.
+
+    Parameters
+    ----------
+    gpu : bool
+        Let TensorFlow see the GPUs, all of whose memory it then takes. The first call decides. PyTorch takes only
+        what it needs, and uses a GPU when there is one.
+
+    Raises
+    ------
+    InputError
+        The backend is not installed, or is neither of the two.
+    """
+    backend = check_backend()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # What TensorFlow writes before its log level holds would come with every start.
+    with _quiet_stderr():
+        # Keras imports TensorFlow on PyTorch too, where it is installed, to seed it.
+        if backend == "tensorflow" or importlib.util.find_spec("tensorflow"):
+            tensorflow = importlib.import_module("tensorflow")
+            # Batches of another shape are traced anew, and after some that would be a warning.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+            if not gpu:
+                tensorflow.config.set_visible_devices([], "GPU")
+            tensorflow.config.experimental.enable_op_determinism()
+        return importlib.import_module("keras")

@@ -1,0 +1,330 @@
+"""The CNN that reads embeddings or one-hot sequence, in Keras 3: network, training, prediction.
+
+How it is trained: `cnn_options`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import entropy
+
+from ...errors import InputError
+from .backend import load_keras
+from .data import Batches, Records
+from .options import RECIPES, CnnOptions
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "RECIPES",
+    "REPRESENTATIONS",
+    "CnnOptions",
+    "build_cnn",
+    "check_length",
+    "count_parameters",
+    "predict",
+    "train_cnn",
+]
+
+logger = logging.getLogger(__name__)
+
+REPRESENTATIONS = ("one_hot", "lamar")
+BLOCKS = ((64, 7, 4), (96, 5, 4), (128, 5, 2))  # filters, kernel, pool
+SHORTEST = math.prod(pool for _, _, pool in BLOCKS)
+REDUCED_WIDTH = 512
+# Of the validation loss that class frequencies give: above it, training is said to have failed.
+LEARNED_NOTHING = 0.97
+
+# ----------------------------------------------------------------------------------------------------- network
+
+
+@functools.cache
+def _reduced_convolution_class() -> type:
+    """The class is made when Keras is there, since it derives from one of Keras's."""
+    keras = load_keras()
+
+    @keras.saving.register_keras_serializable("LAMAR")
+    class ReducedConv1D(keras.layers.Layer):
+        """Scale and shift of a batch norm, 1x1 convolution to ``reduced`` channels, same-padded convolution.
+
+        The three are linear, with nothing between them, so their weights are multiplied first and the sequence is
+        convolved once: same function, same parameters, same gradients, a third of the arithmetic at width 256 and
+        half at 768. A channel of ones carries the biases of the first two, which the convolution's padding cuts at
+        the ends.
+        """
+
+        def __init__(self, filters: int, kernel_size: int, reduced: int, **options):
+            super().__init__(**options)
+            self.filters, self.kernel_size, self.reduced = filters, kernel_size, reduced
+
+        def build(self, input_shape):
+            width, initializers = input_shape[-1], keras.initializers
+            self.gamma = self.add_weight(shape=(width,), initializer="ones", name="gamma")
+            self.beta = self.add_weight(shape=(width,), initializer="zeros", name="beta")
+            self.reduce_kernel = self.add_weight(
+                shape=(width, self.reduced), initializer="glorot_uniform", name="reduce_kernel"
+            )
+            self.reduce_bias = self.add_weight(shape=(self.reduced,), initializer="zeros", name="reduce_bias")
+            self.kernel = self.add_weight(
+                shape=(self.kernel_size, self.reduced, self.filters),
+                initializer=initializers.HeUniform(seed=42),
+                name="kernel",
+            )
+            self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+        def call(self, x):
+            ops = keras.ops
+            shift = ops.matmul(self.beta[None], self.reduce_kernel) + self.reduce_bias
+            reduce = ops.concatenate([self.gamma[:, None] * self.reduce_kernel, shift])
+            x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+            return ops.conv(x, ops.matmul(reduce[None], self.kernel), padding="same") + self.bias
+
+        def get_config(self):
+            names = ("filters", "kernel_size", "reduced")
+            return super().get_config() | {name: getattr(self, name) for name in names}
+
+    return ReducedConv1D
+
+
+def check_length(length: int, name: str = "the CNN") -> None:
+    """:class:`InputError` when the longest of ``name``'s sequences has fewer positions than the pools need."""
+    if length < SHORTEST:
+        raise InputError(
+            f"{name}: the longest sequence has {length} nucleotides, wanted at least {SHORTEST}, "
+            "which the CNN pools into one"
+        )
+
+
+def build_cnn(length: int, width: int, *, representation: str, bn_momentum: float = 0.99) -> keras.Model:
+    """The network, with weights drawn anew.
+
+    Embeddings: batch norm, 1x1 convolution to 512 channels; then, and for one-hot sequence from the start: three
+    blocks of same-padded convolution, batch norm, ReLU, max-pooling and dropout 0.2 (filters, kernel, pool: 64, 7, 4;
+    96, 5, 4; 128, 5, 2); dense 256 with batch norm, ReLU and dropout 0.5; dense 1 with sigmoid.
+
+    Parameters
+    ----------
+    length : int
+        L, positions of the input.
+    width : int
+        d, channels of a position: 4 for one-hot sequence.
+    representation : {"one_hot", "lamar"}
+        ``lamar`` is for embeddings.
+    bn_momentum : float
+        Share of batch norm's running statistics that stays at each step.
+
+    Returns
+    -------
+    keras.Model
+        From float32 (n, L, d) to float32 (n, 1), the probability of label 1. The blocks' convolutions are
+        He-uniform with seed 42 and so the same in every model; the other weights come from Keras's global seed.
+
+    Raises
+    ------
+    InputError
+        Fewer than 32 positions, of which three pools leave none.
+    """
+    if representation not in REPRESENTATIONS:
+        raise ValueError(f"representation: found {representation!r}, wanted one of {', '.join(REPRESENTATIONS)}")
+    check_length(length)
+    layers = (keras := load_keras()).layers
+
+    def normalized(x):
+        return layers.ReLU()(layers.BatchNormalization(momentum=bn_momentum)(x))
+
+    inputs = x = keras.Input((length, width), dtype="float32")
+    for filters, kernel, pool in BLOCKS:
+        if x is inputs and representation != "one_hot":
+            # Its scale and shift are with the convolutions.
+            x = layers.BatchNormalization(momentum=bn_momentum, center=False, scale=False)(x)
+            convolution = _reduced_convolution_class()(filters, kernel, REDUCED_WIDTH)
+        else:
+            # One initializer object for several layers would warn that it draws the same numbers again.
+            initializer = keras.initializers.HeUniform(seed=42)
+            convolution = layers.Conv1D(filters, kernel, padding="same", kernel_initializer=initializer)
+        x = layers.Dropout(0.2)(layers.MaxPooling1D(pool)(normalized(convolution(x))))
+    x = layers.Dropout(0.5)(normalized(layers.Dense(256)(layers.Flatten()(x))))
+    return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x), name=representation)
+
+
+@functools.cache
+def _compiled(length: int, width: int, representation: str, bn_momentum: float) -> keras.Model:
+    """The one model of a shape that trains and predicts, with the variables of whichever it stands in for.
+
+    TensorFlow never gives back the 30 MB that a compiled model takes: one for each training would fill the memory.
+    """
+    keras = load_keras()
+    model = build_cnn(length, width, representation=representation, bn_momentum=bn_momentum)
+    # Compiled by XLA, every new batch shape would cost seconds, and the last few steps of small sets are most of them.
+    model.compile(keras.optimizers.Adam(), loss="binary_crossentropy", jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _stand_in(model: keras.Model) -> keras.Model:
+    """The compiled model of this shape, with ``model``'s variables: weights, statistics, seeds of dropout."""
+    _, length, width = model.input_shape
+    momentum = next(layer.momentum for layer in model.layers if hasattr(layer, "momentum"))
+    compiled = _compiled(length, width, model.name, momentum)
+    _copy_variables(model, compiled)
+    return compiled
+
+
+def _copy_variables(source: keras.Model, target: keras.Model) -> None:
+    for ours, theirs in zip(target.variables, source.variables, strict=True):
+        ours.assign(theirs)
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Parameters that training changes; batch norm's running statistics are none."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+# ---------------------------------------------------------------------------------------------------- training
+
+
+def train_cnn(
+    records: Any,
+    labels: np.ndarray,
+    train: np.ndarray,
+    val: np.ndarray,
+    options: CnnOptions | None = None,
+    seed: int = 0,
+    *,
+    representation: str = "lamar",
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Train a new network; Adam, binary cross-entropy, early stopping on validation loss.
+
+    One seed gives the same weights on one machine and thread count. It is set as the global seed of Python, numpy and
+    the backend.
+
+    Parameters
+    ----------
+    records : Records, array (n, L, d) or LAMAR.embeddings.Embeddings
+        Read batch by batch.
+    labels : (n,) of 0 and 1
+    train, val : int (n_part,)
+        Indices of the records to learn from and to stop by.
+    options : CnnOptions, optional
+        Default: ``CnnOptions.of("default")``.
+    seed : int
+    representation : {"one_hot", "lamar"}
+        See `build_cnn`.
+
+    Returns
+    -------
+    model : keras.Model
+        With the weights of the epoch of the lowest validation loss.
+    history : dict of list
+        ``loss``, ``val_loss`` and ``learning_rate`` by epoch.
+
+    Raises
+    ------
+    InputError
+        An empty part, fewer than two records to learn from, sequences too short, or a loss that is no number.
+    """
+    keras, options, records = load_keras(), options or CnnOptions.of(), Records.of(records)
+    labels = np.asarray(labels)
+    if labels.shape != (len(records),) or not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"labels: found shape {labels.shape}, wanted ({len(records)},) of 0 and 1")
+    labels = labels.astype(np.float32)
+    for name, part, least in (("training", train, 2), ("validation", val, 1)):
+        if len(part) < least:
+            raise InputError(f"the CNN's {name} part: found {len(part)} records, wanted at least {least}")
+
+    shape = {"representation": representation, "bn_momentum": options.bn_momentum}
+    _compiled(records.length, records.width, **shape)  # what is drawn for it must not come after the seed
+    keras.utils.set_random_seed(seed)
+    model = build_cnn(records.length, records.width, **shape)
+    compiled = _stand_in(model)
+    for variable in compiled.optimizer.variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    compiled.optimizer.learning_rate = options.lr
+    plan = options.schedule(len(train))
+    callbacks = [
+        keras.callbacks.EarlyStopping("val_loss", patience=plan["patience"], restore_best_weights=True),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=options.plateau_factor, patience=plan["plateau_patience"]),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    history = _fit(
+        compiled,
+        Batches(records, labels, train, options.batch_size, seed),
+        Batches(records, labels, val, options.batch_size),
+        plan["epochs"],
+        keras.callbacks.CallbackList(callbacks, add_history=True, model=compiled),
+    )
+    if not np.isfinite(history["loss"] + history["val_loss"]).all():
+        raise InputError("the CNN's loss is not a finite number: look at the embeddings, or lower --lr")
+    _copy_variables(compiled, model)
+    history = {name: [float(value) for value in values] for name, values in history.items()}
+    best = int(np.argmin(history["val_loss"]))
+    logger.info(
+        "CNN: %d of at most %d epochs of %d steps, lowest validation loss %.4f in epoch %d",
+        len(history["loss"]),
+        plan["epochs"],
+        plan["steps"],
+        history["val_loss"][best],
+        best + 1,
+    )
+    share = labels[val].mean()
+    guess = float(entropy([share, 1 - share]))
+    if history["val_loss"][best] > LEARNED_NOTHING * guess:
+        logger.warning(
+            "CNN: lowest validation loss %.4f, class frequencies alone give %.4f: next to nothing was learned",
+            history["val_loss"][best],
+            guess,
+        )
+    return model, history
+
+
+def _fit(
+    model: keras.Model, training: Batches, validation: Batches, epochs: int, callbacks: keras.callbacks.CallbackList
+) -> dict[str, list]:
+    """What ``model.fit`` does, without the tf.data pipelines that it builds and takes down twice an epoch.
+
+    With a few hundred records those cost up to half of the time (tests/benchmarks/bench_cnn.py).
+    """
+    model.stop_training = False
+    callbacks.on_train_begin()
+    for epoch in range(epochs):
+        callbacks.on_epoch_begin(epoch)
+        losses = []
+        for step, batch in enumerate(training.epoch(epoch)):
+            losses.append(_loss_on_batch(model, model.train_on_batch, batch))
+            callbacks.on_train_batch_end(step, {"loss": losses[-1][0]})
+            if model.stop_training:
+                break
+        val_losses = [_loss_on_batch(model, model.test_on_batch, batch) for batch in validation.epoch()]
+        callbacks.on_epoch_end(epoch, {"loss": _mean_loss(losses), "val_loss": _mean_loss(val_losses)})
+        if model.stop_training:
+            break
+    callbacks.on_train_end()
+    return model.history.history
+
+
+def _loss_on_batch(model: keras.Model, function: Callable, batch: tuple[np.ndarray, ...]) -> tuple[float, int]:
+    """Loss of this batch alone and its number of records; ``function`` is train_on_batch or test_on_batch."""
+    model.reset_metrics()  # some versions of Keras give means over all batches since then
+    return float(function(*batch, return_dict=True)["loss"]), len(batch[0])
+
+
+def _mean_loss(batches: list[tuple[float, int]]) -> float:
+    """Mean over records of batches' (loss, number of records)."""
+    losses, sizes = zip(*batches)
+    return float(np.average(losses, weights=sizes))
+
+
+def predict(model: keras.Model, records: Any, indices: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Probability of label 1, float64 (len(indices),), in the order of ``indices``."""
+    if not len(indices):
+        return np.zeros(0)
+    compiled, batches = _stand_in(model), Batches(Records.of(records), None, indices, batch_size)
+    parts = [compiled.predict_on_batch(*batch) for batch in batches.epoch()]
+    return np.concatenate(parts)[:, 0].astype(np.float64)

@@ -1,0 +1,250 @@
+"""Reading peaks and regions: BED, narrowPeak, and folders of them with an index.
+
+Coordinates: 0-based, half-open. Chromosome names become UCSC's (``9`` is ``chr9``).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..data.sequences import open_text, read_table
+from ..errors import InputError
+from .intervals import canonical_chromosomes
+
+__all__ = ["read_bed5", "read_index", "read_peaks"]
+
+logger = logging.getLogger(__name__)
+
+# https://genome.ucsc.edu/FAQ/FAQformat.html#format12 (narrowPeak); ENCODE's eCLIP peaks have the log2 fold change
+# over the size-matched input in column 7 and -log10 of its p-value in column 8.
+_COLUMNS = ["chrom", "start", "end", "name", "score", "strand", "log2fc", "neg_log10_p", "q_value", "summit"]
+_TYPES = {"chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str}
+_TYPES |= {"log2fc": np.float64, "neg_log10_p": np.float64, "q_value": np.float64, "summit": np.int64}
+_PEAK_FILE = re.compile(r"(.+?)(?:\.(?:bed|narrowpeak|np))(?:\.gz)?", re.IGNORECASE)
+_NO_DATA = ("#", "track", "browser")
+_LARGEST = 2**31  # bases; no chromosome has more, and sums of coordinates stay far from the end of int64
+
+
+def _read_lines(path: str | PathLike) -> tuple[list[str], np.ndarray]:
+    """Lines with data, and the number of each in the file, from 1."""
+    with open_text(path) as handle:
+        lines = handle.read().split("\n")
+    kept = [i for i, line in enumerate(lines) if not line.startswith(_NO_DATA) and line and not line.isspace()]
+    tracks = [i + 1 for i, line in enumerate(lines) if line.startswith(("track", "browser"))]
+    if tracks:
+        logger.warning("%s: line %d: passed over %d track or browser lines", path, tracks[0], len(tracks))
+    return [lines[i] for i in kept], np.asarray(kept, dtype=np.int64) + 1
+
+
+def _is_readable(field: str, kind: type, needs_score: bool) -> bool:
+    try:
+        return kind is str or not np.isnan(kind(field))
+    except (ValueError, OverflowError):
+        return field == "." and not needs_score
+
+
+def _bad_field(rows: list[str], numbers: np.ndarray, separator: str | None, names: list[str], strict: bool) -> str:
+    """What is wrong with the first field that is no number; for files that the fast reader has refused."""
+    for number, row in zip(numbers, rows):
+        for column, (name, field) in enumerate(zip(names, row.split(separator)), start=1):
+            if not _is_readable(field, _TYPES[name], strict or name != "score"):
+                kind = "an integer" if _TYPES[name] is np.int64 else "a number"
+                return f"line {number}: column {column} ({name}): found {field[:40]!r}, wanted {kind}"
+    return "cannot be read as BED"
+
+
+def _read_bed(
+    path: str | PathLike, least: int, form: str, needs_score: bool = False
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Columns of a BED file as far as they go, and the line number of each row; checked."""
+    rows, numbers = _read_lines(path)
+    if not rows:
+        raise InputError(f"{path}: the file holds no interval, wanted {form}")
+    if rows[0].startswith(">"):
+        raise InputError(f"{path}: line {numbers[0]}: found a FASTA header, wanted {form}")
+    separator = "\t" if "\t" in rows[0] else None
+    widths = np.fromiter((len(row.split(separator)) for row in rows), np.int64, len(rows))
+    if widths[0] < least:
+        raise InputError(f"{path}: line {numbers[0]}: found {widths[0]} columns, wanted {least} or more ({form})")
+    if (widths != widths[0]).any():
+        i = int(np.argmax(widths != widths[0]))
+        line = f"{path}: line {numbers[i]}"
+        raise InputError(f"{line}: found {widths[i]} columns, wanted {widths[0]} as in line {numbers[0]}")
+    # Only narrowPeak has ten columns; from the seventh on, other kinds of BED hold display settings.
+    names = _COLUMNS if widths[0] == len(_COLUMNS) else _COLUMNS[: min(widths[0], 6)]
+    # "." is how BED writes that there is no score.
+    types = _TYPES if needs_score else _TYPES | {"score": str}
+    try:
+        table = pd.read_csv(
+            io.StringIO("\n".join(rows)),
+            sep=separator or r"\s+",
+            header=None,
+            names=[*names, *range(len(names), widths[0])],
+            usecols=range(len(names)),
+            dtype={name: types[name] for name in names},
+            keep_default_na=False,
+            na_filter=False,
+            quoting=csv.QUOTE_NONE,
+            index_col=False,
+        )
+        if "score" in table and not needs_score:
+            table["score"] = pd.to_numeric(table["score"].where(table["score"] != "."))
+    except (ValueError, OverflowError):
+        raise InputError(f"{path}: {_bad_field(rows, numbers, separator, names, needs_score)}") from None
+    _check(path, table, numbers)
+    return table, numbers
+
+
+def _check(path: str | PathLike, table: pd.DataFrame, lines: np.ndarray) -> None:
+    """Refuse intervals that are none, by file and line."""
+
+    def refuse(bad: np.ndarray, message) -> None:
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InputError(f"{path}: line {lines[row]}: {message(table.iloc[row])}")
+
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    refuse(table["chrom"].to_numpy(str) == "", lambda row: "found no chromosome name in column 1")
+    refuse(start < 0, lambda row: f"found start {row.start}, wanted 0 or more")
+    refuse(start >= end, lambda row: f"found start {row.start} and end {row.end}, wanted start < end")
+    refuse(end >= _LARGEST, lambda row: f"found end {row.end}, wanted less than {_LARGEST}")
+    if "strand" in table:
+        refuse(
+            ~np.isin(table["strand"].to_numpy(str), ["+", "-", "."]),
+            lambda row: f"column 6 (strand): found {row.strand[:40]!r}, wanted '+', '-' or '.'",
+        )
+    if "summit" in table:
+        summit = table["summit"].to_numpy()
+        refuse(
+            (summit < -1) | (summit >= end - start),
+            lambda row: f"column 10 (summit): found {row.summit}, wanted an offset inside the peak, or -1",
+        )
+
+
+def read_bed5(path: str | PathLike) -> pd.DataFrame:
+    """Read CLIP regions as BED5, gzipped or plain.
+
+    Returns
+    -------
+    DataFrame
+        chrom (canonical), start, end (int64), name, score (float64: number of overlapping binding sites) and strand
+        (``.`` where column 6 is absent), in the order of the file.
+
+    Raises
+    ------
+    InputError
+        Names the file and the line: fewer than five columns, a score that is no number, start not below end ...
+    """
+    table, lines = _read_bed(path, 5, "BED5, the score being the number of overlapping binding sites", needs_score=True)
+    score = table["score"].to_numpy()
+    wrong = (score < 0) | ~np.isfinite(score)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(f"{path}: line {lines[row]}: column 5 (score): found {score[row]}, wanted 0 or more")
+    if "strand" not in table:
+        table["strand"] = "."
+    table["chrom"] = canonical_chromosomes(table["chrom"])
+    return table[["chrom", "start", "end", "name", "score", "strand"]]
+
+
+def read_index(path: str | PathLike) -> pd.DataFrame:
+    """Read ``index.tsv`` of a peak folder: columns accession, rbp (from ``target``), cell; further ones stay.
+
+    Raises
+    ------
+    InputError
+        A column is missing, or an accession stands there twice.
+    """
+    columns, rows = read_table(path)
+    missing = [name for name in ("accession", "target", "cell") if name not in columns]
+    if missing:
+        raise InputError(f"{path}: row 1: found no column {missing[0]!r}, wanted accession, target and cell")
+    index = pd.DataFrame(columns).rename(columns={"target": "rbp"})
+    twice = index["accession"].duplicated().to_numpy()
+    if twice.any():
+        row = int(np.argmax(twice))
+        raise InputError(f"{path}: row {rows[row]}: found accession {index['accession'][row]!r} a second time")
+    return index
+
+
+def _read_peak_file(path: Path, rbp: str, cell: str, accession: str) -> pd.DataFrame:
+    """One file of peaks as `read_peaks` returns it; an empty file is an error."""
+    table, _ = _read_bed(path, 3, "BED with chrom, start and end, or narrowPeak")
+    for name, absent in (("name", "."), ("strand", "."), ("summit", -1)):
+        if name not in table:
+            table[name] = absent
+    for name in ("score", "log2fc", "neg_log10_p"):
+        if name not in table:
+            table[name] = np.nan
+    # narrowPeak writes -1 for a p-value that was not computed.
+    table["neg_log10_p"] = table["neg_log10_p"].mask(table["neg_log10_p"] == -1)
+    table["chrom"] = canonical_chromosomes(table["chrom"])
+    table["rbp"], table["cell"], table["accession"], table["source"] = rbp, cell, accession, path.name
+    return table[[*_COLUMNS[:8], "summit", "rbp", "cell", "accession", "source"]]
+
+
+def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Read a file of peaks, or all of a folder.
+
+    Parameters
+    ----------
+    path : path
+        BED with three columns or more, or narrowPeak, gzipped or plain; or a folder of ``*.bed``, ``*.narrowPeak``
+        (``.gz``). ``index.tsv`` in the folder, or beside the file (columns accession, target, cell; a file is called
+        ``<accession>.bed.gz``), tells the RBP and the cell line of each file. Columns 7, 8 and 10 are read where there
+        are ten, as in narrowPeak.
+    index : DataFrame, optional
+        Rows of `read_index` to read; the other files of the folder are passed over.
+
+    Returns
+    -------
+    DataFrame, one row per peak
+        chrom (canonical), start, end (int64), name, score, strand (``.`` where absent), log2fc, neg_log10_p
+        (float64, NaN where absent), summit (int64, offset from start, -1 where absent), rbp, cell, accession,
+        source (file name). Without an index rbp and accession are the file's name, cell is "".
+
+    Raises
+    ------
+    InputError
+        Names the file and the line or row.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        match = _PEAK_FILE.fullmatch(path.name)
+        name = match[1] if match else path.name
+        if index is None and (path.parent / "index.tsv").is_file():
+            index = read_index(path.parent / "index.tsv")
+        if index is not None and (index["accession"] == name).any():
+            row = index[index["accession"] == name].iloc[0]
+            return _read_peak_file(path, row["rbp"], row["cell"], name)
+        return _read_peak_file(path, name, "", name)
+    files: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if match := _PEAK_FILE.fullmatch(file.name):
+            if match[1] in files:
+                raise InputError(f"{path}: found {files[match[1]].name} and {file.name}, wanted one file of a name")
+            files[match[1]] = file
+    if not files:
+        raise InputError(f"{path}: found no *.bed, *.narrowPeak or *.bed.gz file in the folder")
+    if index is None and (path / "index.tsv").is_file():
+        index = read_index(path / "index.tsv")
+    if index is None:
+        tables = [_read_peak_file(file, name, "", name) for name, file in files.items()]
+    else:
+        missing = [name for name in index["accession"] if name not in files]
+        if missing:
+            wanted = f"{missing[0]}.bed.gz, which {path / 'index.tsv'} names"
+            raise InputError(f"{path}: found no file {wanted} ({len(missing)} of {len(index)} are missing)")
+        tables = [
+            _read_peak_file(files[row.accession], row.rbp, row.cell, row.accession)
+            for row in index[["accession", "rbp", "cell"]].itertuples(index=False)
+        ]
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,140 @@
+"""Windows around binding sites, and windows without one: the two classes of a labelled set.
+
+Tables are pandas DataFrames with chrom (canonical), start, end (0-based, half-open), strand, and further columns of
+`LAMAR.genomics.peaks.read_peaks`. Sequences are read 5' to 3' on the window's strand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from .genome import SequenceSource
+from .intervals import is_standard, merge, within
+
+__all__ = ["center_windows", "far_from", "merge_replicates", "random_windows", "significant", "with_sequence"]
+
+CENTERS = ("middle", "five_prime", "summit")
+
+
+def significant(peaks: pd.DataFrame, min_log2fc: float, min_neg_log10_p: float) -> np.ndarray:
+    """Peaks that reach both thresholds; a value that is absent from the file passes. bool (n,)."""
+    low = (peaks["log2fc"] < min_log2fc) | (peaks["neg_log10_p"] < min_neg_log10_p)
+    return ~low.to_numpy()
+
+
+def center_windows(peaks: pd.DataFrame, width: int, center: str = "middle") -> pd.DataFrame:
+    """Replace each peak by the window of ``width`` nt around its centre.
+
+    The centre is base ``width // 2`` of the window in genomic order: ``(start + end) // 2`` for ``middle``, the first
+    base in the direction of the strand for ``five_prime``, ``start + summit`` for ``summit``.
+
+    Returns
+    -------
+    DataFrame
+        The peaks with start and end of the window, which may lie beyond the chromosome's ends.
+
+    Raises
+    ------
+    InputError
+        A summit is wanted and a peak has none, or a 5' end and a peak has no strand.
+    """
+    start, end = peaks["start"].to_numpy(), peaks["end"].to_numpy()
+    if center == "middle":
+        middle = (start + end) // 2
+    elif center == "five_prime":
+        if (peaks["strand"] == ".").any():
+            row = peaks.iloc[int(np.argmax(peaks["strand"] == "."))]
+            peak = f"{row.source}: peak {row.chrom}:{row.start}-{row.end}"
+            raise InputError(f"--center five_prime: {peak} has no strand, wanted + or -")
+        middle = np.where(peaks["strand"] == "+", start, end - 1)
+    elif center == "summit":
+        if (peaks["summit"] < 0).any():
+            row = peaks.iloc[int(np.argmax(peaks["summit"] < 0))]
+            peak = f"{row.source}: peak {row.chrom}:{row.start}-{row.end}"
+            raise InputError(f"--center summit: {peak} has no summit in column 10, wanted an offset; use middle")
+        middle = start + peaks["summit"].to_numpy()
+    else:
+        raise ValueError(f"center: found {center!r}, wanted one of {CENTERS}")
+    return peaks.assign(start=middle - width // 2, end=middle - width // 2 + width)
+
+
+def merge_replicates(peaks: pd.DataFrame) -> pd.DataFrame:
+    """One peak of each group that overlaps on a strand across several files: the one with the highest fold change.
+
+    Peaks of one file stay as they are, since the peak caller kept them apart.
+    """
+    if peaks["source"].nunique() < 2:
+        return peaks
+    group = merge(peaks)[1]
+    files = peaks.groupby(group)["source"].transform("nunique").to_numpy()
+    order = np.lexsort((np.arange(len(peaks)), -peaks["neg_log10_p"].fillna(0), -peaks["log2fc"].fillna(0)))
+    best = np.zeros(len(peaks), dtype=bool)
+    best[order[np.unique(group[order], return_index=True)[1]]] = True
+    return peaks[best | (files == 1)]
+
+
+def far_from(windows: pd.DataFrame, sites: pd.DataFrame, distance: int) -> np.ndarray:
+    """Windows with at least ``distance`` nt between them and every site on their strand; bool (n,)."""
+    return ~within(windows, sites, distance, stranded=True)
+
+
+def random_windows(spans: pd.DataFrame, width: int, rng: np.random.Generator) -> pd.DataFrame:
+    """A window at a uniform position within every span that is long enough, on the span's strand.
+
+    Parameters
+    ----------
+    spans : DataFrame with chrom, start, end, strand
+        One row per draw and so possibly repeated.
+
+    Returns
+    -------
+    DataFrame
+        chrom, start, end, strand, in the order of the spans.
+    """
+    spans = spans[spans["end"] - spans["start"] >= width]
+    start = rng.integers(spans["start"].to_numpy(), spans["end"].to_numpy() - width + 1)
+    windows = spans[["chrom", "strand"]].assign(start=start, end=start + width)
+    return windows[["chrom", "start", "end", "strand"]].reset_index(drop=True)
+
+
+def with_sequence(
+    windows: pd.DataFrame, source: SequenceSource, known: Sequence[str] = (), keep_nonstandard: bool = False
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Windows that can be read, with a ``sequence`` column, and how many cannot, by reason.
+
+    Parameters
+    ----------
+    known : sequence of str
+        Sequences that no window may repeat.
+    keep_nonstandard : bool
+        Keep chromosomes other than chr1-22, X, Y.
+
+    Returns
+    -------
+    windows : DataFrame
+    dropped : dict of int
+        Each window counts under the first that holds: ``nonstandard_chromosome``; ``same_window`` (chrom, start and
+        strand of an earlier one); ``chromosome_absent`` from the sequence; ``past_the_sequence``, beyond an end of its
+        contig or of every region; ``ambiguous_bases``, with a letter other than A, C, G, T; ``repeated_sequence``.
+    """
+    dropped = {}
+
+    def drop(name: str, bad) -> None:
+        nonlocal windows
+        bad = np.asarray(bad, dtype=bool)
+        dropped[name] = int(bad.sum())
+        windows = windows[~bad]
+
+    standard = {chrom: is_standard(chrom) for chrom in windows["chrom"].unique()}
+    drop("nonstandard_chromosome", ~windows["chrom"].map(standard).astype(bool) & (not keep_nonstandard))
+    drop("same_window", windows.duplicated(["chrom", "start", "strand"]))
+    drop("chromosome_absent", ~windows["chrom"].isin(source.contigs["chrom"].unique()))
+    drop("past_the_sequence", source.locate(windows) < 0)
+    windows = windows.assign(sequence=source.extract(windows))
+    drop("ambiguous_bases", ["N" in sequence for sequence in windows["sequence"]])
+    drop("repeated_sequence", windows["sequence"].duplicated() | windows["sequence"].isin(known))
+    return windows.reset_index(drop=True), dropped

@@ -1,0 +1,1 @@
+"""Attribution, in-silico mutagenesis, dependency maps and variant effects."""

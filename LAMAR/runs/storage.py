@@ -1,0 +1,198 @@
+"""Files that are complete or absent, the JSON and CSV in them, and their checksums."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import InputError
+
+__all__ = [
+    "atomic_write",
+    "hash_inputs",
+    "is_partial",
+    "jsonable",
+    "partial_path",
+    "read_json",
+    "remove_leftovers",
+    "require_files",
+    "sha256_file",
+    "sha256_tree",
+    "write_csv",
+    "write_json",
+]
+
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
+
+
+def partial_path(path: Path) -> Path:
+    """A new hidden name beside ``path`` for what will be renamed to it; it tells the process."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+def is_partial(name: str) -> bool:
+    """Whether this is a name that :func:`partial_path` gives."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that are gone have staged for the file ``path``: a kill left them no time to."""
+    for left in path.parent.iterdir():
+        match = _PARTIAL.fullmatch(left.name)
+        if match and match["name"] == path.name and not _is_running(int(match["process"])):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # someone else's
+        return True
+    return True
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w", newline: str | None = None) -> Iterator[IO]:
+    """Open a file that appears under its name only when it is complete and on disk.
+
+    What is written goes to a hidden file beside it, which replaces ``path`` at the end of the block. An
+    exception removes it and leaves an older ``path`` as it was; after a kill :meth:`LAMAR.runs.RunFolder.open`
+    removes it. ``mode`` is "w" (UTF-8) or "wb"; ``newline`` as in :func:`open`.
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f"mode: found {mode!r}, wanted 'w' or 'wb'")
+    path = Path(path)
+    partial = partial_path(path)
+    text = {"encoding": "utf-8", "newline": newline} if mode == "w" else {}
+    try:
+        with open(partial, mode.replace("w", "x"), **text) as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    # Not every file system can: a power cut may then undo the rename, but not tear the file.
+    with suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def jsonable(value: Any) -> Any:
+    """The value as JSON holds it: NaN and infinity are None, arrays and tuples lists, paths and keys text."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, set | frozenset):
+        value = sorted(value)
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Write JSON atomically, keys in their order; NaN and infinity as null; NumPy values, paths, sets too."""
+    text = json.dumps(jsonable(obj), indent=2, allow_nan=False, ensure_ascii=False)
+    with atomic_write(path) as handle:
+        handle.write(text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; :class:`InputError` names one that is missing, cut off or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None) -> None:
+    """Write a table atomically.
+
+    ``rows`` is an iterable of mappings or a pandas DataFrame (its index is left out), ``columns`` the names in
+    order, by default those of the first row. ``float`` reads each float back bit for bit, as does
+    ``pandas.read_csv`` with ``float_precision="round_trip"``; None and NaN are empty cells. A row whose keys
+    are not the columns is a ValueError. Rows are written as they come, so a generator needs no memory.
+    """
+    if hasattr(rows, "to_dict"):
+        columns = list(rows.columns) if columns is None else columns
+        rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    rows = iter(rows)
+    if columns is None:
+        if (first := next(rows, None)) is None:
+            raise ValueError(f"{path}: no rows, so columns must be given")
+        columns, rows = list(first), itertools.chain([first], rows)
+    columns = list(columns)
+    with atomic_write(path, newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(columns)
+        for i, row in enumerate(rows):
+            if difference := set(row) ^ set(columns):
+                raise ValueError(f"{path}: row {i} lacks or adds {', '.join(sorted(map(str, difference)))}")
+            writer.writerow([_cell(row[name]) for name in columns])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()  # csv writes a Python float by repr, a NumPy one by str
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in pieces."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_tree(folder: str | Path) -> str:
+    """SHA-256 over the relative paths and contents of all files below a folder, whatever its own name."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in Path(folder).rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
+    """SHA-256 by path as given, of files and folders; :class:`InputError` names one that cannot be read."""
+    hashes = {}
+    for path in paths:
+        require_files([path])
+        try:
+            hashes[str(path)] = sha256_tree(path) if Path(path).is_dir() else sha256_file(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return hashes
+
+
+def require_files(paths: Iterable[str | Path]) -> None:
+    """:class:`InputError` unless each is there and a file or a folder: what comes through a pipe is read but once."""
+    for path in paths:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{path}: found a pipe or device, wanted a file: inputs are read more than once")

@@ -1,0 +1,1 @@
+"""Metrics, tests, Markov chains and geometry of arrays: numbers in, numbers out."""

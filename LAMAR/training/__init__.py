@@ -1,0 +1,1 @@
+"""Fine-tuning and pre-training on a Hugging Face Trainer, and what a run leaves behind."""

@@ -1,0 +1,275 @@
+"""Runs of fine-tuning read back: their data, the records of each fold, the encoder before and after training."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..checkpoints import load_pretrained, read_config
+from ..data.labelled import LabelledSet, load_labelled
+from ..data.sequences import check_lengths
+from ..embedding_cache import model_digest
+from ..errors import InputError
+from ..modeling_nucESM2 import EsmForSequenceClassification
+from ..runs.storage import hash_inputs, read_json, sha256_file
+from .collapse import warn_of_collapse
+
+__all__ = ["FinetunedRun", "find_runs", "fold_encoder", "fold_records", "open_run"]
+
+logger = logging.getLogger(__name__)
+
+_WANTED = ("run.json", "predictions.csv", "eval_results.json")
+_ARGUMENTS = {"data_path", "rbp_name", "nlabels", "loss", "max_length", "truncate", "freeze_encoder", "seed"}
+
+
+@dataclass(frozen=True, eq=False)
+class FinetunedRun:
+    """A finished run of ``finetune_rbp.py``.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        Of the folder.
+    arguments : dict
+        As its ``run.json`` has them.
+    dataset : LabelledSet
+        What it was trained on, sequences cut where the run cut them.
+    task : str
+    folds : list of str
+        Names of its checkpoint folders.
+    collapsed : dict of str
+        Kind of collapse by fold, of those whose training collapsed.
+    """
+
+    path: Path
+    name: str
+    arguments: dict
+    dataset: LabelledSet
+    task: str
+    folds: list[str]
+    collapsed: dict[str, str]
+
+    def weights(self) -> dict:
+        """SHA-256 of each fold's checkpoint, and of what it started from (its seed where that was random)."""
+        found = {}
+        for fold in self.folds:
+            start = _start(self, fold)
+            checkpoint = self.path / fold
+            found[fold] = {"path": str(checkpoint), "sha256": sha256_file(checkpoint / "model.safetensors")}
+            found[fold] |= {"start": start["sha256"] or f"random, seed {start['seed']}"}
+        return found
+
+    def is_from_random(self) -> bool:
+        """Whether all folds started from random weights."""
+        return not any(_start(self, fold)["source"] for fold in self.folds)
+
+    def class_labels(self, rows: np.ndarray) -> np.ndarray:
+        """Labels (rows,) int to colour records by; zeros where the task has no classes."""
+        labels = self.dataset.labels[rows]
+        return labels if self.task == "classification" else np.zeros(len(labels), dtype=np.int64)
+
+
+def find_runs(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
+    """Folders of finished runs: ``folder`` itself, or those in it, all or those called ``names``.
+
+    Where all are taken, the other folders in it are named in a warning, with the reason.
+
+    Raises
+    ------
+    InputError
+        Nothing there, or a name that is no finished run.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"--models_dir: found no folder {folder}, wanted a run of finetune_rbp.py or a folder of runs")
+    if _is_run(folder) and not names:
+        return [folder]
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = [path for path in folders if _is_run(path)]
+    if names:
+        if unknown := [name for name in names if name not in {path.name for path in inside}]:
+            there = ", ".join(path.name for path in inside[:12]) or "none"
+            why = f" ({_why_not(folder / unknown[0])})" if (folder / unknown[0]).is_dir() else ""
+            raise InputError(f"--rbps: found no finished run {unknown[0]!r} in {folder}{why}, wanted some of: {there}")
+        return [folder / name for name in dict.fromkeys(names)]
+    if not inside:
+        # A folder with a record is meant to be the run itself.
+        others = [folder] if (folder / "run.json").is_file() else folders
+        found = f": {_left_out(others)}" if others else ""
+        raise InputError(
+            f"--models_dir: found no finished run of finetune_rbp.py in {folder} ({', '.join(_WANTED)}){found}"
+        )
+    if others := [path for path in folders if path not in inside]:
+        logger.warning("left out: %s", _left_out(others))
+    return inside
+
+
+def _is_run(path: Path) -> bool:
+    return all((path / name).is_file() for name in _WANTED) and bool(_folds(path))
+
+
+def _folds(path: Path) -> list[str]:
+    """Names of a run's checkpoint folders, in their order."""
+    found = (file.parent.name for file in path.glob("fold_*/model.safetensors"))
+    folds = (name for name in found if re.fullmatch(r"fold_\d+", name))
+    return sorted(folds, key=lambda name: int(name.removeprefix("fold_")))
+
+
+def _left_out(folders: Sequence[Path], most: int = 12) -> str:
+    """Names of folders that are no finished runs, each with the reason."""
+    named = [f"{path.name} ({_why_not(path)})" for path in folders[:most]]
+    return ", ".join(named) + (f" and {len(folders) - most} more" if len(folders) > most else "")
+
+
+def _why_not(path: Path) -> str:
+    if not (path / "run.json").is_file():
+        return "no run.json"
+    try:
+        record = read_json(path / "run.json")
+    except InputError:
+        return "run.json cannot be read"
+    if _arguments(record) is None:
+        return "no run of finetune_rbp.py"
+    if record.get("status") != "finished":
+        return "not finished"
+    return f"no {next((name for name in _WANTED if not (path / name).is_file()), 'fold_0 with model.safetensors')}"
+
+
+def _arguments(record: object) -> dict | None:
+    """Arguments in the ``run.json`` of a run of fine-tuning; None in that of anything else."""
+    arguments = record.get("arguments") if isinstance(record, dict) else None
+    return arguments if isinstance(arguments, dict) and arguments.keys() >= _ARGUMENTS else None
+
+
+def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
+    """Read a run and the data that it was trained on.
+
+    Parameters
+    ----------
+    path
+        Of :func:`find_runs`.
+    data_dir
+        Where its data are now; None takes what the run recorded.
+
+    Raises
+    ------
+    InputError
+        Files that are missing or not a fine-tuning run's, or data that are not those of the run.
+
+    Logs a warning for each fold whose training collapsed.
+    """
+    record = read_json(path / "run.json")
+    arguments = _arguments(record)
+    if arguments is None:
+        raise InputError(f"{path / 'run.json'}: not of a run of finetune_rbp.py")
+    folds = _folds(path)
+    task = (
+        "regression" if arguments["nlabels"] == 1 else "multilabel" if arguments["loss"] == "bce" else "classification"
+    )
+    source = Path(data_dir or arguments["data_path"])
+    # Elsewhere it may be one of several sets.
+    name = arguments["rbp_name"] or (path.name if data_dir else None)
+    dataset = load_labelled(
+        source, name=name, task=task, n_labels=arguments["nlabels"], arguments=("--data_dir", "--rbps")
+    )
+    recorded = sorted(record.get("inputs", {}).values())
+    if sorted(hash_inputs(dataset.files).values()) != recorded:
+        raise InputError(
+            f"--data_dir: {source}: not the data that {path} was trained on (its run.json has other SHA-256)"
+        )
+    sequences = check_lengths(dataset.sequences, dataset.ids, arguments["max_length"], arguments["truncate"])
+    kinds = {fold: warn_of_collapse(path / fold, "its geometry after training says") for fold in folds}
+    collapsed = {fold: kind for fold, kind in kinds.items() if kind}
+    return FinetunedRun(path, path.name, arguments, replace(dataset, sequences=sequences), task, folds, collapsed)
+
+
+def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
+    """Indices (int64, sorted) into the run's data.
+
+    Parameters
+    ----------
+    which : "test" or "all"
+        Its test part, else the fold's held-out or validation part; or all records.
+
+    Raises
+    ------
+    InputError
+        Neither part was predicted, or ``predictions.csv`` names records that the data do not have.
+    """
+    import pandas as pd
+
+    if which == "all":
+        return np.arange(len(run.dataset))
+    path = run.path / "predictions.csv"
+    try:
+        table = pd.read_csv(path, usecols=["record", "index", "evaluated_on", "fold"], dtype={"record": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as predictions of finetune_rbp.py: {error}") from None
+    for part in ("test", "heldout", "validation"):
+        own = table[(table["evaluated_on"] == part) & (table["fold"] == fold)]
+        if len(own):
+            break
+    else:
+        raise InputError(f"{path}: found no predictions of {fold} on test or held-out records; use --records all")
+    indices = own["index"].to_numpy(dtype=np.int64)
+    inside = (indices >= 0) & (indices < len(run.dataset))
+    if not inside.all() or [run.dataset.ids[i] for i in indices] != own["record"].tolist():
+        raise InputError(f"{path}: names records that are not in the data of the run")
+    return np.sort(indices)
+
+
+def _start(run: FinetunedRun, fold: str) -> dict:
+    """What the fold's ``run.json`` says of its starting weights: source, sha256, seed."""
+    path = run.path / fold / "run.json"
+    record = read_json(path)
+    weights = record.get("weights") if isinstance(record, dict) else None
+    if not isinstance(weights, dict) or not {"source", "sha256", "seed"} <= weights.keys():
+        raise InputError(f"{path}: does not say what the fold started from")
+    torch_then = (record.get("versions") or {}).get("torch")
+    return {**weights, "torch": torch_then}
+
+
+def fold_encoder(
+    run: FinetunedRun, fold: str, stage: str, pretrained: Path | None = None
+) -> tuple[EsmForSequenceClassification, str]:
+    """The model ``before`` or ``after`` a fold's training, in evaluation mode, and the digest of its encoder.
+
+    Parameters
+    ----------
+    pretrained
+        Where the starting weights are now; None takes what the run recorded.
+
+    Raises
+    ------
+    InputError
+        As :func:`LAMAR.checkpoints.load_pretrained`; starting weights that are gone or not those of the run.
+    """
+    folder = run.path / fold
+    if stage == "after":
+        model, _ = load_pretrained(EsmForSequenceClassification, folder)
+        return model, model_digest(model)
+    start = _start(run, fold)
+    source = (pretrained or start["source"]) if start["source"] else ""
+    if source and not Path(source).exists():
+        raise InputError(f"--pretrained_weights: found no {source}, wanted the weights that {folder} started from")
+    # A frozen encoder is drawn once for all folds.
+    seed = run.arguments["seed"] if run.arguments["freeze_encoder"] else start["seed"]
+    config = read_config(folder / "config.json")
+    model, report = load_pretrained(EsmForSequenceClassification, source, config=config, seed=seed, new_head=True)
+    if source and report.sha256 != start["sha256"]:
+        raise InputError(f"--pretrained_weights: {source}: not the weights that {folder} started from (other SHA-256)")
+    if not source and start["torch"] not in (None, torch.__version__):
+        logger.warning(
+            "%s: its random weights were drawn by torch %s; %s may draw others",
+            folder,
+            start["torch"],
+            torch.__version__,
+        )
+    return model, model_digest(model)

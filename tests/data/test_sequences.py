@@ -1,0 +1,278 @@
+"""Reading and validating sequences."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sequence_files import one_hot, write
+
+from LAMAR.data.labelled import LabelledSet
+from LAMAR.data.sequences import (
+    Region,
+    check_lengths,
+    decode_one_hot,
+    normalize_sequence,
+    open_text,
+    parse_region,
+    read_fasta,
+    read_table,
+    reverse_complement,
+    write_fasta,
+)
+from LAMAR.errors import InputError
+
+DNA = st.text("ACGTN", min_size=1, max_size=60)
+IN_TMP_PATH = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+# Alphabet
+
+
+def test_normalize_maps_case_uracil_and_ambiguity_codes():
+    assert normalize_sequence(" acgun\n") == "ACGTN"
+    assert normalize_sequence("RYSWKMBDHVryswkmbdhv") == "N" * 20
+    assert normalize_sequence("AUGC") == "ATGC"
+
+
+@given(st.text("ACGTUNRYSWKMBDHVacgtunryswkmbdhv", min_size=1, max_size=200))
+def test_normalize_agrees_with_a_letter_by_letter_reading(text):
+    expected = "".join({"U": "T"}.get(c, c if c in "ACGTN" else "N") for c in text.upper())
+    assert normalize_sequence(text) == expected
+    assert normalize_sequence(expected) == expected
+
+
+@pytest.mark.parametrize("bad", ["X", "-", "*", " ", "é", "漢", "\x00", "?", "E"])
+def test_normalize_names_file_record_position_and_character(bad):
+    with pytest.raises(InputError) as error:
+        normalize_sequence(f"ACG{bad}T", source="peaks.fa", record="record chr1:5-9")
+    assert str(error.value).startswith("peaks.fa: record chr1:5-9: position 4: found")
+    assert repr(bad) in str(error.value) or bad == " "
+
+
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_normalize_refuses_empty_sequences(empty):
+    with pytest.raises(InputError, match=r"^x.csv: row 3: found an empty sequence"):
+        normalize_sequence(empty, source="x.csv", record="row 3")
+
+
+@given(DNA)
+def test_reverse_complement_is_an_involution_and_pairs_ends(sequence):
+    complement = reverse_complement(sequence)
+    assert reverse_complement(complement) == sequence
+    assert complement[0] == {"A": "T", "C": "G", "G": "C", "T": "A", "N": "N"}[sequence[-1]]
+
+
+def test_reverse_complement_by_hand():
+    assert reverse_complement("AACGN") == "NCGTT"
+
+
+# Coordinates in headers
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (">chr1:100-110", Region("chr1", 100, 110, ".")),
+        ("chr1:100-110(+)", Region("chr1", 100, 110, "+")),
+        ("chrX:0-5(-)", Region("chrX", 0, 5, "-")),
+        ("peak_7::chr1:100-110(+)", Region("chr1", 100, 110, "+")),
+        ("a::b::chrUn_KI270742v1:7-9(.)", Region("chrUn_KI270742v1", 7, 9, ".")),
+        ("HLA-A*01:01:01:01:5-9", Region("HLA-A*01:01:01:01", 5, 9, ".")),
+        ("chr2:10-20(-) QKI site", Region("chr2", 10, 20, "-")),
+        ("ENST00000456328.2", None),
+        ("ENST1 cdna chromosome:GRCh38:1:11869:14409:1", None),
+        ("chr1:100", None),
+        ("chr1:a-b", None),
+        ("chr1:100-110(x)", None),
+        ("", None),
+    ],
+)
+def test_parse_region(header, expected):
+    assert parse_region(header) == expected
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.sampled_from("+-."))
+def test_parse_region_reads_back_what_bedtools_would_write(start, end, strand):
+    assert parse_region(f"name::chr7:{start}-{end}({strand})") == Region("chr7", start, end, strand)
+
+
+# Text and FASTA files
+
+
+def test_open_text_tells_gzip_by_content(tmp_path):
+    (tmp_path / "plain.gz").write_text("plain\n")
+    (tmp_path / "packed.txt").write_bytes(gzip.compress(b"packed\r\n"))
+    with open_text(tmp_path / "plain.gz") as handle:
+        assert handle.read() == "plain\n"
+    with open_text(tmp_path / "packed.txt") as handle:
+        assert handle.read() == "packed\n"
+
+
+def test_open_text_drops_a_byte_order_mark(tmp_path):
+    path = tmp_path / "windows.csv"
+    path.write_bytes(b"\xef\xbb\xbfsequence,label\r\nACGT,1\r\n")
+    assert read_table(path) == ({"sequence": ["ACGT"], "label": ["1"]}, [2])
+
+
+@pytest.mark.parametrize("keep", [3, 12, 30, -1])
+def test_truncated_gzip_names_the_file(tmp_path, keep):
+    packed = gzip.compress(b"".join(b">r%d\nACGT\n" % i for i in range(300)))
+    path = tmp_path / "cut.fa.gz"
+    path.write_bytes(packed[:keep])
+    with pytest.raises(InputError, match=r"cut\.fa\.gz: .*the file is truncated"):
+        list(read_fasta(path))
+
+
+def test_damaged_gzip_names_the_file(tmp_path):
+    packed = bytearray(gzip.compress(b">a\n" + b"ACGGTTCA" * 500))
+    packed[-6] ^= 0xFF  # checksum
+    path = tmp_path / "bad.fa.gz"
+    path.write_bytes(packed)
+    with pytest.raises(InputError, match=r"bad\.fa\.gz: the gzip stream is damaged"):
+        list(read_fasta(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89HDF\r\n\x1a\n\x00\x00", "binary content"),
+        (gzip.compress(b"a\x00b"), "binary content"),
+        ("ACGT".encode("utf-16"), "binary content"),
+        (b">a\nAC\xff\xfeGT\n", "not UTF-8"),
+    ],
+)
+def test_content_that_is_no_text_names_the_file(tmp_path, content, message):
+    path = tmp_path / "strange.fa"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"strange\.fa: .*{message}"):
+        list(read_fasta(path))
+
+
+def test_missing_file_and_folder_name_the_path(tmp_path):
+    with pytest.raises(InputError, match=r"none\.fa: found no such file"):
+        list(read_fasta(tmp_path / "none.fa"))
+    with pytest.raises(InputError, match="cannot be read"):
+        list(read_fasta(tmp_path))
+
+
+def test_read_fasta_joins_lines_and_skips_top_comments(tmp_path):
+    text = "; synthetic\r\n# seed 1\r\n\r\n>chr1:1-9(+) x\r\nacgu\r\n\r\nACGT\r\n>b\r\nRNA\r\n"
+    path = write(tmp_path / "a.fa.gz", text)
+    assert list(read_fasta(path)) == [("chr1:1-9(+) x", "ACGTACGT"), ("b", "NNA")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ACGT\n>a\nAC\n", r"line 1: found 'ACGT' before the first '>'"),
+        ("; ok\n\n>a\n>b\nAC\n", r"line 3: record a has no sequence"),
+        (">a\nAC\n>b\n", r"line 3: record b has no sequence"),
+        (">a\nAC\n>\nAC\n", r"line 3: found '>' alone"),
+        (">a\nACGT\nACJT\n", r"record a: position 7: found 'J'"),
+        (">a\nAC\n; late comment\n", r"record a: position 3: found ';'"),
+        ("", r"found no FASTA record"),
+        ("; only a comment\n", r"found no FASTA record"),
+    ],
+)
+def test_read_fasta_names_file_and_place(tmp_path, text, message):
+    path = write(tmp_path / "bad.fa", text)
+    with pytest.raises(InputError, match=rf"bad\.fa: {message}"):
+        list(read_fasta(path))
+
+
+@IN_TMP_PATH
+@given(
+    records=st.lists(st.tuples(st.text("abc:-()019", min_size=1, max_size=9), DNA), min_size=1, max_size=8),
+    width=st.integers(0, 7),
+    name=st.sampled_from(["x.fa", "x.fa.gz"]),
+)
+def test_fasta_round_trip(tmp_path, records, width, name):
+    write_fasta(tmp_path / name, records, comment="synthetic\nseed 1", width=width)
+    assert list(read_fasta(tmp_path / name)) == records
+    first = (tmp_path / name).read_bytes()
+    write_fasta(tmp_path / name, records, comment="synthetic\nseed 1", width=width)
+    assert (tmp_path / name).read_bytes() == first
+    with open_text(tmp_path / name) as handle:
+        lines = handle.read().splitlines()
+    assert lines[:2] == ["; synthetic", "; seed 1"]
+    if width:
+        assert max(len(line) for line in lines[2:] if line[0] != ">") <= width
+
+
+# Lengths
+
+
+def test_check_lengths_counts_two_special_tokens():
+    assert check_lengths(["A" * 101], ["r"], 103) == ["A" * 101]
+    with pytest.raises(InputError) as error:
+        check_lengths(["A", "C" * 101, "G" * 150], ["first", "second", "third"], 102)
+    message = str(error.value)
+    assert "record second has 101 nucleotides and needs 103 tokens" in message
+    assert "--max_length is 102" in message
+    assert "2 of 3 records" in message
+    assert "152" in message
+
+
+def test_check_lengths_truncates_on_request_and_logs_how_many(caplog):
+    dataset = LabelledSet(["ACGT", "AC", "ACGTA"], np.array([0, 1, 0]), ["a", "b", "c"])
+    with caplog.at_level(logging.WARNING):
+        assert check_lengths(dataset, None, 5, truncate=True) == ["ACG", "AC", "ACG"]
+    assert "truncated 2 of 3 sequences to 3 nucleotides" in caplog.text
+    with pytest.raises(InputError, match="record a has 4 nucleotides"):
+        check_lengths(dataset, None, 5)
+    with pytest.raises(InputError, match="record number 2 has"):
+        check_lengths(["A", "ACGT"], None, 5)
+    with pytest.raises(InputError, match=r"--max_length: found 2, wanted at least 3"):
+        check_lengths(["A"], None, 2)
+
+
+# One-hot arrays
+
+
+@given(st.lists(DNA.map(lambda s: s.rstrip("N") or "A"), min_size=1, max_size=6), st.booleans(), st.integers(0, 5))
+def test_one_hot_decodes_to_the_sequences_that_made_it(sequences, channels_first, padding):
+    longest = max(map(len, sequences)) + padding
+    array = one_hot(sequences, longest)
+    # Where both readings fit, (n, L, 4) is taken.
+    if channels_first and longest != 4:
+        array = array.transpose(0, 2, 1)
+    assert decode_one_hot(array) == sequences
+
+
+def test_one_hot_of_length_four_is_read_as_positions_by_letters():
+    assert decode_one_hot(one_hot(["AACG"], 4)) == ["AACG"]
+
+
+@pytest.mark.parametrize("value", [2.0, 0.25, -1.0, np.nan])
+def test_one_hot_names_dataset_index_and_position(value):
+    array = one_hot(["ACGT"] * 5000, 6)
+    array[4500, 2, 1] = value
+    with pytest.raises(InputError, match=r"f\.h5: X_train: index 4500: position 3: found"):
+        decode_one_hot(array, "f.h5: X_train")
+
+
+def test_one_hot_refuses_two_letters_empty_records_and_other_shapes():
+    array = one_hot(["ACGT", "ACGT"], 5)
+    array[1, 0] = 1
+    with pytest.raises(InputError, match=r"index 1: position 1: found \[1.0, 1.0, 1.0, 1.0\]"):
+        decode_one_hot(array)
+    with pytest.raises(InputError, match=r"index 1: found zeros only"):
+        decode_one_hot(one_hot(["ACGT", "N"], 5))
+    with pytest.raises(InputError, match=r"found shape \(2, 5, 3\), wanted \(n, L, 4\)"):
+        decode_one_hot(np.zeros((2, 5, 3)))
+
+
+# Real data
+
+
+@pytest.mark.shared
+def test_real_fasta_headers_give_the_length(shared_dir):
+    path = shared_dir / "data" / "clip_regions" / "hg38_clip_regions.fa.gz"
+    for number, (header, sequence) in zip(range(5000), read_fasta(path)):
+        region = parse_region(header)
+        assert region.end - region.start == len(sequence), number

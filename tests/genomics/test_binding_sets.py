@@ -1,0 +1,351 @@
+"""Labelled sets from peaks: every window is what it says it is, on made-up and on real data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from LAMAR.data.composition import gc_content
+from LAMAR.data.labelled import load_labelled
+from LAMAR.data.sequences import parse_region, read_fasta, reverse_complement
+from LAMAR.errors import InputError
+from LAMAR.genomics.annotation import read_gtf
+from LAMAR.genomics.binding_sets import SetOptions, Sources, build_set
+from LAMAR.genomics.intervals import within
+from LAMAR.genomics.peaks import read_peaks
+
+SIZES = {"min_sites": 10}
+
+
+def call(*arguments, cwd=None) -> subprocess.CompletedProcess:
+    script = Path(__file__).resolve().parents[2] / "preprocess" / "make_rbp_dataset.py"
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    script = Path(__file__).resolve().parents[2] / "preprocess" / "make_demo_data.py"
+    arguments = ["--output_dir", str(folder), "--windows_per_rbp", "60"]
+    subprocess.run([sys.executable, str(script), *arguments], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(demo) -> Sources:
+    return Sources.open(read_peaks(demo / "peaks"), demo / "genome.fa", demo / "annotation.gtf")
+
+
+@pytest.fixture(scope="module")
+def chromosomes(demo) -> dict[str, str]:
+    return {header.split()[0]: sequence for header, sequence in read_fasta(demo / "genome.fa")}
+
+
+def tables(built) -> pd.DataFrame:
+    """All records of a set as its CSV files have them, and the part each is in."""
+    import io
+
+    parts = [
+        pd.read_csv(io.StringIO(built.files[f"{part}.csv"])).assign(part=part) for part in ("train", "dev", "test")
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def spell(chromosomes: dict[str, str], record) -> str:
+    sequence = chromosomes[record.chrom][record.start : record.end]
+    return reverse_complement(sequence) if record.strand == "-" else sequence
+
+
+@pytest.mark.parametrize("negatives", ["other_rbps", "genome", "shuffle"])
+@pytest.mark.parametrize("rbp", ["PUM2", "QKI"])
+def test_records_are_what_they_say(sources, chromosomes, rbp, negatives):
+    built = build_set(rbp, "DEMO", sources, SetOptions(negatives=negatives, **SIZES))
+    records = tables(built)
+    assert records["sequence"].str.len().eq(101).all()
+    assert (records["end"] - records["start"] == 101).all()
+    genomic = records[records["kind"] != "shuffle"]
+    assert genomic["sequence"].tolist() == [spell(chromosomes, record) for record in genomic.itertuples()]
+
+    positives, others = records[records["label"] == 1], records[records["label"] == 0]
+    own = sources.peaks[sources.peaks["rbp"] == rbp]
+    middles = set(zip(own["chrom"], (own["start"] + own["end"]) // 2 - 50, own["strand"]))
+    assert set(zip(positives["chrom"], positives["start"], positives["strand"])) == middles
+    assert len(positives) == built.report["positives"]["kept"]
+    assert 10 <= len(others) == built.report["negatives"]["kept"] <= len(positives)
+    assert not set(positives["sequence"]) & set(others["sequence"])
+    assert records["sequence"].is_unique
+    if negatives == "shuffle":
+        assert set(zip(others["chrom"], others["start"])) == set(zip(positives["chrom"], positives["start"]))
+        part_of = dict(zip(zip(positives["chrom"], positives["start"], positives["strand"]), positives["part"]))
+        assert others["part"].tolist() == [
+            part_of[key] for key in zip(others["chrom"], others["start"], others["strand"])
+        ]
+        assert built.report["split"]["method"] == "cluster"
+        assert sum(built.report["split"]["sizes"].values()) == len(records)
+        assert built.report["composition"]["gc_ks"] == 0
+        assert built.report["composition"]["auroc"]["dinucleotide"]["value"] == pytest.approx(0.5)
+        assert built.report["composition"]["largest_dinucleotide_difference"]["difference"] == pytest.approx(0)
+    else:
+        assert not within(others, own, 150, stranded=True).any()
+    if negatives == "other_rbps":
+        assert set(others["source"]) == set(sources.peaks["rbp"]) - {rbp}
+    if negatives == "genome":
+        # In genes that hold a positive, on their strand.
+        hosts = set(sources.annotation.region_types(positives)["gene"])
+        inside = sources.annotation.region_types(others)
+        assert set(inside["gene"]) <= hosts
+        assert not inside["conflict"].any()
+
+
+def test_the_two_forms_hold_the_same_records(sources, tmp_path):
+    built = build_set("PUM2", "DEMO", sources, SetOptions(**SIZES))
+    for name, text in built.files.items():
+        (tmp_path / name).write_text(text)
+    both = {}
+    for side, label in (("positives", 1), ("negatives", 0)):
+        both |= {header: (sequence, label) for header, sequence in read_fasta(tmp_path / f"PUM2_DEMO.{side}.fa")}
+    assert {r.id: (r.sequence, r.label) for r in tables(built).itertuples()} == both
+    for header in both:
+        assert parse_region(header).strand in "+-"
+    folder = tmp_path / "PUM2_DEMO"
+    folder.mkdir()
+    for name in built.files:
+        (tmp_path / name).rename(folder / name)
+    # By its name, as fine-tuning and the evaluation ask for it: the parts are those that the report is about.
+    loaded = load_labelled(tmp_path, name="PUM2_DEMO")
+    sizes = {part: int((loaded.split == part).sum()) for part in ("train", "dev", "test")}
+    assert sizes == built.report["split"]["sizes"]
+    assert loaded.chrom is not None
+    assert len(loaded) == len(both)
+
+
+@pytest.mark.parametrize(
+    ("match", "feature"),
+    [("gc", "gc"), ("dinucleotide", "dinucleotide"), ("region", "region")],
+)
+def test_matching_brings_the_sides_nearer(sources, match, feature):
+    # A quarter of the sites, so that there are several candidates for each.
+    peaks = pd.concat([sources.peaks.query("rbp == 'QKI'")[::4], sources.peaks.query("rbp != 'QKI'")])
+    few = Sources(peaks, sources.sequence, sources.annotation)
+    free, near = (
+        build_set("QKI", "DEMO", few, SetOptions(match=name, **SIZES)).report["composition"] for name in ("none", match)
+    )
+
+    def gap(report) -> float:
+        if feature == "gc":
+            return report["gc_ks"]
+        key = "dinucleotides" if feature == "dinucleotide" else "regions"
+        one, two = report["positives"][key], report["negatives"][key]
+        return sum(abs(one.get(name, 0) - two.get(name, 0)) for name in {*one, *two})
+
+    assert gap(near) < 0.8 * gap(free)
+
+
+def test_ratio_and_counts_add_up(sources):
+    built = build_set("QKI", "DEMO", sources, SetOptions(negatives="shuffle", ratio=2, **SIZES))
+    positives, negatives = built.report["positives"], built.report["negatives"]
+    assert negatives["kept"] == 2 * positives["kept"] == negatives["wanted"]
+    lost = sum(value for name, value in positives.items() if name not in ("peaks", "kept"))
+    assert positives["peaks"] == positives["kept"] + lost
+    sizes = built.report["split"]["sizes"]
+    assert sum(sizes.values()) == 3 * positives["kept"]
+
+
+def test_thresholds_and_all_sites_of_the_rbp_count_for_distance(sources):
+    peaks = sources.peaks.copy()
+    own = (peaks["rbp"] == "QKI").to_numpy()
+    weak = own & (np.arange(len(peaks)) % 2 == 0)
+    peaks.loc[weak, "log2fc"] = 1.0
+    halved = Sources(peaks, sources.sequence, sources.annotation)
+    built = build_set("QKI", "DEMO", halved, SetOptions(**SIZES))
+    assert built.report["positives"]["below_threshold"] == weak.sum()
+    others = tables(built).query("label == 0")
+    assert not within(others, peaks[own], 150, stranded=True).any()  # weak sites are sites
+
+
+def test_chromosome_split_and_seed(sources):
+    options = SetOptions(split="chromosome", test_chroms=["chr8"], **SIZES)
+    records = tables(build_set("QKI", "DEMO", sources, options))
+    assert set(records.loc[records["part"] == "test", "chrom"]) == {"chr8"}
+    assert "chr8" not in set(records.loc[records["part"] != "test", "chrom"])
+    one, two = (build_set("QKI", "DEMO", sources, SetOptions(seed=seed, **SIZES)).files for seed in (1, 2))
+    assert one == build_set("QKI", "DEMO", sources, SetOptions(seed=1, **SIZES)).files
+    assert one["QKI_DEMO.positives.fa"] == two["QKI_DEMO.positives.fa"]
+    assert one["QKI_DEMO.negatives.fa"] != two["QKI_DEMO.negatives.fa"]
+
+
+def test_too_few_sites(sources):
+    with pytest.raises(InputError, match=r"QKI_DEMO: found \d+ usable sites of \d+ peaks .* wanted --min_sites 5000"):
+        build_set("QKI", "DEMO", sources, SetOptions(min_sites=5000))
+
+
+def test_regions_without_annotation(demo, sources):
+    """CLIP regions as the only sequence: negatives lie in regions, on the strand of some peak there."""
+    regions = Sources.open(sources.peaks, demo / "clip_regions.fa", None)
+    built = build_set("QKI", "DEMO", regions, SetOptions(negatives="genome", window=31, min_distance=50, **SIZES))
+    others = tables(built).query("label == 0")
+    assert regions.sequence.locate(others).min() >= 0
+    assert set(others["strand"]) <= {"+", "-"}
+    assert len(others) >= 10
+
+
+def test_script_writes_resumes_and_does_not_depend_on_workers(demo, tmp_path):
+    common = ["--peaks", demo / "peaks", "--fasta", demo / "genome.fa", "--gtf", demo / "annotation.gtf"]
+    common += ["--min_sites", 10]
+    done = call(*common, "--output_dir", tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    assert "Composition alone" in done.stdout
+    two = call(*common, "--output_dir", tmp_path / "two", "--workers", 2)
+    assert two.returncode == 0, two.stderr
+    files = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*.*") if p.is_file())
+    compared = [file for file in files if file.name not in ("run.json", ".lock")]
+    assert len(compared) >= 3 * 7 + 1
+    for file in compared:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+    summary = pd.read_csv(tmp_path / "one" / "summary.csv")
+    assert summary["rbp"].tolist() == ["PUM2", "QKI", "IRPSYN"]
+    report = json.loads((tmp_path / "one" / "QKI_DEMO" / "report.json").read_text())
+    assert summary["gc_auroc"][1] == report["composition"]["auroc"]["gc"]["value"]
+
+    # One set lost on the way is made again, the others stay.
+    (tmp_path / "one" / "units" / "QKI_DEMO.json").unlink()
+    kept = (tmp_path / "one" / "PUM2_DEMO" / "train.csv").stat().st_mtime_ns
+    again = call(*common, "--output_dir", tmp_path / "one")
+    assert again.returncode == 0
+    assert "2 of 3 sets are there already" in again.stderr
+    assert (tmp_path / "one" / "PUM2_DEMO" / "train.csv").stat().st_mtime_ns == kept
+    assert (tmp_path / "one" / "QKI_DEMO" / "train.csv").exists()
+    other = call(*common, "--output_dir", tmp_path / "one", "--window", 51)
+    assert other.returncode == 2
+    assert "holds a run with another --window" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--rbp": "QK1"}, "--rbp: found no peaks of 'QK1'"),
+        ({"--cell": "HeLa"}, "--cell: found no peaks of 'HeLa'"),
+        ({"--fasta": "absent.fa"}, "absent.fa: cannot be read (No such file"),
+        ({"--peaks": "absent"}, "absent: found no such file"),
+        ({"--gtf": "absent.gtf"}, "absent.gtf: cannot be read (No such file"),
+        ({"--min_distance": str(2**63 - 1)}, "argument --min_distance: found 9223372036854775807, wanted 0 or more"),
+        ({"--min_log2fc": "nan"}, "argument --min_log2fc: found nan, wanted a finite number"),
+        ({"--window": "0"}, "argument --window: found 0, wanted more than 0"),
+        ({"--negatives": "shuffle", "--match": "gc"}, "--match gc: shuffled negatives have"),
+        ({"--match": "region", "--gtf": None}, "--match region: needs --gtf"),
+        ({"--negatives": "genome", "--gtf": None}, "--negatives genome: needs --gtf, or --fasta with regions"),
+        ({"--test_chroms": "chr8"}, "--test_chroms goes with --split chromosome"),
+        ({"--split": "chromosome", "--test_chroms": "chr5"}, "found no record on chr5"),
+        ({"--test_fraction": "0.9"}, "wanted a sum below 1"),
+        ({"--center": "summit"}, "has no summit in column 10"),
+        ({"--output_dir": None}, "--output_dir: not given"),
+        ({"--min_sites": "4000"}, "none of 3 sets could be made"),
+    ],
+)
+def test_user_errors_are_one_line(demo, tmp_path, change, message):
+    arguments = {"--peaks": demo / "peaks", "--fasta": demo / "genome.fa", "--gtf": demo / "annotation.gtf"}
+    arguments |= {"--output_dir": tmp_path / "out", "--min_sites": "10", **change}
+    flat = [str(x) for pair in arguments.items() if pair[1] is not None for x in pair]
+    done = call(*flat, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_peaks_of_another_genome(demo, tmp_path):
+    """Chromosomes are there but no peak lies on them: said in one line, with what was lost to what."""
+    peaks = tmp_path / "peaks"
+    peaks.mkdir()
+    for name in ("A", "B"):
+        (peaks / f"{name}.bed").write_text("".join(f"chr9\t{i * 500}\t{i * 500 + 50}\tn\t1\t+\n" for i in range(1, 80)))
+    done = call("--peaks", peaks, "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out")
+    assert done.returncode == 2
+    assert "79 chromosome absent" in done.stderr
+
+
+def test_sets_that_would_share_a_name(demo, tmp_path):
+    peaks = tmp_path / "peaks"
+    peaks.mkdir()
+    for name in ("one", "two"):
+        (peaks / f"{name}.bed").write_text("chr1\t5\t9\n")
+    (peaks / "index.tsv").write_text("accession\ttarget\tcell\none\tA_B\tC\ntwo\tA\tB_C\n")
+    done = call("--peaks", peaks, "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out")
+    assert done.returncode == 2
+    assert "which would both be called A_B_C" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["../QKI", "Q/I", ".QKI", "Q" * 200])
+def test_names_that_leave_the_output_folder(demo, tmp_path, name):
+    peaks = tmp_path / "peaks"
+    peaks.mkdir()
+    (peaks / "A.bed").write_text("chr1\t5\t9\n")
+    (peaks / "index.tsv").write_text(f"accession\ttarget\tcell\nA\t{name}\tK562\n")
+    done = call("--peaks", peaks, "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --peaks")
+    assert "wanted names that a folder can have" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_needs_no_torch():
+    done = call("--help")
+    assert done.returncode == 0
+    assert "--min_distance" in done.stdout
+    code = (
+        "import sys; sys.argv=['x','--help']\n"
+        "import runpy\n"
+        "try: runpy.run_path('preprocess/make_rbp_dataset.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch','pandas','sklearn') if m in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, env=dict(os.environ), check=True
+    )
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.shared
+def test_qki_motif_on_real_data(shared_dir):
+    """QKI's motif ACTAA (Galarneau and Richard 2005) marks the positives, whatever the negatives are."""
+    data = shared_dir / "data"
+    peaks = read_peaks(data / "eclip_peaks")
+    sources = Sources.open(peaks, data / "clip_regions" / "hg38_clip_regions.fa.gz", None)
+    shares = {}
+    for negatives, match in (("other_rbps", "none"), ("other_rbps", "gc"), ("genome", "none"), ("shuffle", "none")):
+        options = SetOptions(negatives=negatives, match=match)
+        records = tables(build_set("QKI", "K562", sources, options))
+        has = records["sequence"].str.contains("ACTAA", regex=False)
+        shares[negatives, match] = (has[records["label"] == 1].mean(), has[records["label"] == 0].mean())
+        if match == "gc":
+            means = [gc_content(records.loc[records["label"] == label, "sequence"].tolist()).mean() for label in (0, 1)]
+            assert means[0] == pytest.approx(means[1], abs=0.02)
+    assert all(positive > 0.6 for positive, _ in shares.values())
+    assert shares["other_rbps", "none"][0] > 8 * shares["other_rbps", "none"][1]
+    assert shares["other_rbps", "gc"][0] > 3 * shares["other_rbps", "gc"][1]
+    assert shares["genome", "none"][0] > 8 * shares["genome", "none"][1]
+    assert shares["shuffle", "none"][0] > 2 * shares["shuffle", "none"][1]
+
+
+@pytest.mark.shared
+def test_windows_of_chromosome_nine(shared_dir, tmp_path):
+    """A real contig and its annotation, Ensembl names and all."""
+    genome = shared_dir / "data" / "genome"
+    peaks = read_peaks(shared_dir / "data" / "eclip_peaks")
+    near = peaks[(peaks["chrom"] == "chr9") & (peaks["end"] < 1_000_000)].assign(rbp="any", cell="", source="one")
+    assert len(near) == 184
+    annotation = read_gtf(genome / "Ensembl91.chr9_1_1000000.gtf.gz")
+    types = annotation.region_types(near)
+    assert types["region"].isin(["5'UTR", "CDS", "3'UTR", "intron", "ncRNA"]).mean() > 0.9
+    assert not types["conflict"].any()

@@ -1,0 +1,165 @@
+"""Readers of BED, narrowPeak and peak folders: values, and an error that names file and line for each fault."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+
+from LAMAR.errors import InputError
+from LAMAR.genomics.peaks import read_bed5, read_index, read_peaks
+
+NARROW = "chr9\t100\t160\tQKI\t1000\t-\t3.5\t4.25\t-1\t{summit}\n"
+
+
+def write(folder, text, name="peaks.bed"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_narrow_peak(tmp_path):
+    path = write(tmp_path, NARROW.format(summit=12) + "MT\t5\t6\t.\t.\t+\t0\t-1\t-1\t-1\n", "X.narrowPeak")
+    peaks = read_peaks(path)
+    first, second = peaks.iloc[0], peaks.iloc[1]
+    assert (first.chrom, first.start, first.end, first.strand, first.summit) == ("chr9", 100, 160, "-", 12)
+    assert (first.log2fc, first.neg_log10_p, first.score, first.rbp, first["name"]) == (3.5, 4.25, 1000, "X", "QKI")
+    assert second.chrom == "chrM"
+    assert second.summit == -1
+    assert np.isnan([second.score, second.neg_log10_p]).all()
+    assert peaks[["start", "end", "summit"]].dtypes.eq("int64").all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["chr1\t5\t9\n", "chr1 5 9\n", "chr1\t5\t9", "chr1\t5\t9\r\n", "# c\nchr1\t5\t9\n\n", "\n\nchr1\t5\t9\n   \n"],
+)
+def test_bed3_in_many_spellings(tmp_path, text):
+    path = tmp_path / "a.bed"
+    path.write_bytes(text.encode())
+    peaks = read_peaks(path)
+    assert peaks[["chrom", "start", "end", "strand"]].to_numpy().tolist() == [["chr1", 5, 9, "."]]
+    assert peaks["log2fc"].isna().all()
+
+
+def test_bed12_is_not_taken_for_narrow_peak(tmp_path):
+    line = "chr1\t5\t90\tn\t0\t+\t5\t90\t0,0,255\t1\t85\t0\n"
+    peaks = read_peaks(write(tmp_path, line))
+    assert peaks["log2fc"].isna().all()
+    assert peaks["summit"].tolist() == [-1]
+
+
+def test_track_line_is_passed_over_and_named(tmp_path, caplog):
+    path = write(tmp_path, "track name=x\nbrowser position chr1\nchr1\t5\t9\n")
+    assert len(read_peaks(path)) == 1
+    assert f"{path}: line 1: passed over 2 track" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chr1\t5\t9\n5\tchr1\t9\n", "line 2: column 2 (start): found 'chr1', wanted an integer"),
+        ("# c\nchr1\t5\t9\nchr1\t9\t5\n", "line 3: found start 9 and end 5, wanted start < end"),
+        ("chr1\t5\t5\n", "line 1: found start 5 and end 5, wanted start < end"),
+        ("\nchr1\t-5\t5\n", "line 2: found start -5, wanted 0 or more"),
+        ("chr1\t5\n", "line 1: found 2 columns, wanted 3"),
+        ("chr1\t5\t9\nchr1\t5\n", "line 2: found 2 columns, wanted 3"),
+        ("chr1\t5\t9\nchr1\t5\t9\tx\n", "line 2: found 4 columns, wanted 3"),
+        ("chr1\t5\t9\tn\nchr1\t5\t9\n", "line 2: found 3 columns, wanted 4 as in line 1"),
+        ("chr1\t5\t9\t.\t+\t3\n", "line 1: column 5 (score): found '+', wanted a number"),
+        ("chr1\t5\t9\t.\t3\tforward\n", "line 1: column 6 (strand): found 'forward'"),
+        ("chr1\t5\t9.5\n", "line 1: column 3 (end): found '9.5', wanted an integer"),
+        ("chr1\t5\t99999999999999999999\n", "line 1: column 3 (end)"),
+        ("chr1\t5\t9999999999\n", "line 1: found end 9999999999, wanted less than"),
+        ("\t5\t9\n", "line 1: found no chromosome name"),
+        ("", "holds no interval"),
+        ("# only\n# comments\n", "holds no interval"),
+        (">chr1:5-9\nACGT\n", "FASTA header"),
+        (NARROW.format(summit=60), "line 1: column 10 (summit): found 60"),
+        (NARROW.format(summit=1).replace("3.5", "."), "line 1: column 7 (log2fc): found '.', wanted a number"),
+        (NARROW.format(summit=1).replace("3.5", "nan"), "line 1: column 7 (log2fc): found 'nan', wanted a number"),
+    ],
+)
+def test_faults_name_file_and_line(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        read_peaks(path)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def test_truncated_gzip(tmp_path):
+    path = tmp_path / "a.bed.gz"
+    path.write_bytes(gzip.compress(b"chr1\t5\t9\n" * 1000)[:-20])
+    with pytest.raises(InputError, match=r"a\.bed\.gz: the gzip stream ends early"):
+        read_peaks(path)
+
+
+def test_bed5_needs_a_score(tmp_path):
+    table = read_bed5(write(tmp_path, "1\t5\t9\t.\t3\n2\t5\t9\t.\t1\n"))
+    assert table["score"].tolist() == [3.0, 1.0]
+    assert table["chrom"].tolist() == ["chr1", "chr2"]
+    assert table["strand"].tolist() == [".", "."]
+    for text, message in [
+        ("chr1\t5\t9\tn\t1\nchr1\t5\t9\tn\t.\n", "line 2: column 5 (score): found '.', wanted a number"),
+        ("chr1\t5\t9\tn\t-1\n", "line 1: column 5 (score): found -1.0, wanted 0 or more"),
+        ("chr1\t5\t9\tn\t1e400\n", "line 1: column 5 (score): found inf, wanted 0 or more"),
+        ("chr1\t5\t9\tn\tnan\n", "line 1: column 5 (score): found 'nan', wanted a number"),
+        ("chr1\t5\t9\tn\n", "line 1: found 4 columns, wanted 5"),
+    ]:
+        with pytest.raises(InputError) as error:
+            read_bed5(write(tmp_path, text))
+        assert message in str(error.value)
+
+
+def test_folder_with_and_without_index(tmp_path):
+    write(tmp_path, "chr1\t5\t9\n", "A1.bed")
+    with gzip.open(tmp_path / "B2.bed.gz", "wt") as handle:
+        handle.write("chr2\t5\t9\n")
+    write(tmp_path, "not a peak file", "notes.txt")
+    assert read_peaks(tmp_path)["rbp"].tolist() == ["A1", "B2"]
+    write(tmp_path, "accession\ttarget\tcell\nB2\tQKI\tK562\nA1\tPUM2\tHepG2\n", "index.tsv")
+    peaks = read_peaks(tmp_path)
+    assert peaks[["rbp", "cell", "accession"]].to_numpy().tolist() == [["QKI", "K562", "B2"], ["PUM2", "HepG2", "A1"]]
+    index = read_index(tmp_path / "index.tsv")
+    assert read_peaks(tmp_path, index[index["rbp"] == "PUM2"])["chrom"].tolist() == ["chr1"]
+    # A file in such a folder is known by the index as well.
+    assert read_peaks(tmp_path / "A1.bed")["rbp"].tolist() == ["PUM2"]
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("accession\ttarget\nA1\tQKI\n", "row 1: found no column 'cell'"),
+        ("accession\ttarget\tcell\nA1\tQKI\tK562\nA1\tQKI\tK562\n", "row 3: found accession 'A1' a second time"),
+        ("accession\ttarget\tcell\nC3\tQKI\tK562\n", "found no file C3.bed.gz"),
+    ],
+)
+def test_faults_of_the_index(tmp_path, index, message):
+    write(tmp_path, "chr1\t5\t9\n", "A1.bed")
+    write(tmp_path, index, "index.tsv")
+    with pytest.raises(InputError) as error:
+        read_peaks(tmp_path)
+    assert message in str(error.value)
+
+
+def test_two_files_of_one_name(tmp_path):
+    write(tmp_path, "chr1\t5\t9\n", "Q.bed")
+    write(tmp_path, "chr1\t5\t9\n", "Q.narrowPeak")
+    with pytest.raises(InputError, match=r"found Q\.bed and Q\.narrowPeak, wanted one file"):
+        read_peaks(tmp_path)
+
+
+def test_folder_without_peak_files(tmp_path):
+    with pytest.raises(InputError, match=r"found no \*\.bed"):
+        read_peaks(tmp_path)
+
+
+@pytest.mark.shared
+def test_every_peak_of_encode(shared_dir):
+    peaks = read_peaks(shared_dir / "data" / "eclip_peaks")
+    assert len(peaks) == 939_120
+    assert peaks["rbp"].nunique() == 168
+    assert (peaks["log2fc"] >= 3).all()
+    assert peaks["accession"].nunique() == 250
