@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sequence_files import window
 
 from LAMAR.batches import token_batches
 from LAMAR.data import kmers
