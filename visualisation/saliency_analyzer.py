@@ -135,11 +135,11 @@ class SaliencyAnalyzer:
         from LAMAR.devices import choose_device
         from LAMAR.interpretation.classifiers import load_classifier
         from LAMAR.interpretation.explanations import ExplainOptions, check_options
-        from LAMAR.training.collapse import collapse_of
+        from LAMAR.training.collapse import warn_of_collapse
 
         self.options = options or ExplainOptions()
         self.model, self.report = load_classifier(model_path)
-        self.collapsed = collapse_of(model_path).get("kind")
+        self.collapsed = warn_of_collapse(model_path, "its explanations say")
         choose_device(self.model, self.options.device)
         check_options(self.model.config, self.options)
 

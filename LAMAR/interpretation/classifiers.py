@@ -54,8 +54,8 @@ def load_classifier(path: str | Path, *, attention: str = "sdpa") -> tuple[EsmFo
     ------
     InputError
         When there is no checkpoint, or its head was never trained: no head in the file, or no ``head_trained`` in
-        ``config.json``. An attribution of a random head means nothing. One whose training collapsed is loaded, with a
-        warning.
+        ``config.json``. An attribution of a random head means nothing. Whether its training collapsed is not looked at: see
+        :mod:`LAMAR.training.collapse`.
     """
     path = Path(path)
     folds = sorted(path.glob("fold_*/config.json")) if path.is_dir() and not (path / "config.json").exists() else []

@@ -199,7 +199,7 @@ def run(arguments: argparse.Namespace) -> None:
     from LAMAR import runs
     from LAMAR.checkpoints import stored_heads
     from LAMAR.interpretation.classifiers import load_classifier, unexplainable
-    from LAMAR.training.collapse import collapse_of
+    from LAMAR.training.collapse import warn_of_collapse
 
     path = arguments.model_path
     if path.is_dir() and not (path / "config.json").exists() and any(path.glob("fold_*/config.json")):
@@ -209,6 +209,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = explain_options(arguments, analyses)
     models = load_models(arguments, analyses, options)
     model, report = next(iter(models.values()))
+    collapsed = warn_of_collapse(path, "its explanations say")
     size = arguments.window_size if "window" in analyses else None
     refused = {
         name: reason
@@ -235,7 +236,7 @@ def run(arguments: argparse.Namespace) -> None:
             if "pairwise" in analyses:
                 write_pairwise(arguments, folder, models["classifier"][0], kept)
             summary = {"records": len(kept), "analyses": analyses, "left_out": refused}
-            folder.finish({**summary, "collapsed": collapse_of(path).get("kind")})
+            folder.finish({**summary, "collapsed": collapsed})
         print(f"results: {arguments.output_dir}")
     if refused:
         name, reason = next(iter(refused.items()))

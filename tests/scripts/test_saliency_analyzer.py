@@ -323,7 +323,9 @@ def test_a_collapsed_training_is_said_once_and_noted(checkpoint, tmp_path, caplo
 def test_a_training_that_did_not_collapse_is_loaded_without_a_word(checkpoint, tmp_path, caplog, text):
     shutil.copytree(checkpoint, tmp_path / "fold_0")
     (tmp_path / "fold_0" / "eval_results.json").write_text(text)
-    load_classifier(tmp_path / "fold_0")
+    more = ("--sequence", "ACGT", "--methods", "gradient")
+    assert call(tmp_path / "fold_0", tmp_path / "out", *more) == 0
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["summary"]["collapsed"] is None
     assert not [message for message in caplog.messages if "collapsed" in message]
 
 
