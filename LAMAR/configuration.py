@@ -6,7 +6,7 @@ import math
 
 from transformers import PreTrainedConfig
 
-from .sequence_classification_patch import HEADS, LOSSES
+from .tasks import HEADS, LOSSES
 
 __all__ = ["CLS", "CONFIGS", "EOS", "MASK", "PAD", "UNK", "EsmConfig", "named_config"]
 

@@ -21,7 +21,8 @@ from .devices import check_choice, choose_device
 from .errors import InputError
 from .memory_maps import RESIDENT_LIMIT_BYTES, release_pages
 from .modeling_nucESM2 import normalize_layer, nucleotide_mask
-from .sequence_classification_patch import masked_mean
+from .sequence_classification_patch import pool
+from .tasks import HEADS
 
 __all__ = [
     "DTYPES",
@@ -43,8 +44,6 @@ PRECISIONS = ("float32", "bfloat16")
 
 # Features beyond this go to a memory-mapped file.
 MEMORY_LIMIT_BYTES = 2 * 1024**3
-# What a classification head reads, as a pooling.
-_HEAD_POOLING = {"linear": "cls", "mean": "mean", "cnn": "none"}
 
 
 @dataclass(frozen=True)
@@ -135,15 +134,9 @@ def _moved(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
         model.to(own)
 
 
-def _pool(hidden: torch.Tensor, nucleotides: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Pool (batch, length, d) over True of (batch, length): (batch, d), or (nucleotides in the batch, d) for none."""
-    if pooling == "none":
-        return hidden[nucleotides]
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "mean":
-        return masked_mean(hidden, nucleotides)
-    return hidden.masked_fill(~nucleotides.unsqueeze(-1), -torch.inf).amax(1)
+def _pooled(hidden: torch.Tensor, nucleotides: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Return one vector per record, or per nucleotide of the batch with pooling ``none``."""
+    return hidden[nucleotides] if pooling == "none" else pool(hidden, nucleotides, pooling)
 
 
 def _convert(pooled: torch.Tensor, dtype: str, layer: int) -> torch.Tensor:
@@ -253,7 +246,7 @@ def extract_outputs(
         # hidden_states starts with the token embeddings, before block 0.
         states = [output.last_hidden_state] if len(layers) == 1 else [output.hidden_states[i + 1] for i in layers]
         states = {layer: state.float() for layer, state in zip(layers, states)}
-        return [_convert(_pool(states[layer], nucleotides, pooling), dtype, layer) for layer, pooling in outputs]
+        return [_convert(_pooled(states[layer], nucleotides, pooling), dtype, layer) for layer, pooling in outputs]
 
     written = 0
     with _moved(encoder, device):
@@ -284,11 +277,11 @@ def extract_features(
     model
         ``EsmForSequenceClassification``; its encoder ``model.esm`` is run where it is.
     head_type
-        ``linear`` (``<cls>``), ``mean`` (mean over nucleotides), or ``cnn`` (every nucleotide).
+        A key of `LAMAR.tasks.HEADS`, whose entry says what is stored.
     scratch
         File for a memory map, used when the features pass 2 GiB. The caller removes it.
     """
-    wanted = (model.config.num_hidden_layers - 1, _HEAD_POOLING[head_type])
+    wanted = (model.config.num_hidden_layers - 1, HEADS.choose(head_type, "head_type").pooling)
     shape, _ = embedding_layout(sequences, wanted[1], model.config.hidden_size)
     out = {}
     if scratch is not None and shape[0] * shape[1] * 4 > MEMORY_LIMIT_BYTES:

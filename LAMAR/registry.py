@@ -1,7 +1,7 @@
-"""Tables of what a user can choose from: one entry a choice, read by parsers, runs, tables, figures and documents alike.
+"""Tables of the choices of a concept, read by parsers, runs, tables, figures and documentation alike.
 
-Import-light on purpose: an entry names its function as ``"LAMAR.module:function"``, which is imported on first use, so
-that a parser can list all choices without torch.
+The module is import-light: an entry names its function as ``"LAMAR.module:function"``, which is imported on first use,
+so that a parser can list all choices without torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Entry:
     label : str
         What figures, reports and ``--help`` show.
     function : str or callable
-        What does the work: a callable, or ``"package.module:attribute"``, imported on first use (:meth:`load`).
+        What does the work: a callable, or ``"package.module:attribute"``, which `load` imports on first use.
     options : tuple of str
         Names of the parameters that only some choices read.
     columns : tuple of str
@@ -41,7 +41,7 @@ class Entry:
     columns: tuple[str, ...] = ()
 
     def load(self) -> Callable:
-        """Return the function of this entry, importing its module if need be."""
+        """Return the function of this entry, importing its module where necessary."""
         if callable(self.function):
             return self.function
         module, _, attribute = self.function.partition(":")
@@ -76,7 +76,7 @@ class Registry(Mapping[str, E], Generic[E]):
         return entry
 
     def remove(self, name: str) -> None:
-        """Take an entry out again, as tests do after a dummy."""
+        """Remove an entry, as tests do with a dummy entry."""
         del self._entries[name]
 
     def __getitem__(self, name: str) -> E:
@@ -90,11 +90,17 @@ class Registry(Mapping[str, E], Generic[E]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names in order: the choices of a parser."""
+        """Names of all entries in order, as a parser's ``choices``."""
         return tuple(self._entries)
 
-    def choose(self, name: str) -> E:
+    def choose(self, name: str, parameter: str | None = None) -> E:
         """Return the entry of that name.
+
+        Parameters
+        ----------
+        name : str
+        parameter : str, optional
+            What the caller calls the parameter, where that is not the registry's name for it.
 
         Raises
         ------
@@ -102,5 +108,6 @@ class Registry(Mapping[str, E], Generic[E]):
             For an unknown name; the message names the parameter and all choices.
         """
         if name not in self._entries:
-            raise InputError(f"`{self.parameter}`: found {name!r}, wanted one of {', '.join(self._entries)}")
+            choices = ", ".join(self._entries)
+            raise InputError(f"`{parameter or self.parameter}`: found {name!r}, wanted one of {choices}")
         return self._entries[name]

@@ -1,24 +1,74 @@
-"""Heads and losses for sequence-level prediction from token embeddings."""
+"""Heads and losses for sequence-level prediction from token embeddings.
+
+`LAMAR.tasks` lists them. A head is a module that is built from an `EsmConfig` and called with features and the
+nucleotide mask; a loss is a function of float32 logits and labels.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-__all__ = ["HEADS", "LOSSES", "build_head", "default_loss", "head_features", "masked_mean", "sequence_loss"]
+from .tasks import HEADS, LOSSES, TASKS, task_of
 
-HEADS = ("linear", "mean", "cnn")
-LOSSES = ("ce", "focal", "mse", "bce")
+__all__ = [
+    "CNNHead",
+    "LinearHead",
+    "MeanHead",
+    "binary_cross_entropy",
+    "build_head",
+    "cross_entropy",
+    "default_loss",
+    "focal",
+    "head_features",
+    "masked_mean",
+    "pool",
+    "sequence_loss",
+    "squared_error",
+]
 
 
 def masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over the positions where ``mask`` is True: (batch, length, d), (batch, length) -> (batch, d)."""
+    """Return the mean over the positions where ``mask`` is True, zeros where there is none.
+
+    Parameters
+    ----------
+    hidden : torch.Tensor, shape (batch, length, d)
+    mask : torch.Tensor of bool, shape (batch, length)
+
+    Returns
+    -------
+    torch.Tensor, shape (batch, d)
+        Of the dtype of ``hidden``.
+    """
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
+def pool(hidden: torch.Tensor, nucleotides: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Return one vector per record.
+
+    Parameters
+    ----------
+    hidden : torch.Tensor, shape (batch, length, d)
+    nucleotides : torch.Tensor of bool, shape (batch, length)
+        True on nucleotides.
+    pooling : {"cls", "mean", "max"}
+        The first position, or the mean or maximum over nucleotides.
+
+    Returns
+    -------
+    torch.Tensor, shape (batch, d)
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "mean":
+        return masked_mean(hidden, nucleotides)
+    return hidden.masked_fill(~nucleotides.unsqueeze(-1), -torch.inf).amax(1)
+
+
 class LinearHead(nn.Module):
-    """ESM's classification head: dense, tanh, projection. Takes (batch, d), the ``<cls>`` embedding."""
+    """ESM's classification head: dense layer, tanh, projection. It takes the ``<cls>`` embedding, (batch, d)."""
 
     def __init__(self, config):
         super().__init__()
@@ -31,7 +81,7 @@ class LinearHead(nn.Module):
 
 
 class MeanHead(nn.Module):
-    """One projection of the mean nucleotide embedding. Takes (batch, d)."""
+    """One projection of the mean nucleotide embedding, (batch, d)."""
 
     def __init__(self, config):
         super().__init__()
@@ -43,9 +93,9 @@ class MeanHead(nn.Module):
 
 
 class CNNHead(nn.Module):
-    """Two convolutions over nucleotides, max over positions, projection.
+    """Two convolutions over nucleotides, maximum over positions, projection.
 
-    Takes (batch, length, d) and the boolean nucleotide mask (batch, length). Masked positions are zeroed before
+    It takes (batch, length, d) and the boolean nucleotide mask (batch, length). Masked positions are zeroed before
     each convolution and excluded from the maximum, so neither padding nor special tokens change the result.
     """
 
@@ -66,61 +116,92 @@ class CNNHead(nn.Module):
 
 
 def build_head(config) -> nn.Module:
-    """Head named by ``config.head_type``: ``linear`` (on ``<cls>``), ``mean`` or ``cnn`` (on nucleotides)."""
-    return {"linear": LinearHead, "mean": MeanHead, "cnn": CNNHead}[config.head_type](config)
+    """Return a freshly initialised head of the kind that ``config.head_type`` names (a key of `LAMAR.tasks.HEADS`)."""
+    return HEADS.choose(config.head_type, "head_type").load()(config)
 
 
 def head_features(head_type: str, hidden: torch.Tensor, nucleotides: torch.Tensor) -> torch.Tensor:
-    """What a head takes from the encoder's last hidden state (batch, length, d).
+    """Return what a head reads of the encoder's last hidden state.
 
     Kept apart from the head so that a frozen encoder's features can be computed once and stored.
 
+    Parameters
+    ----------
+    head_type : str
+        A key of `LAMAR.tasks.HEADS`.
+    hidden : torch.Tensor, shape (batch, length, d)
+    nucleotides : torch.Tensor of bool, shape (batch, length)
+
     Returns
     -------
-    (batch, d) for ``linear`` and ``mean``; (batch, length, d) for ``cnn``.
+    torch.Tensor
+        ``hidden`` itself for heads that read every position, else (batch, d).
     """
-    if head_type == "linear":
-        return hidden[:, 0]
-    if head_type == "mean":
-        return masked_mean(hidden, nucleotides)
-    return hidden
+    pooling = HEADS[head_type].pooling
+    return hidden if pooling == "none" else pool(hidden, nucleotides, pooling)
 
 
-def default_loss(num_labels: int, labels: torch.Tensor) -> str:
-    """MSE for one output; BCE for (batch, num_labels) labels; else cross-entropy."""
-    if num_labels == 1:
-        return "mse"
-    return "bce" if labels.dim() == 2 else "ce"
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy of logits (batch, K) and class indices (batch,)."""
+    return nn.functional.cross_entropy(logits, labels.long())
+
+
+def focal(logits: torch.Tensor, labels: torch.Tensor, focal_gamma: float = 2.0) -> torch.Tensor:
+    """Return the mean focal loss, ``(1 - p) ** focal_gamma`` times the cross-entropy, of logits (batch, K).
+
+    References
+    ----------
+    Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
+    """
+    losses = nn.functional.cross_entropy(logits, labels.long(), reduction="none")
+    # Kept above 0: at a certainty, the power's slope is infinite for a gamma below 1, and the gradient NaN.
+    doubt = (-torch.expm1(-losses)).clamp(min=torch.finfo(torch.float32).tiny)
+    return (doubt**focal_gamma * losses).mean()
+
+
+def squared_error(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error of predictions (batch, 1) and targets (batch,) or (batch, 1)."""
+    return nn.functional.mse_loss(logits.reshape(labels.shape), labels.float())
+
+
+def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean binary cross-entropy of logits and 0/1 labels, both (batch, K)."""
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+
+
+def default_loss(nlabels: int, labels: torch.Tensor) -> str:
+    """Return the name of the loss of a model with that many outputs, by the shape of its labels.
+
+    One output means regression, labels (batch, nlabels) several yes/no labels, anything else classes.
+    """
+    return TASKS[task_of(nlabels, "bce" if labels.dim() == 2 else None)].loss
 
 
 def sequence_loss(
     logits: torch.Tensor, labels: torch.Tensor, loss_type: str | None = None, focal_gamma: float = 2.0
 ) -> torch.Tensor:
-    """Mean loss over the batch, in float32.
+    """Return the mean loss over the batch, computed in float32.
 
     Parameters
     ----------
-    logits
-        (batch, num_labels).
-    labels
-        ``ce``, ``focal``: class indices (batch,). ``mse``: targets (batch,) or (batch, 1).
-        ``bce``: 0/1 (batch, num_labels).
-    loss_type
-        One of :data:`LOSSES`; None chooses by :func:`default_loss`.
-    focal_gamma
-        Exponent of the focal loss, (1 - p) ** gamma * cross-entropy (Lin et al., ICCV 2017); 0 is cross-entropy.
+    logits : torch.Tensor, shape (batch, num_labels)
+    labels : torch.Tensor
+        Class indices (batch,) for ``ce`` and ``focal``, targets (batch,) or (batch, 1) for ``mse``, 0/1
+        (batch, num_labels) for ``bce``.
+    loss_type : str, optional
+        A key of `LAMAR.tasks.LOSSES`; None chooses by `default_loss`.
+    focal_gamma : float
+        Exponent of the focal loss; 0 gives cross-entropy.
+
+    Returns
+    -------
+    torch.Tensor, scalar, float32
+
+    Raises
+    ------
+    InputError
+        For an unknown loss.
     """
-    logits = logits.float()
-    loss_type = loss_type or default_loss(logits.shape[-1], labels)
-    if loss_type == "ce":
-        return nn.functional.cross_entropy(logits, labels.long())
-    if loss_type == "focal":
-        cross_entropy = nn.functional.cross_entropy(logits, labels.long(), reduction="none")
-        # Kept above 0: at a certainty, the power's slope is infinite for a gamma below 1, and the gradient NaN.
-        doubt = (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(torch.float32).tiny)
-        return (doubt**focal_gamma * cross_entropy).mean()
-    if loss_type == "mse":
-        return nn.functional.mse_loss(logits.reshape(labels.shape), labels.float())
-    if loss_type == "bce":
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
-    raise ValueError(f"loss_type: found {loss_type!r}, wanted one of {', '.join(LOSSES)}")
+    loss = LOSSES.choose(loss_type or default_loss(logits.shape[-1], labels), "loss_type")
+    options = {"focal_gamma": focal_gamma}
+    return loss.load()(logits.float(), labels, **{name: options[name] for name in loss.options})

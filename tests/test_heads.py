@@ -12,14 +12,13 @@ from torch import nn
 
 from LAMAR.modeling_nucESM2 import EsmForSequenceClassification, named_config
 from LAMAR.sequence_classification_patch import (
-    HEADS,
-    LOSSES,
     build_head,
     default_loss,
     head_features,
     masked_mean,
     sequence_loss,
 )
+from LAMAR.tasks import HEADS, LOSSES
 
 
 def head(head_type: str, **fields) -> nn.Module:
@@ -110,7 +109,7 @@ def test_losses_are_float32_whatever_the_logits_are(loss):
 
 
 def test_unknown_loss_is_refused():
-    with pytest.raises(ValueError, match="loss_type: found 'hinge', wanted one of ce, focal, mse, bce"):
+    with pytest.raises(ValueError, match="`loss_type`: found 'hinge', wanted one of ce, focal, mse, bce"):
         sequence_loss(LOGITS, CLASSES, "hinge")
 
 

@@ -23,7 +23,7 @@ from LAMAR.modeling_nucESM2 import (
     nucleotide_mask,
     rotate_half,
 )
-from LAMAR.sequence_classification_patch import HEADS
+from LAMAR.tasks import HEADS
 
 # ------------------------------------------------------------------------------------- architecture
 
