@@ -13,22 +13,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
-from .folds import assign_groups, inner_validation, make_folds, strata_of, subsample
-from .kmers import SharedRuns, cluster_sequences, longest_shared_run
+from .folds import assign_groups, strata_of
+from .kmers import SharedRuns, cluster_sequences
 from .labelled import LabelledSet
 
 __all__ = [
     "Split",
     "chromosome_split",
-    "cluster_sequences",
     "cluster_split",
     "given_split",
-    "inner_validation",
-    "longest_shared_run",
-    "make_folds",
     "make_split",
     "random_split",
-    "subsample",
 ]
 
 logger = logging.getLogger(__name__)

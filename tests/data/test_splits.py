@@ -1,4 +1,4 @@
-"""Splits, folds, clusters and shared runs."""
+"""Splits into train, dev and test, and their reports."""
 
 from __future__ import annotations
 
@@ -7,31 +7,15 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sequence_files import longest_run_by_search, random_sequences
 
-from LAMAR.data.kmers import WindowHashes
 from LAMAR.data.labelled import LabelledSet, load_labelled
-from LAMAR.data.splits import (
-    chromosome_split,
-    cluster_sequences,
-    cluster_split,
-    given_split,
-    inner_validation,
-    longest_shared_run,
-    make_folds,
-    make_split,
-    random_split,
-    subsample,
-)
+from LAMAR.data.splits import chromosome_split, cluster_split, given_split, make_split, random_split
 from LAMAR.errors import InputError
 
 FEW = settings(max_examples=60)
-
-
-def random_sequences(n: int, length: int = 101, seed: int = 0) -> list[str]:
-    codes = np.random.default_rng(seed).integers(0, 4, size=(n, length))
-    return [row.tobytes().decode() for row in np.frombuffer(b"ACGT", dtype=np.uint8)[codes]]
 
 
 def labelled(sequences, labels=None, **columns) -> LabelledSet:
@@ -213,97 +197,6 @@ def test_chromosome_split_names_the_argument_at_fault():
 # Clusters
 
 
-def mutate(sequence: str, position: int) -> str:
-    return sequence[:position] + {"A": "C", "C": "G", "G": "T", "T": "A"}[sequence[position]] + sequence[position + 1 :]
-
-
-@FEW
-@given(position=st.integers(0, 100), unit=st.sampled_from(["A", "CA", "TTTTC", ""]), seed=st.integers(0, 9))
-@example(position=50, unit="A", seed=0)
-def test_one_substitution_stays_together_even_in_repeats(position, unit, seed):
-    others = random_sequences(150, seed=seed)
-    base = (unit * 101)[:101] if unit else others[0]
-    clusters = cluster_sequences([*others, mutate(base, position), base])
-    assert clusters[-1] == clusters[-2]
-    if unit:
-        assert len(set(clusters)) == 151
-
-
-@FEW
-@given(sequence=st.text("ACGTN", min_size=1, max_size=40), position=st.integers(0, 39), letter=st.sampled_from("ACGTN"))
-def test_short_sequences_with_one_difference_stay_together(sequence, position, letter):
-    position %= len(sequence)
-    other = sequence[:position] + letter + sequence[position + 1 :]
-    clusters = cluster_sequences([sequence, *random_sequences(5, 60), other])
-    assert clusters[0] == clusters[-1]
-
-
-@FEW
-@given(a=st.text("ACGT", min_size=3, max_size=23), b=st.text("ACGT", min_size=3, max_size=23))
-def test_short_sequences_with_more_differences_stay_apart(a, b):
-    near = len(a) == len(b) and sum(x != y for x, y in zip(a, b)) <= 1
-    assert len(set(cluster_sequences([a, b]))) == (1 if near else 2)
-
-
-@FEW
-@given(shift=st.integers(0, 51), unit=st.sampled_from(["", "A", "CAG"]), seed=st.integers(0, 9))
-def test_windows_that_overlap_by_fifty_stay_together(shift, unit, seed):
-    genome = random_sequences(1, 200, seed)[0]
-    genome = (unit * 200)[:200] if unit else genome
-    clusters = cluster_sequences([genome[:101], *random_sequences(20, seed=seed + 50), genome[shift : shift + 101]])
-    assert clusters[0] == clusters[-1]
-
-
-@FEW
-@given(shift=st.integers(52, 77), position=st.integers(0, 100), seed=st.integers(0, 9))
-def test_windows_that_share_twenty_four_informative_nucleotides_stay_together(shift, position, seed):
-    genome = random_sequences(1, 200, seed)[0]
-    clusters = cluster_sequences([genome[:101], genome[shift : shift + 101]])
-    assert clusters[0] == clusters[1]
-    clusters = cluster_sequences([genome[:101], mutate(genome[20:121], position)])
-    assert clusters[0] == clusters[1]
-
-
-def test_simple_repeats_unknown_bases_and_common_flanks_do_not_join_everything():
-    base = random_sequences(400, 60)
-    flank = random_sequences(1, 40, seed=99)[0]  # as a library's adapter, shorter than `always`
-    for tract in ("A" * 40, "CA" * 20, "CAG" * 13, "TTTTC" * 8, "N" * 40, flank):
-        sizes = np.bincount(cluster_sequences([s + tract for s in base]))
-        # Where the tract begins, 30 nt hold 7 of the 60 random ones: 400**2 / 2 / 4**7 = 5 chance pairs.
-        assert len(sizes) >= 388
-        assert sizes.max() <= 3
-    assert len(set(cluster_sequences([s + flank for s in base], max_records=400))) == 1
-    assert len(set(cluster_sequences([s + flank + flank[:10] for s in base]))) == 1
-
-
-def test_windows_in_the_same_microsatellite_go_together_while_they_are_few():
-    repeats = [
-        f"{left}{'CA' * 20}{right}" for left, right in zip(random_sequences(90, 30), random_sequences(90, 31, 5))
-    ]
-    assert len(set(cluster_sequences(repeats + random_sequences(50, seed=9)))) == 51
-    assert len(set(cluster_sequences(repeats + random_sequences(50, seed=9), max_records=80))) == 140
-
-
-def test_frequent_sequences_still_stay_with_their_duplicates():
-    common = random_sequences(1)[0]
-    clusters = cluster_sequences([common] * 300 + random_sequences(50, seed=5))
-    assert len(set(clusters[:300])) == 1
-    assert len(set(clusters)) == 51
-
-
-def test_the_reverse_complement_is_another_rna():
-    from LAMAR.data.sequences import reverse_complement
-
-    sequence = random_sequences(1)[0]
-    assert len(set(cluster_sequences([sequence, reverse_complement(sequence)]))) == 2
-    assert longest_shared_run([sequence], [reverse_complement(sequence)]) < 20
-
-
-def test_clusters_are_numbered_in_order_of_appearance():
-    a, b, c = random_sequences(3)
-    assert cluster_sequences([a, b, a, c, b]).tolist() == [0, 1, 0, 2, 1]
-
-
 def families(n: int, size: int, seed: int = 0) -> list[str]:
     """``n`` genomic stretches, each cut into ``size`` overlapping windows of 101 nt."""
     genomes = random_sequences(n, 101 + 20 * size, seed)
@@ -389,197 +282,9 @@ def test_every_method_reports_the_same_leakage_measures(method):
     split = make_split(dataset, method, test_chroms=["chr9"] if method == "chromosome" else (), seed=5)
     assert_partition(split, 100)
     train, test = ([sequences[i] for i in part] for part in (split.train, split.test))
-    assert split.report["longest_shared_run"] == brute_force_run(train, test)
+    assert split.report["longest_shared_run"] == longest_run_by_search(train, test)
     assert split.report["test_sharing_30mer"] == 0
     assert (split.groups is None) == (method in ("random", "given"))
-
-
-# Shared runs
-
-
-def brute_force_run(a: list[str], b: list[str]) -> int:
-    def windows(sequences, k):
-        return {s[i : i + k] for s in sequences for i in range(len(s) - k + 1)}
-
-    best = 0
-    for k in range(1, min(max(map(len, a), default=0), max(map(len, b), default=0)) + 1):
-        if not any("N" not in window for window in windows(a, k) & windows(b, k)):
-            break
-        best = k
-    return best
-
-
-@FEW
-@given(
-    a=st.lists(st.text("ACGTN", max_size=30), max_size=5),
-    b=st.lists(st.text("ACN", max_size=40), max_size=5),
-)
-@example(a=["ACGT" * 10], b=["ACGT" * 8])
-@example(a=["ACGTACGT"], b=["ACGNACGT"])
-@example(a=[], b=["A"])
-@example(a=["AC", "GT"], b=["ACGT"])
-@example(a=["N"], b=["N"])
-def test_longest_shared_run_equals_exhaustive_search(a, b):
-    assert longest_shared_run(a, b) == brute_force_run(a, b)
-
-
-@pytest.mark.parametrize("length", [1, 2, 31, 32, 63, 64, 65, 100])
-def test_longest_shared_run_finds_a_planted_run(length):
-    background = random_sequences(2, 400, seed=length)
-    run = random_sequences(1, length, seed=1000 + length)[0]
-    a, b = f"{background[0][:150]}N{run}N", f"N{run}N{background[1][:170]}"
-    assert longest_shared_run([a], [b]) == max(length, brute_force_run([a], [b]))
-    if length > 20:
-        assert longest_shared_run([a], [b]) == length
-
-
-@FEW
-@given(st.lists(st.text("ACGTN", max_size=12), min_size=1, max_size=6), st.integers(1, 8))
-def test_window_hashes_are_equal_exactly_where_windows_are(sequences, length):
-    windows = WindowHashes(sequences)
-    starts = windows.starts(length)
-    expected = [
-        (i, s[j : j + length])
-        for i, s in enumerate(sequences)
-        for j in range(len(s) - length + 1)
-        if "N" not in s[j : j + length]
-    ]
-    assert windows.record[starts].tolist() == [record for record, _ in expected]
-    hashes = windows.hashes(starts, length).tolist()
-    assert len(set(hashes)) == len({window for _, window in expected})
-    assert dict(zip(hashes, (window for _, window in expected))).keys() == set(hashes)
-    by_hand = [
-        min([length, *(sum(w[j] != w[j - p] for j in range(p, length)) for p in range(1, min(7, length)))])
-        for _, w in expected
-    ]
-    assert windows.irregularity(starts, length).tolist() == by_hand
-
-
-def test_large_random_sets_share_nothing_but_by_chance():
-    sequences = random_sequences(35_000)
-    clusters = cluster_sequences(sequences)
-    run = longest_shared_run(sequences[:28_000], sequences[28_000:])
-    assert len(set(clusters)) == 35_000
-    assert 15 <= run <= 26
-
-
-# Folds
-
-
-@FEW
-@given(
-    positives=st.integers(5, 60),
-    negatives=st.integers(5, 60),
-    n_folds=st.integers(2, 5),
-    seed=st.integers(0, 20),
-)
-def test_folds_hold_every_record_out_once_and_keep_classes_balanced(positives, negatives, n_folds, seed):
-    labels = np.array([1] * positives + [0] * negatives)
-    folds = make_folds(labels, n_folds, seed)
-    assert sorted(np.concatenate([held for _, held in folds]).tolist()) == list(range(len(labels)))
-    for train, held in folds:
-        assert set(train).isdisjoint(held)
-        assert len(train) + len(held) == len(labels)
-        assert abs(labels[held].sum() - positives / n_folds) < 1
-    for (train, _), (again, _) in zip(folds, make_folds(labels, n_folds, seed)):
-        np.testing.assert_array_equal(train, again)
-
-
-@pytest.mark.parametrize("kind", ["classes", "regression"])
-def test_folds_never_separate_groups(kind):
-    rng = np.random.default_rng(0)
-    groups = rng.integers(0, 60, size=300)
-    labels = rng.integers(0, 2, size=300) if kind == "classes" else rng.normal(size=300)
-    folds = make_folds(labels, 5, 1, groups)
-    assert sorted(np.concatenate([held for _, held in folds]).tolist()) == list(range(300))
-    for train, held in folds:
-        assert set(groups[train]).isdisjoint(groups[held])
-        assert 40 <= len(held) <= 80
-    other = make_folds(labels, 5, 2, groups)
-    assert any(not np.array_equal(a[1], b[1]) for a, b in zip(folds, other))
-
-
-def test_regression_folds_are_equal_in_size():
-    folds = make_folds(np.linspace(0, 1, 50), 5, 0)
-    assert [len(held) for _, held in folds] == [10] * 5
-
-
-def test_too_many_folds_are_refused():
-    labels = np.array([0] * 20 + [1] * 4)
-    with pytest.raises(InputError, match="--cv_folds: found 5 folds, but label 1 has only 4 records"):
-        make_folds(labels, 5)
-    with pytest.raises(InputError, match="--cv_folds: found 3 folds, but label 1 has only 2 groups"):
-        make_folds(labels, 3, groups=np.arange(24) // 2)
-    with pytest.raises(InputError, match="--cv_folds: found 5 folds, but there are only 3 records"):
-        make_folds(np.array([0.1, 0.2, 0.3]), 5)
-    with pytest.raises(InputError, match="--cv_folds: found 1, wanted at least 2"):
-        make_folds(labels, 1)
-
-
-def test_inner_validation_is_stratified_and_stays_within_the_fold():
-    labels = np.array([0, 0, 0, 1] * 100)
-    indices = np.arange(0, 400, 2)[::-1]
-    indices = np.concatenate([indices, np.arange(3, 400, 4)])
-    train, validation = inner_validation(labels, indices, 0.1, 7)
-    assert sorted([*train, *validation]) == sorted(indices)
-    assert len(validation) == 30
-    assert labels[validation].sum() == 10
-    np.testing.assert_array_equal(validation, inner_validation(labels, indices, 0.1, 7)[1])
-    assert not np.array_equal(validation, inner_validation(labels, indices, 0.1, 8)[1])
-
-
-@FEW
-@given(seed=st.integers(0, 50), n_groups=st.integers(20, 100))
-def test_inner_validation_never_separates_groups(seed, n_groups):
-    rng = np.random.default_rng(seed)
-    groups = rng.integers(0, n_groups, size=400)
-    labels = rng.integers(0, 2, size=400)
-    indices = np.flatnonzero(rng.random(400) < 0.8)
-    train, validation = inner_validation(labels, indices, 0.1, seed, groups)
-    assert sorted([*train, *validation]) == indices.tolist()
-    assert set(groups[train]).isdisjoint(groups[validation])
-    assert 0.02 * len(indices) <= len(validation) <= 0.25 * len(indices)
-    assert set(labels[validation]) == {0, 1}
-
-
-def test_inner_validation_needs_records_and_groups_enough():
-    labels = np.array([0, 0, 0, 0, 1])
-    with pytest.raises(InputError, match=r"found 5 training records in 5 groups, too few"):
-        inner_validation(labels, np.arange(5))
-    with pytest.raises(InputError, match=r"found 40 training records in 1 groups"):
-        inner_validation(np.arange(40) % 2, np.arange(40), groups=np.zeros(40))
-    with pytest.raises(InputError, match=r"validation fraction: found 1\.0"):
-        inner_validation(labels, np.arange(5), 1.0)
-    train, validation = inner_validation(np.linspace(0, 1, 30), np.arange(30))
-    assert (len(train), len(validation)) == (27, 3)
-
-
-# Subsampling
-
-
-@FEW
-@given(n_pos=st.none() | st.integers(2, 30), n_neg=st.none() | st.integers(2, 60), seed=st.integers(0, 9))
-def test_subsample_draws_from_the_indices_given(n_pos, n_neg, seed):
-    labels = np.array([1, 0, 0, 1] * 50)
-    indices = np.concatenate([np.flatnonzero(labels == 1)[:30], np.flatnonzero(labels == 0)[20:80]])
-    kept = subsample(indices, labels, n_pos, n_neg, seed)
-    assert set(kept) <= set(indices)
-    assert (np.diff(kept) > 0).all()
-    assert labels[kept].sum() == (30 if n_pos is None else n_pos)
-    assert (labels[kept] == 0).sum() == (60 if n_neg is None else n_neg)
-    np.testing.assert_array_equal(kept, subsample(indices[::-1], labels, n_pos, n_neg, seed))
-
-
-def test_subsample_refuses_more_than_there_are_and_too_few_to_validate():
-    labels = np.array([1, 1, 0, 0, 0, 1])
-    with pytest.raises(InputError, match=r"_pos: found 3, wanted .* at most the 2 .* of QKI with label 1"):
-        subsample(np.arange(5), labels, 3, None, name="QKI")
-    with pytest.raises(InputError, match=r"--subsample_neg: found 4, wanted .* at most the 3 .* with label 0"):
-        subsample(np.arange(5), labels, None, 4)
-    with pytest.raises(InputError, match="--subsample_neg: found 1, wanted 2 or more"):
-        subsample(np.arange(5), labels, None, 1)
-    with pytest.raises(InputError, match="--subsample_pos, --subsample_neg: found labels other than 0 and 1"):
-        subsample(np.arange(2), np.array([0.5, 1.0]), 1, None)
 
 
 # Real data
