@@ -1,8 +1,10 @@
-"""Errors that a user can mend."""
+"""Errors that a user can mend, and how messages list names."""
 
 from __future__ import annotations
 
-__all__ = ["InputError"]
+from collections.abc import Iterable
+
+__all__ = ["InputError", "shortened"]
 
 
 class InputError(ValueError):
@@ -15,3 +17,18 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
+
+
+def shortened(names: Iterable[object], most: int = 12) -> str:
+    """Return names joined by commas; past ``most`` of them, the first ones and how many are left out.
+
+    Parameters
+    ----------
+    names : iterable
+        Anything that `str` makes a name of, in the order of the message.
+    most : int
+        Largest number of names to spell out.
+    """
+    names = [str(name) for name in names]
+    remainder = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + remainder
