@@ -173,7 +173,7 @@ def check(arguments: argparse.Namespace) -> str:
     import importlib.util
 
     from LAMAR.errors import InputError
-    from LAMAR.statistics.metrics import METRICS
+    from LAMAR.statistics.metrics import metric_names
     from LAMAR.training.trainers import check_precision, check_reporters
 
     task = "regression" if arguments.nlabels == 1 else "multilabel" if arguments.loss == "bce" else "classification"
@@ -187,9 +187,9 @@ def check(arguments: argparse.Namespace) -> str:
         raise InputError("--lora_rank needs the package peft: pip install 'LAMAR[lora]'")
     if arguments.lora_rank and arguments.freeze_encoder:
         raise InputError("--lora_rank and --freeze_encoder: found both, but a frozen encoder has nothing to adapt")
-    if arguments.metric_for_best not in (None, *METRICS[task]):
+    if arguments.metric_for_best not in (None, *metric_names(task)):
         raise InputError(
-            f"--metric_for_best: found {arguments.metric_for_best!r}, wanted one of {', '.join(METRICS[task])}"
+            f"--metric_for_best: found {arguments.metric_for_best!r}, wanted one of {', '.join(metric_names(task))}"
         )
     if arguments.freeze_encoder and arguments.warmup_epochs:
         logger.info("--warmup_epochs %d: nothing left to do with --freeze_encoder", arguments.warmup_epochs)

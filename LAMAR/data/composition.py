@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
-from ..statistics.metrics import auroc, bootstrap_intervals
+from ..statistics.bootstrap import bootstrap_intervals
+from ..statistics.metrics import auroc
 from .folds import assign_groups
 from .kmers import join_codes
 

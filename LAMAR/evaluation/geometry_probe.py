@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..statistics.comparisons import holm
 from ..statistics.isotropy import FIGURES
-from ..statistics.metrics import holm
 
 __all__ = ["ALL_VARIANTS", "EVERY_SET", "FEW", "probe_aurocs", "rank_correlations"]
 

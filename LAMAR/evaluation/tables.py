@@ -17,7 +17,10 @@ import pandas as pd
 
 from ..errors import InputError
 from ..runs.storage import read_json
-from ..statistics.metrics import auroc, bootstrap_intervals, classification_metrics, delong_test, holm
+from ..statistics.bootstrap import bootstrap_intervals
+from ..statistics.comparisons import holm
+from ..statistics.delong import delong_test
+from ..statistics.metrics import auroc, classification_metrics
 from .result_columns import METRICS, PREDICTED_UNIT, SIZES, UNIT
 
 __all__ = [

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from .metrics import holm
+from .comparisons import holm
 
 __all__ = ["mean_ranks", "signed_rank", "wilcoxon_table"]
 

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from ..statistics import metrics
+from ..statistics.bootstrap import bootstrap_intervals
 
 __all__ = ["closing_table", "describe", "fold_figures", "judged_sets", "prediction_rows", "summarise", "task_metrics"]
 
@@ -59,7 +60,7 @@ def _with_intervals(labels, predictions, task, seed) -> dict[str, dict[str, floa
         with warnings.catch_warnings():
             # A resample in which a metric is undefined is counted by the function and left out.
             warnings.simplefilter("ignore", RuntimeWarning)
-            intervals = metrics.bootstrap_intervals(labels, predictions, wanted, seed=seed, task=task)
+            intervals = bootstrap_intervals(labels, predictions, wanted, seed=seed, task=task)
         for name, (low, high) in intervals.items():
             summary[name].update(low=low, high=high)
     return summary

@@ -20,7 +20,7 @@ from LAMAR.evaluation import figures as result_plots
 from LAMAR.evaluation import tables as result_tables
 from LAMAR.evaluation.report_html import FigureOnPage, above_dinucleotide, build_report
 from LAMAR.evaluation.tables import read_results
-from LAMAR.statistics import metrics, rank_tests
+from LAMAR.statistics import comparisons, delong, metrics, rank_tests
 
 SCRIPT = Path(__file__).resolve().parents[2] / "evalEmbeddings" / "plot_results.py"
 HOSTILE = "<script>alert(1)</script>"
@@ -118,12 +118,12 @@ def test_paired_tests_are_delong_of_mean_probabilities(five, results):
         part.groupby("id", sort=False)["probability"].mean()
         for part in (lamar, raw[raw["representation"] == "one_hot"])
     ]
-    expected = metrics.delong_test(raw["label"][:40], *means)
+    expected = delong.delong_test(raw["label"][:40], *means)
     row = table[(table["dataset"] == "QKI") & (table["method_a"] == "Pretrained L2 CNN")].iloc[0]
     assert (row["method_b"], row["n"]) == ("one-hot CNN", 40)
     found = row[["difference", "low", "high", "p_value"]].astype(float).tolist()
     assert found == pytest.approx([expected.difference, expected.low, expected.high, expected.p_value], nan_ok=True)
-    np.testing.assert_allclose(table["p_holm"].astype(float), metrics.holm(table["p_value"].astype(float)))
+    np.testing.assert_allclose(table["p_holm"].astype(float), comparisons.holm(table["p_value"].astype(float)))
     # 4 sets with both variants (3 methods each), one with one variant; three rivals.
     assert len(table) == (4 * 6 + 3) * 3
 

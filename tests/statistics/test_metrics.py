@@ -1,33 +1,33 @@
-"""Metrics against numbers derived by hand, scikit-learn, SciPy, and DeLong written from its definition."""
+"""Metrics against numbers derived by hand, scikit-learn and SciPy."""
 
 from __future__ import annotations
 
 import math
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
 from LAMAR.statistics import metrics
+from LAMAR.statistics.bootstrap import bootstrap_intervals
 from LAMAR.statistics.metrics import (
+    METRICS,
+    Metric,
     auprc,
     auroc,
-    bootstrap_intervals,
     classification_metrics,
-    delong_interval,
-    delong_test,
-    holm,
+    headline_metrics,
+    metric_names,
     multilabel_metrics,
-    paired_bootstrap,
     regression_metrics,
+    reported_metrics,
 )
 
 
@@ -39,12 +39,6 @@ def binary_data(draw):
     grid = st.integers(0, 12).map(lambda v: v / 12)
     scores = draw(st.lists(grid, min_size=len(labels), max_size=len(labels)))
     return np.array(labels), np.array(scores)
-
-
-def noisy_scores(n: int, seed: int, signal: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, n)
-    return labels, rng.normal(size=n) + signal * labels
 
 
 # ------------------------------------------------------------------------------------------ by hand
@@ -104,16 +98,6 @@ def test_regression_by_hand():
     assert found["r2"] == pytest.approx(1 - 4 / 1.25)
     assert found["spearman"] == pytest.approx(1)
     assert found["pearson"] == pytest.approx(11 / math.sqrt(5 * 29))
-
-
-def test_holm_by_hand():
-    # Ascending 0.01 x 4, 0.02 x 3, 0.03 x 2, 0.04 x 1, never decreasing.
-    np.testing.assert_allclose(holm([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
-    np.testing.assert_allclose(holm([0.5, 0.6]), [1, 1])
-    np.testing.assert_allclose(holm([0.01, np.nan, 0.04]), [0.02, np.nan, 0.04])
-    assert holm([]).shape == (0,)
-    with pytest.raises(ValueError, match="p_values"):
-        holm([0.5, 1.5])
 
 
 # ------------------------------------------------------------------------------------- against references
@@ -263,17 +247,17 @@ def test_constant_regression_is_nan():
 @pytest.mark.parametrize(
     ("labels", "probabilities", "message"),
     [
-        ([0, 1], [0.1, np.nan], "probabilities: 1 values are NaN or infinite"),
-        ([0, 1], [0.1, 1.2], "probabilities: wanted probabilities from 0 to 1"),
-        ([0, 1], [0.1, -0.2], "probabilities: wanted probabilities from 0 to 1"),
+        ([0, 1], [0.1, np.nan], "`probabilities`: 1 values are NaN or infinite"),
+        ([0, 1], [0.1, 1.2], "`probabilities`: wanted probabilities from 0 to 1"),
+        ([0, 1], [0.1, -0.2], "`probabilities`: wanted probabilities from 0 to 1"),
         ([0, 1], [[0.1, 0.5], [0.5, 0.5]], "rows that sum to 1"),
-        ([0, 2], [0.1, 0.2], "labels: found 2, wanted integers from 0 to 1"),
-        ([0, -1], [0.1, 0.2], "labels: found -1"),
-        ([0, 0.5], [0.1, 0.2], "labels: found 0.5"),
-        ([0, 1, 1], [0.1, 0.2], "probabilities: found 2 rows, wanted 3"),
+        ([0, 2], [0.1, 0.2], "`labels`: found 2, wanted integers from 0 to 1"),
+        ([0, -1], [0.1, 0.2], "`labels`: found -1"),
+        ([0, 0.5], [0.1, 0.2], "`labels`: found 0.5"),
+        ([0, 1, 1], [0.1, 0.2], "`probabilities`: found 2 rows, wanted 3"),
         ([], [], "not empty"),
-        ([0, 1], [[0.1], [0.2]], r"probabilities: found shape \(2, 1\)"),
-        ([[0, 1]], [0.1, 0.2], r"labels: found shape \(1, 2\)"),
+        ([0, 1], [[0.1], [0.2]], r"`probabilities`: found shape \(2, 1\)"),
+        ([[0, 1]], [0.1, 0.2], r"`labels`: found shape \(1, 2\)"),
     ],
 )
 def test_malformed_input_is_named(labels, probabilities, message):
@@ -281,190 +265,63 @@ def test_malformed_input_is_named(labels, probabilities, message):
         classification_metrics(labels, probabilities)
 
 
-def test_other_malformed_input_is_named():
-    with pytest.raises(ValueError, match="predictions: found 1 rows, wanted 2"):
+def test_malformed_regression_and_labels_are_named():
+    with pytest.raises(ValueError, match="`predictions`: found 1 rows, wanted 2"):
         regression_metrics([1, 2], [1])
-    with pytest.raises(ValueError, match="targets: 1 values are NaN"):
+    with pytest.raises(ValueError, match="`targets`: 1 values are NaN"):
         regression_metrics([1, np.nan], [1, 2])
-    with pytest.raises(ValueError, match="scores_b: 1 values are NaN"):
-        delong_test([0, 0, 1, 1], [1, 2, 3, 4], [1, 2, 3, np.inf])
-    with pytest.raises(ValueError, match="metrics: found 'pearson'"):
-        bootstrap_intervals([0, 1], [0.1, 0.2], ("pearson",))
-    with pytest.raises(ValueError, match="task: found 'ranking'"):
-        bootstrap_intervals([0, 1], [0.1, 0.2], task="ranking")
-    with pytest.raises(ValueError, match="n_boot: found 0"):
-        bootstrap_intervals([0, 1], [0.1, 0.2], n_boot=0)
-    with pytest.raises(ValueError, match="scores: wanted probabilities"):
-        bootstrap_intervals([0, 1], [-3.0, 2.0], ("auroc", "brier"))
-    with pytest.raises(ValueError, match="probabilities: found shape"):
+    with pytest.raises(ValueError, match="`probabilities`: found shape"):
         multilabel_metrics([[0, 1]], [[0.1, 0.2], [0.3, 0.4]])
 
 
-# ------------------------------------------------------------------------------------------ bootstrap
+# ------------------------------------------------------------------------------------------ registry
 
 
-def test_bootstrap_repeats_with_its_seed_and_holds_the_value():
-    labels, scores = noisy_scores(300, 0)
-    first = bootstrap_intervals(labels, scores, n_boot=200, seed=4)
-    assert first == bootstrap_intervals(labels, scores, n_boot=200, seed=4)
-    assert first != bootstrap_intervals(labels, scores, n_boot=200, seed=5)
-    assert first["auroc"][0] < auroc(labels, scores) < first["auroc"][1]
-    assert first["auprc"][0] < auprc(labels, scores) < first["auprc"][1]
+def test_names_by_task_in_the_order_of_tables():
+    names = "accuracy f1 precision recall auroc auprc mcc brier ece log_loss".split()
+    assert list(classification_metrics([0, 1], [0.2, 0.7])) == names == list(metric_names("classification"))
+    assert metric_names("multilabel") == metric_names("classification")
+    assert list(regression_metrics([1, 2], [1, 3])) == list(metric_names("regression"))
+    assert reported_metrics("classification") == ("accuracy", "auroc", "auprc", "f1", "mcc")
+    assert reported_metrics("regression") == ("pearson", "spearman", "mse")
+    assert headline_metrics("classification") == ("auroc", "auprc")
+    assert headline_metrics("regression") == ("pearson", "spearman")
+    assert metric_names("ranking") == ()
 
 
-def test_bootstrap_agrees_with_delong():
-    labels, scores = noisy_scores(1500, 1)
-    low, high = bootstrap_intervals(labels, scores, ("auroc",))["auroc"]
-    assert (low, high) == pytest.approx(delong_interval(labels, scores), abs=0.004)
+def test_direction_range_and_chance_hold_on_data():
+    """Perfect, uninformative and inverted predictions of a balanced set."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1], 4000))
+    perfect = classification_metrics(labels, np.where(labels == 1, 0.99, 0.01))
+    random = classification_metrics(labels, rng.random(8000))
+    inverted = classification_metrics(labels, np.where(labels == 1, 0.01, 0.99))
+    targets, noise = rng.normal(size=(2, 8000))
+    perfect |= regression_metrics(targets, targets + 1e-3 * noise)
+    with pytest.warns(RuntimeWarning, match="constant"):  # R² of the mean is 0; correlations with it do not exist
+        random |= regression_metrics(targets, np.full(8000, targets.mean()))
+    random |= {name: regression_metrics(targets, noise)[name] for name in ("pearson", "spearman")}
+    inverted |= regression_metrics(targets, -targets)
+    for name, metric in METRICS.items():
+        better, worse = (perfect, inverted) if metric.higher_is_better else (inverted, perfect)
+        assert better[name] > worse[name], name
+        assert all(metric.low <= values[name] <= metric.high for values in (perfect, random, inverted)), name
+        if metric.chance is not None:
+            assert random[name] == pytest.approx(metric.chance, abs=0.03), name
 
 
-def test_no_resample_lacks_a_class():
-    # Two positives of fifty: unstratified, one resample in eight would have none and warn, which fails.
-    labels, scores = np.repeat([0, 1], [48, 2]), np.linspace(0, 1, 50)
-    assert bootstrap_intervals(labels, scores, n_boot=300)["auroc"] == (1, 1)
-    # Recall has two records to draw from: 0.9 is found, 0.1 is not.
-    p = np.append(np.zeros(48), [0.1, 0.9])
-    assert bootstrap_intervals(labels, p, ("recall",), n_boot=300)["recall"] == (0, 1)
-
-
-def test_bootstrap_of_every_metric():
-    labels, scores = noisy_scores(400, 2)
-    p = 1 / (1 + np.exp(-scores))
-    values = classification_metrics(labels, p)
-    intervals = bootstrap_intervals(labels, p, list(values), n_boot=200)
-    for name in set(values) - {"ece"}:
-        assert intervals[name][0] < values[name] < intervals[name][1]
-    p = p + np.random.default_rng(2).normal(size=400)
-    values = regression_metrics(scores, p)
-    intervals = bootstrap_intervals(scores, p, list(values), n_boot=200, task="regression")
-    for name, value in values.items():
-        assert intervals[name][0] < value < intervals[name][1]
-
-
-def test_bootstrap_of_three_classes():
-    rng = np.random.default_rng(9)
-    labels = rng.integers(0, 3, 300)
-    p = rng.dirichlet(np.ones(3), 300) / 2 + np.eye(3)[labels] / 2 * rng.random((300, 1))
-    p /= p.sum(axis=1, keepdims=True)
-    found = bootstrap_intervals(labels, p, ("auroc", "mcc"), n_boot=100)
-    values = classification_metrics(labels, p)
-    assert found["auroc"][0] < values["auroc"] < found["auroc"][1]
-    assert found["mcc"][0] < values["mcc"] < found["mcc"][1]
-
-
-def test_undefined_resamples_are_left_out_aloud():
-    with pytest.warns(RuntimeWarning, match="precision is undefined in [0-9]+ of 200 resamples"):
-        found = bootstrap_intervals([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.9], ("precision",), n_boot=200)
-    assert found["precision"] == (1, 1)
-    with pytest.warns(RuntimeWarning, match="auroc is undefined in 20 of 20"):
-        found = bootstrap_intervals([1, 1], [0.1, 0.2], ("auroc",), n_boot=20)
-    assert np.isnan(found["auroc"]).all()
-
-
-def test_bootstrap_is_fast():
-    labels, scores = noisy_scores(4000, 3)
-    start = time.process_time()
-    bootstrap_intervals(labels, scores, n_boot=1000)
-    assert time.process_time() - start < 2
-
-
-# ------------------------------------------------------------------------------------------ paired tests
-
-
-def slow_delong(labels, a, b) -> tuple[float, float]:
-    """Difference and its standard error by DeLong et al. 1988, from the m x n kernel and full covariances."""
-    labels = np.asarray(labels)
-    placements = []
-    for scores in (np.asarray(a, float), np.asarray(b, float)):
-        x, y = scores[labels == 1], scores[labels == 0]
-        psi = (x[:, None] > y[None, :]) + 0.5 * (x[:, None] == y[None, :])
-        placements.append((psi.mean(), psi.mean(axis=1), psi.mean(axis=0)))
-    (area_a, v10_a, v01_a), (area_b, v10_b, v01_b) = placements
-    s = np.cov(v10_a, v10_b) / len(v10_a) + np.cov(v01_a, v01_b) / len(v01_a)
-    return area_a - area_b, math.sqrt(max(0, s[0, 0] + s[1, 1] - 2 * s[0, 1]))
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.integers(0, 10**6), st.integers(6, 60), st.booleans())
-def test_delong_equals_its_definition(seed, n, tied):
-    rng = np.random.default_rng(seed)
-    labels = np.append([0, 0, 1, 1], rng.integers(0, 2, n))
-    a, b = rng.normal(size=(2, n + 4)) + 0.7 * labels
-    if tied:
-        a, b = a.round(), b.round()
-    difference, error = slow_delong(labels, a, b)
-    assume(error > 1e-6)
-    found = delong_test(labels, a, b)
-    assert found.difference == pytest.approx(difference, abs=1e-12)
-    assert found.difference == pytest.approx(auroc(labels, a) - auroc(labels, b), abs=1e-12)
-    assert found.statistic == pytest.approx(difference / error, rel=1e-8, abs=1e-8)
-    assert found.p_value == pytest.approx(2 * stats.norm.sf(abs(difference / error)), rel=1e-6)
-    margin = stats.norm.ppf(0.975) * error
-    assert (found.low, found.high) == pytest.approx((difference - margin, difference + margin), abs=1e-9)
-
-
-def test_delong_by_hand():
-    # Positives 3, 1, negatives 2, 0: 3 of 4 pairs in order. Placements 1, 1/2 and 1/2, 1: variances 1/8.
-    area, error = 0.75, math.sqrt(1 / 8 / 2 + 1 / 8 / 2)
-    low, high = delong_interval([1, 1, 0, 0], [3, 1, 2, 0])
-    assert low == pytest.approx(area - 1.959964 * error, abs=1e-6)
-    assert high == 1  # cut from 1.44
-
-
-def test_equal_orderings_have_no_difference():
-    labels, scores = noisy_scores(200, 5)
-    for other in (scores, np.exp(scores)):
-        found = delong_test(labels, scores, other)
-        assert (found.difference, found.p_value, found.low, found.high) == (0, 1, 0, 0)
-        found = paired_bootstrap(labels, scores, other, n_boot=50)
-        assert (found.difference, found.p_value, found.low, found.high) == (0, 1, 0, 0)
-
-
-def test_delong_is_uniform_under_the_null():
-    rng = np.random.default_rng(6)
-    labels = np.repeat([0, 1], 60)
-    p_values = []
-    for _ in range(400):
-        shared, *own = rng.normal(size=(3, 120))
-        p_values.append(delong_test(labels, labels + shared + own[0], labels + shared + own[1]).p_value)
-    assert stats.kstest(p_values, "uniform").pvalue > 0.01
-
-
-def test_delong_where_it_is_undefined():
-    with pytest.warns(RuntimeWarning, match="fewer than two records of a class"):
-        found = delong_test([0, 0, 1], [1, 2, 3], [3, 2, 1])
-    assert math.isnan(found.p_value)
-    with pytest.warns(RuntimeWarning, match="no variance"):
-        found = delong_test([0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1])
-    assert found.difference == 1
-    assert math.isnan(found.p_value)
-    assert delong_interval([0, 0, 1, 1], [1, 2, 3, 4]) == (1, 1)
-
-
-def test_paired_bootstrap_agrees_with_delong():
-    rng = np.random.default_rng(7)
-    labels, shared = noisy_scores(1500, 7)
-    a, b = shared + rng.normal(size=1500), shared + 1.3 * rng.normal(size=1500)
-    delong, boot = delong_test(labels, a, b), paired_bootstrap(labels, a, b, n_boot=2000)
-    assert boot.difference == pytest.approx(delong.difference)
-    assert (boot.low, boot.high) == pytest.approx((delong.low, delong.high), abs=0.003)
-    assert boot.statistic == pytest.approx(delong.statistic, rel=0.1)
-    assert boot.p_value == pytest.approx(delong.p_value, abs=0.02)
-
-
-def test_paired_bootstrap_of_other_metrics_and_direction():
-    labels, scores = noisy_scores(300, 8, signal=3)
-    noise = np.random.default_rng(8).normal(size=300)
-    found = paired_bootstrap(labels, scores, noise, "auprc", n_boot=200)
-    assert found.low > 0
-    assert found.p_value == pytest.approx(2 / 201)
-    swapped = paired_bootstrap(labels, noise, scores, "auprc", n_boot=200)
-    assert (swapped.low, swapped.high) == pytest.approx((-found.high, -found.low))
-    found = paired_bootstrap(scores, scores + noise, scores, "mse", n_boot=100, task="regression")
-    assert found.difference == pytest.approx((noise**2).mean())
-    with pytest.warns(RuntimeWarning, match="auroc is undefined: only one class is present"):
-        found = paired_bootstrap([1, 1], [0.1, 0.2], [0.1, 0.3], n_boot=10)
-    assert math.isnan(found.p_value)
+def test_a_metric_is_added_in_one_place():
+    METRICS.add(Metric("half", "half", lambda y, p, d: (y == d).mean() / 2, reported=9, headline=True))
+    try:
+        found = classification_metrics([0, 1, 1, 1], [0.1, 0.9, 0.9, 0.9])
+        assert found["half"] == 0.5
+        assert found == pytest.approx(classification_metrics([0, 1, 1, 1], [0.1, 0.9, 0.9, 0.9]))
+        assert multilabel_metrics([[0], [1]], [[0.1], [0.9]])["half"] == 0.5
+        assert bootstrap_intervals([0, 1], [0.1, 0.9], ("half",), n_boot=5)["half"] == (0.5, 0.5)
+        assert reported_metrics("classification")[-1] == headline_metrics("classification")[-1] == "half"
+    finally:
+        METRICS.remove("half")
+    assert "half" not in classification_metrics([0, 1], [0.1, 0.9])
 
 
 def test_import_stays_light():
