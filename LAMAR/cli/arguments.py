@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .errors import FlagFormatter
+
 __all__ = [
     "OneLineParser",
     "add_method_arguments",
@@ -21,6 +23,7 @@ __all__ = [
     "add_precision_arguments",
     "finite",
     "fraction",
+    "log_messages",
     "log_training",
     "names",
     "not_negative",
@@ -134,7 +137,7 @@ def parse_or_demo(
 
 
 def add_method_arguments(group) -> None:
-    """Arguments of window masking and of integrated gradients; bounds as in :mod:`LAMAR.interpretation.attribution_gradients`."""
+    """Add the arguments of window masking and integrated gradients, within the bounds that those functions have."""
     group.add_argument("--window_size", type=positive(int), default=1, help="masked nt (default: %(default)s)")
     group.add_argument("--step_size", type=positive(int), default=1, help="nt between windows (default: %(default)s)")
     group.add_argument(
@@ -178,11 +181,29 @@ def add_precision_arguments(group) -> None:
     group.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
 
 
-def log_training() -> None:
-    """Logging of a script that trains: the first process's messages, without what libraries say by the way."""
-    first_process = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if first_process else logging.ERROR, format="%(message)s")
-    # Names that transformers 5 renames on its way to 6; peft still says the old ones.
+def log_messages(training: bool = False, level: int = logging.INFO, renamed: Mapping[str, str] | None = None) -> None:
+    """Send a script's log messages to stderr: the text alone, with parameters as flags.
+
+    Parameters
+    ----------
+    training : bool
+        For scripts that may run in several processes (torchrun): only the first process logs below ERROR.
+    level : int
+        Level of the root logger.
+    renamed : mapping, optional
+        Flags without dashes by parameter, where the two differ, as in `LAMAR.cli.errors.with_flags`.
+    """
+    if training and os.environ.get("RANK", "0") != "0":
+        level = logging.ERROR
+    handler = logging.StreamHandler()
+    handler.setFormatter(FlagFormatter(renamed))
+    logging.basicConfig(level=level, handlers=[handler])
+    # Names that transformers 5 renames on its way to 6; peft still uses the old ones.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.modeling_utils")
     for noisy in ("httpx", "matplotlib", "accelerate", "torch", "datasets", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def log_training() -> None:
+    """Send the first process's log messages to stderr."""
+    log_messages(training=True)

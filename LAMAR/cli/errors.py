@@ -1,4 +1,4 @@
-"""How a script reports to its user: errors in one line, parameters as flags, messages on stderr."""
+"""Errors and log messages of scripts: one line on stderr, with parameters shown as flags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import InputError
 
 __all__ = ["FlagFormatter", "exit_on_input_error", "with_flags"]
 
-_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
+_PARAMETER = re.compile(r"(?<!`)`([a-z][a-z0-9_]*)`(?!`)")
 
 
 def with_flags(message: str, renamed: Mapping[str, str] | None = None) -> str:
@@ -21,7 +21,7 @@ def with_flags(message: str, renamed: Mapping[str, str] | None = None) -> str:
     Parameters
     ----------
     message : str
-        Text of the library, which knows parameters and no flags.
+        Message of the library, which names parameters and never flags.
     renamed : mapping, optional
         Flags without dashes by parameter, where the two differ: ``{"n_pos": "subsample_pos"}``.
     """
@@ -30,18 +30,41 @@ def with_flags(message: str, renamed: Mapping[str, str] | None = None) -> str:
 
 
 class FlagFormatter(logging.Formatter):
-    """Log messages as a script shows them: the text alone, parameters as flags."""
+    """Formatter of log messages for a script's user: the text alone, with parameters as flags.
+
+    Parameters
+    ----------
+    renamed : mapping, optional
+        As in `with_flags`.
+    """
+
+    def __init__(self, renamed: Mapping[str, str] | None = None):
+        super().__init__("%(message)s")
+        self.renamed = renamed
 
     def format(self, record: logging.LogRecord) -> str:
-        return with_flags(super().format(record))
+        """Return the message, and the traceback of a logged exception below it."""
+        return with_flags(super().format(record), self.renamed)
 
 
 def exit_on_input_error(function: Callable, *args, renamed: Mapping[str, str] | None = None, **kwargs) -> int:
     """Call ``function`` and return the script's exit code.
 
-    An :class:`InputError` becomes one line on stderr, its parameters as flags (``renamed`` as in `with_flags`), and exit
-    code 2. Any other exception keeps its traceback, because it is a fault of this code and not of the user. A full disk
-    is the user's to mend too. Ctrl-C ends in 130, as shells have it.
+    Parameters
+    ----------
+    function : callable
+        Called with ``args`` and ``kwargs``; its result is discarded.
+    renamed : mapping, optional
+        As in `with_flags`.
+
+    Returns
+    -------
+    int
+        - 0 when the call returns
+        - 2 after an `InputError`, printed as one line on stderr with parameters as flags, and on a full disk
+        - 130 after Ctrl-C, as shells have it
+
+        Any other exception is an error of this code and not of the user, and keeps its traceback.
     """
     try:
         function(*args, **kwargs)
