@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .configuration import PAD
+from .alphabet import PAD
 from .tokenization import encode_ragged
 
 __all__ = ["EncodedSequences", "batched", "pad_batch", "token_batches"]

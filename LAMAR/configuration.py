@@ -6,12 +6,10 @@ import math
 
 from transformers import PreTrainedConfig
 
+from .alphabet import CLS, EOS, MASK, PAD, VOCABULARY
 from .tasks import HEADS, LOSSES
 
-__all__ = ["CLS", "CONFIGS", "EOS", "MASK", "PAD", "UNK", "EsmConfig", "named_config"]
-
-CLS, PAD, EOS, UNK, MASK = range(5)
-N_TOKENS = 10
+__all__ = ["CONFIGS", "EsmConfig", "named_config"]
 
 # What configuration files of older transformers versions carry and no encoder reads. Anything else that is not a
 # field is refused: a misspelt field that is quietly kept is how this pipeline once lost its rotary positions.
@@ -123,8 +121,10 @@ class EsmConfig(PreTrainedConfig):
             raise ValueError(f"config: label2id: found {self.label2id!r}, wanted the label of each name")
         if not isinstance(self.head_trained, bool):
             raise ValueError(f"config: head_trained: found {self.head_trained!r}, wanted true or false")
-        if self.vocab_size < N_TOKENS:
-            raise ValueError(f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {N_TOKENS} tokens or more")
+        if self.vocab_size < len(VOCABULARY):
+            raise ValueError(
+                f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {len(VOCABULARY)} tokens or more"
+            )
         for key in ("layer_norm_eps", "rope_theta", "initializer_range"):
             value = getattr(self, key)
             if not isinstance(value, int | float) or not 0 < value < math.inf:

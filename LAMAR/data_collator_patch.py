@@ -13,13 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from .alphabet import MASK, NUCLEOTIDE_IDS
 from .batches import pad_batch
-from .configuration import MASK
-from .tokenization import VOCABULARY
 
 __all__ = [
     "IGNORED",
-    "NUCLEOTIDES",
     "MaskedLMCollator",
     "RegionMaskedLMCollator",
     "is_nucleotide",
@@ -28,14 +26,13 @@ __all__ = [
     "span_mask",
 ]
 
-NUCLEOTIDES = range(VOCABULARY.index("A"), VOCABULARY.index("G") + 1)  # A T C G
 IGNORED = -100  # label of a position that is not predicted
 MASKED_SHARE, REPLACED_SHARE = 0.8, 0.1
 
 
 def is_nucleotide(ids: np.ndarray) -> np.ndarray:
     """True on A, C, G, T; False on N, special tokens and padding."""
-    return (ids >= NUCLEOTIDES.start) & (ids < NUCLEOTIDES.stop)
+    return (ids >= NUCLEOTIDE_IDS.start) & (ids < NUCLEOTIDE_IDS.stop)
 
 
 def span_mask(shape: tuple[int, int], rate: float, length: int, rng: np.random.Generator) -> np.ndarray:
@@ -116,7 +113,7 @@ def mask_tokens(
     replacement = ids[drawn]
     replacement[fate < MASKED_SHARE] = MASK
     random = (fate >= MASKED_SHARE) & (fate < MASKED_SHARE + REPLACED_SHARE)
-    replacement[random] = rng.integers(NUCLEOTIDES.start, NUCLEOTIDES.stop, random.sum())
+    replacement[random] = rng.integers(NUCLEOTIDE_IDS.start, NUCLEOTIDE_IDS.stop, random.sum())
     inputs[drawn] = replacement
     return inputs, labels
 

@@ -20,7 +20,8 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput, SequenceClassifierOutput
 
-from .configuration import CONFIGS, EOS, EsmConfig, named_config
+from .alphabet import EOS
+from .configuration import CONFIGS, EsmConfig, named_config
 from .flash_attn_patch import PaddingMask, attention, resolve_backend
 from .sequence_classification_patch import build_head, head_features, sequence_loss
 

@@ -15,30 +15,17 @@ from pathlib import Path
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizer
 
+from .alphabet import CLS, EOS, MASK, NORMALIZED, TOKEN_IDS, UNK, VOCABULARY
 from .errors import InputError
 
-__all__ = ["TOKENIZER_FOLDER", "VOCABULARY", "LamarTokenizer", "encode_ragged", "verify_vocabulary"]
+__all__ = ["TOKENIZER_FOLDER", "LamarTokenizer", "encode_ragged", "verify_vocabulary"]
 
-VOCABULARY = ("<cls>", "<pad>", "<eos>", "<unk>", "<mask>", "A", "T", "C", "G", "N")
 TOKENIZER_FOLDER = Path(__file__).parent / "tokenizer"
 
-_CLS, _PAD, _EOS, _UNK, _MASK = range(5)
-_N = VOCABULARY.index("N")
 _INVALID = 255
-_AMBIGUOUS = "NRYSWKMBDHV"
-_SPECIAL = re.compile("|".join(map(re.escape, VOCABULARY[:5])))
-
-
-def _build_table() -> np.ndarray:
-    table = np.full(256, _INVALID, dtype=np.uint8)
-    letters = {**{letter: VOCABULARY.index(letter) for letter in "ATCG"}, "U": VOCABULARY.index("T")}
-    letters.update(dict.fromkeys(_AMBIGUOUS, _N))
-    for letter, token in letters.items():
-        table[ord(letter)] = table[ord(letter.lower())] = token
-    return table
-
-
-_TABLE = _build_table()
+_SPECIAL = re.compile("|".join(map(re.escape, VOCABULARY[: MASK + 1])))
+# Byte to token id.
+_TABLE = np.array([TOKEN_IDS.get(chr(letter), _INVALID) for letter in NORMALIZED], dtype=np.uint8)
 
 
 def _invalid_letter(sequences: list[str]) -> ValueError:
@@ -108,8 +95,8 @@ def encode_ragged(sequences: list[str], add_special_tokens: bool = True) -> tupl
     inside[offsets[:-1]] = False
     inside[offsets[1:] - 1] = False
     framed[inside] = ids
-    framed[offsets[:-1]] = _CLS
-    framed[offsets[1:] - 1] = _EOS
+    framed[offsets[:-1]] = CLS
+    framed[offsets[1:] - 1] = EOS
     return framed, offsets
 
 
@@ -125,7 +112,6 @@ class LamarTokenizer(PreTrainedTokenizer):
 
     def __init__(self, vocab_file: str | None = None, **kwargs):
         verify_vocabulary(vocab_file or TOKENIZER_FOLDER / "vocab.txt")
-        self._ids = {token: index for index, token in enumerate(VOCABULARY)}
         for name, token in zip(("cls", "pad", "eos", "unk", "mask"), VOCABULARY):
             kwargs.setdefault(f"{name}_token", token)
         super().__init__(**kwargs)
@@ -135,16 +121,16 @@ class LamarTokenizer(PreTrainedTokenizer):
         return len(VOCABULARY)
 
     def get_vocab(self) -> dict[str, int]:
-        return dict(self._ids)
+        return dict(TOKEN_IDS)
 
     def _tokenize(self, text: str, **kwargs) -> list[str]:
         return [VOCABULARY[token] for token in self._encode_text(text)]
 
     def _convert_token_to_id(self, token: str) -> int:
-        return self._ids.get(token, _UNK)
+        return TOKEN_IDS.get(token, UNK)
 
     def _convert_id_to_token(self, index: int) -> str:
-        return VOCABULARY[index] if 0 <= index < len(VOCABULARY) else VOCABULARY[_UNK]
+        return VOCABULARY[index] if 0 <= index < len(VOCABULARY) else VOCABULARY[UNK]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         return "".join(tokens)
@@ -152,11 +138,11 @@ class LamarTokenizer(PreTrainedTokenizer):
     def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None) -> list[int]:
         if token_ids_1 is not None:
             raise ValueError("LAMAR reads one sequence at a time, not pairs")
-        return [_CLS, *token_ids_0, _EOS]
+        return [CLS, *token_ids_0, EOS]
 
     def get_special_tokens_mask(self, token_ids_0, token_ids_1=None, already_has_special_tokens=False):
         if already_has_special_tokens:
-            return [int(token <= _MASK) for token in token_ids_0]
+            return [int(token <= MASK) for token in token_ids_0]
         return [1, *[0] * len(token_ids_0), 1]
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
@@ -170,7 +156,7 @@ class LamarTokenizer(PreTrainedTokenizer):
         ids, start = [], 0
         for match in _SPECIAL.finditer(text):
             ids += encode_ragged([text[start : match.start()]], False)[0].tolist()
-            ids.append(self._ids[match[0]])
+            ids.append(TOKEN_IDS[match[0]])
             start = match.end()
         return ids + encode_ragged([text[start:]], False)[0].tolist()
 
@@ -211,7 +197,7 @@ class LamarTokenizer(PreTrainedTokenizer):
             _check_between_special(texts)
             encoded = [self._encode_text(record) for record in texts]
             if add_special_tokens:
-                encoded = [[_CLS, *record, _EOS] for record in encoded]
+                encoded = [[CLS, *record, EOS] for record in encoded]
         else:
             ids, offsets = encode_ragged(texts, add_special_tokens)
             flat = ids.tolist()
@@ -221,7 +207,7 @@ class LamarTokenizer(PreTrainedTokenizer):
         if max_length is not None:
             if max_length < 2 * add_special_tokens:
                 raise ValueError(f"max_length: found {max_length}, wanted 2 or more: <cls> and <eos> count")
-            end = [_EOS] if add_special_tokens else []
+            end = [EOS] if add_special_tokens else []
             encoded = [self._fit(record, i, max_length, truncation, end) for i, record in enumerate(encoded)]
         batch = {"input_ids": encoded}
         if return_special_tokens_mask:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from LAMAR.configuration import CLS, EOS, MASK, PAD
+from LAMAR.alphabet import CLS, EOS, MASK, PAD
 from LAMAR.data_collator_patch import (
     IGNORED,
     MaskedLMCollator,

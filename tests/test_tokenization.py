@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import LAMAR  # noqa: F401 - registers the tokenizer
+from LAMAR.alphabet import VOCABULARY
 from LAMAR.errors import InputError
-from LAMAR.tokenization import TOKENIZER_FOLDER, VOCABULARY, LamarTokenizer, encode_ragged, verify_vocabulary
+from LAMAR.tokenization import TOKENIZER_FOLDER, LamarTokenizer, encode_ragged, verify_vocabulary
 
 nucleotides = st.text(alphabet="ACGTN", max_size=40)
 IUPAC = "RYSWKMBDHV"

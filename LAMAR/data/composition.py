@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..alphabet import NUCLEOTIDES
 from ..errors import InputError
 from ..statistics.bootstrap import bootstrap_intervals
 from ..statistics.metrics import auroc
@@ -27,7 +28,7 @@ _BLOCK = 2_000_000  # letters counted at a time: bounds memory
 
 def words(k: int) -> list[str]:
     """The 4**k words of ``k`` letters in lexicographic order: the columns of `kmer_frequencies`."""
-    return ["".join(letters) for letters in itertools.product("ACGT", repeat=k)]
+    return ["".join(letters) for letters in itertools.product(NUCLEOTIDES, repeat=k)]
 
 
 def kmer_frequencies(sequences: Sequence[str], k: int = 2) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..alphabet import LETTER_CODES
+
 __all__ = ["RunIndex", "SharedRuns", "WindowHashes", "cluster_sequences", "join_codes", "longest_shared_run"]
 
 _LETTERS_AT_ONCE = 2_000_000  # hashing takes some 50 bytes a letter
@@ -133,10 +135,6 @@ def _is_in(values: np.ndarray, table: np.ndarray) -> np.ndarray:
     return found
 
 
-_CODES = np.full(256, 4, dtype=np.uint8)
-_CODES[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.arange(4)
-
-
 def join_codes(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """All sequences one after the other, each followed by a separator, and the index of the sequence of each position.
 
@@ -144,7 +142,7 @@ def join_codes(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """
     text = "".join(f"{sequence}\n" for sequence in sequences).encode("ascii")
     lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), np.int64, len(sequences))
-    return _CODES[np.frombuffer(text, dtype=np.uint8)], np.repeat(np.arange(len(sequences)), lengths)
+    return np.frombuffer(text.translate(LETTER_CODES), dtype=np.uint8), np.repeat(np.arange(len(sequences)), lengths)
 
 
 class WindowHashes:

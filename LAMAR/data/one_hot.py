@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..alphabet import LETTERS, NUCLEOTIDES
 from ..errors import InputError
 
 __all__ = ["encode_one_hot"]
@@ -16,12 +17,12 @@ _BLOCK = 4_000_000  # letters encoded at a time: bounds what is needed beside th
 def _rows() -> np.ndarray:
     """One row of four bytes for each ASCII code, read as one uint32; N and the padding byte are zeros."""
     rows = np.zeros((256, 4), dtype=np.uint8)
-    rows[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.eye(4, dtype=np.uint8)
+    rows[np.frombuffer(NUCLEOTIDES.encode(), dtype=np.uint8)] = np.eye(4, dtype=np.uint8)
     return rows.view(np.uint32)[:, 0]
 
 
 _ROWS = _rows()
-_KNOWN = np.isin(np.arange(256), np.frombuffer(b"ACGTN", dtype=np.uint8))
+_KNOWN = np.isin(np.arange(256), np.frombuffer(LETTERS.encode(), dtype=np.uint8))
 
 
 def encode_one_hot(sequences: Sequence[str], length: int | None = None) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
+from ..alphabet import LETTERS, NORMALIZED
 from ..errors import InputError
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
     "read_fasta",
     "read_lines",
     "read_table",
-    "reverse_complement",
     "write_fasta",
 ]
 
@@ -44,18 +44,6 @@ _SPECIAL_TOKENS = 2  # <cls> and <eos>
 MAX_RECORD = 300_000_000  # letters of one line or record: more than the longest human chromosome has
 _GZIP_MAGIC = b"\x1f\x8b"
 _REGION = re.compile(r"(?:.*::)?(\S+):(\d{1,18})-(\d{1,18})(?:\(([+.-])\))?(?:\s.*)?")
-_COMPLEMENT = bytes.maketrans(b"ACGTN", b"TGCAN")
-
-
-def _alphabet_table() -> bytes:
-    """256-byte table for ``bytes.translate``; bytes that are no nucleotide code become 0."""
-    table = bytearray(256)
-    for code, base in zip("ACGTUNRYSWKMBDHV", "ACGTTNNNNNNNNNNN"):
-        table[ord(code)] = table[ord(code.lower())] = ord(base)
-    return bytes(table)
-
-
-_ALPHABET = _alphabet_table()
 
 
 def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> str:
@@ -83,7 +71,7 @@ def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> 
     if not stripped:
         raise InputError(f"{where}found an empty sequence, wanted nucleotides")
     # "replace" writes one "?" for each character outside ASCII, so positions stay those of the text.
-    bases = stripped.encode("ascii", "replace").translate(_ALPHABET)
+    bases = stripped.encode("ascii", "replace").translate(NORMALIZED)
     position = bases.find(0)
     if position >= 0:
         raise InputError(
@@ -91,11 +79,6 @@ def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> 
             "wanted A, C, G, T, U, N or an IUPAC ambiguity code"
         )
     return bases.decode("ascii")
-
-
-def reverse_complement(sequence: str) -> str:
-    """Reverse complement of a normalized sequence (letters of ``ACGTN``)."""
-    return sequence.encode("ascii").translate(_COMPLEMENT)[::-1].decode("ascii")
 
 
 class Region(NamedTuple):
@@ -334,7 +317,7 @@ def decode_one_hot(array: Any, source: str = "") -> list[str]:
             empty = first + int(np.argmin(known.any(axis=1)))
             raise InputError(f"{source}: index {empty}: found zeros only, wanted a sequence")
         lengths = known.shape[1] - known[:, ::-1].argmax(axis=1)
-        text = np.frombuffer(b"ACGTN", dtype=np.uint8)[np.where(known, block.argmax(axis=2), 4)]
+        text = np.frombuffer(LETTERS.encode(), dtype=np.uint8)[np.where(known, block.argmax(axis=2), 4)]
         sequences.extend(row[:length].tobytes().decode() for row, length in zip(text, lengths))
     return sequences
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.sequences import check_span, normalize_sequence, open_text, parse_region, read_fasta, reverse_complement
+from ..alphabet import reverse_complement
+from ..data.sequences import check_span, normalize_sequence, open_text, parse_region, read_fasta
 from ..errors import InputError
 from ..runs.storage import atomic_write
 from .intervals import canonical_chromosomes

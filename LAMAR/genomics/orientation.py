@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..data.sequences import reverse_complement
+from ..alphabet import reverse_complement
 from .intervals import overlap
 from .windows import IntervalIndex, Record
 

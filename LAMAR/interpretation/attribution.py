@@ -19,16 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..alphabet import CLS, MASK
 from ..batches import EncodedSequences, batched
-from ..configuration import CLS, MASK
 from ..errors import InputError
 from .attribution_gradients import BASELINES, IntegratedGradients, Saliency, integrated_gradients, saliency
 from .classifiers import resolve_region, resolve_scale, resolve_targets, scores, task_of, undisturbed
-from .edits import LETTERS, TOKENS, EditedSequences, letter_codes, substitutions
+from .edits import TOKENS, EditedSequences, letter_codes, substitutions
 
 __all__ = [
     "BASELINES",
-    "LETTERS",
     "EditedSequences",
     "IntegratedGradients",
     "Mutagenesis",

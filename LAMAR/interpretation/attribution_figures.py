@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from ..alphabet import NUCLEOTIDES
 from ..runs.figures import new_figure
 from .explanations import Explanation, top_positions
 
@@ -144,9 +145,9 @@ def draw_heat_map(axis, effects: np.ndarray, sequence: str, start: int, limit: f
         np.ma.masked_invalid(effects.T), cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest",
         extent=(start - 0.5, start + len(sequence) - 0.5, 3.5, -0.5),
     )  # fmt: skip
-    known = [(start + i, "ACGT".index(letter)) for i, letter in enumerate(sequence) if letter != "N"]
+    known = [(start + i, NUCLEOTIDES.index(letter)) for i, letter in enumerate(sequence) if letter != "N"]
     axis.scatter(*zip(*known), s=5, color="#222222", linewidths=0)
-    axis.set_yticks(range(4), list("ACGT"))
+    axis.set_yticks(range(4), list(NUCLEOTIDES))
     axis.set_xticks([i for i in range(start, start + len(sequence)) if i % 10 == 0] or [start])
     axis.grid(False)
     return image
@@ -195,7 +196,7 @@ def plot_aligned(aligned: pd.DataFrame, title: str = "") -> object:
 
 def plot_motif(frequencies: np.ndarray, bits: np.ndarray, n: int, title: str = "") -> object:
     """Logo of letter frequencies (width, 4), order A C G T; a position is as high as its information, bits (width,)."""
-    heights = pd.DataFrame(frequencies * bits[:, None], columns=list("ACGT"), index=np.arange(1, len(bits) + 1))
+    heights = pd.DataFrame(frequencies * bits[:, None], columns=list(NUCLEOTIDES), index=np.arange(1, len(bits) + 1))
     figure, axes = new_figure(max(3.4, 1.2 + 0.34 * len(bits)), 2.2)
     axis = axes[0, 0]
     draw_stacked_logo(axis, heights)

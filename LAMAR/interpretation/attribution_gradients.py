@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ..alphabet import EOS, MASK, NUCLEOTIDES, TOKEN_IDS
 from ..batches import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, EncodedSequences, pad_batch, token_batches
-from ..configuration import EOS, MASK
 from ..data.shuffling import dinucleotide_shuffle
 from ..devices import check_choice
 from ..errors import InputError
-from ..tokenization import VOCABULARY
 from .classifiers import resolve_region, resolve_scale, resolve_targets, target_scores, task_of, undisturbed
 
 __all__ = [
@@ -209,10 +208,10 @@ def _baselines(
             shuffled, _ = pad_batch(list(_records([shuffles[number] for shuffles in drawn])))
             yield table(shuffled.to(ids.device))
     elif baseline == "mean":
-        mean = table.weight[[VOCABULARY.index(letter) for letter in "ACGT"]].mean(0)
+        mean = table.weight[[TOKEN_IDS[letter] for letter in NUCLEOTIDES]].mean(0)
         yield torch.where(nucleotides.unsqueeze(-1), mean, table(ids))
     else:
-        yield table(torch.where(nucleotides, MASK if baseline == "mask" else VOCABULARY.index("N"), ids))
+        yield table(torch.where(nucleotides, MASK if baseline == "mask" else TOKEN_IDS["N"], ids))
 
 
 def _records(sequences: list[str]) -> Iterator[np.ndarray]:

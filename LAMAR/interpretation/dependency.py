@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..alphabet import CLS, NUCLEOTIDES
 from ..batches import EncodedSequences, batched
-from ..configuration import CLS
 from ..devices import check_choice
 from ..embeddings import PRECISIONS
 from ..errors import InputError
 from .classifiers import undisturbed
-from .edits import LETTERS, TOKENS, EditedSequences, letter_codes, substitutions
+from .edits import TOKENS, EditedSequences, letter_codes, substitutions
 
 __all__ = [
     "PARITY_EPS",
@@ -131,7 +131,7 @@ def dependency_map(
     start, end = rows or (0, length)
     if not 0 <= start < end <= length:
         raise ValueError(f"rows: found {start}-{end}, wanted 0 <= start < end <= {length}")
-    known = letter_codes(sequence) < len(LETTERS)
+    known = letter_codes(sequence) < len(NUCLEOTIDES)
     if not known.any():
         raise InputError("found only N, wanted nucleotides")
     position, letter = substitutions(sequence, start, end)

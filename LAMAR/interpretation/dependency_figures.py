@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..alphabet import NUCLEOTIDES
 from ..runs.figures import new_figure
 from .attribution_figures import LETTER_COLOURS, draw_stacked_logo
-from .edits import LETTERS
 
 __all__ = ["plot_map"]
 
@@ -153,5 +153,5 @@ def _draw_logo(axis, log_odds: np.ndarray, first: int) -> None:
     entropy = -(probability * np.log2(np.maximum(probability, 1e-300))).sum(axis=1)
     heights = probability * np.maximum(2 - entropy, 0)[:, None]
     index = np.arange(first, first + len(heights))
-    draw_stacked_logo(axis, pd.DataFrame(heights, columns=list(LETTERS), index=index))
+    draw_stacked_logo(axis, pd.DataFrame(heights, columns=list(NUCLEOTIDES), index=index))
     axis.set(xlim=(index[0] - 0.5, index[-1] + 0.5), ylim=(0, 2), yticks=[0, 2], xticks=[], ylabel="bits")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..alphabet import NUCLEOTIDES
 from ..data.records import genome_positions
 from ..runs.storage import atomic_write
 from .dependency import (
@@ -24,7 +25,6 @@ from .dependency import (
     symmetrised,
     variant_influence,
 )
-from .edits import LETTERS
 from .stems import Stem, dot_bracket, find_stems
 
 __all__ = [
@@ -169,7 +169,7 @@ def save_arrays(path: Path, name: str, sequence: str, found: DependencyMap, show
     record's name ``chrom``, ``strand``, and ``positions`` int64 (L,), 0-based.
     """
     arrays = {"map": found.values, "log_odds": found.log_odds, "influence": variant_influence(found.values)}
-    arrays |= {"sequence": np.array(sequence), "record": np.array(name), "nucleotides": np.array(LETTERS)}
+    arrays |= {"sequence": np.array(sequence), "record": np.array(name), "nucleotides": np.array(NUCLEOTIDES)}
     if shown != Shown():
         arrays["shown"] = shown(found.values)
     arrays |= place_arrays(name, len(sequence))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..alphabet import LETTER_CODES, NUCLEOTIDES, TOKEN_IDS, UNKNOWN_CODE
 from ..batches import EncodedSequences
-from ..tokenization import VOCABULARY
 
-__all__ = ["LETTERS", "TOKENS", "EditedSequences", "letter_codes", "substitutions"]
+__all__ = ["TOKENS", "EditedSequences", "letter_codes", "substitutions"]
 
-LETTERS = "ACGT"
-TOKENS = np.array([VOCABULARY.index(letter) for letter in LETTERS], dtype=np.uint8)
+# Token ids in the order of `NUCLEOTIDES`.
+TOKENS = np.array([TOKEN_IDS[letter] for letter in NUCLEOTIDES], dtype=np.uint8)
 
 
 class EditedSequences:
@@ -47,12 +47,12 @@ class EditedSequences:
 
 def letter_codes(sequence: str) -> np.ndarray:
     """uint8 (L,): 0-3 for A, C, G, T, 4 for N."""
-    return np.array(["ACGTN".index(letter) for letter in sequence], dtype=np.uint8)
+    return np.frombuffer(sequence.encode("ascii").translate(LETTER_CODES), dtype=np.uint8)
 
 
 def substitutions(sequence: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions and letters (0-3) of every substitution in [start, end), int64 (m,); those of N are not made."""
     own = letter_codes(sequence)[start:end]
-    is_changed = (np.arange(4) != own[:, None]) & (own != 4)[:, None]
+    is_changed = (np.arange(4) != own[:, None]) & (own != UNKNOWN_CODE)[:, None]
     position, letter = np.nonzero(is_changed)
     return position + start, letter

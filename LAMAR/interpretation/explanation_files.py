@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import runs
+from ..alphabet import NUCLEOTIDES
 from ..data.records import record_stem
 from ..runs import storage
 from ..runs.figures import save_figure
@@ -157,7 +158,7 @@ def write_motifs(
         return None
     motif = motifs.align_seqlets(sequences, seqlets, kmers["kmer"].iat[0], width=k + 5)
     table = [
-        {"position": i, **dict(zip("ACGT", frequencies)), "bits": float(bits), "n": int(counts.sum())}
+        {"position": i, **dict(zip(NUCLEOTIDES, frequencies)), "bits": float(bits), "n": int(counts.sum())}
         for i, (frequencies, bits, counts) in enumerate(
             zip(motif.frequencies.tolist(), motif.information, motif.counts), start=1
         )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..alphabet import NUCLEOTIDES
 from ..data.sequences import Region, parse_region
 from ..errors import InputError
 from ..runs.storage import atomic_write
@@ -168,7 +169,7 @@ class Explanation:
             }
             for i, letter in enumerate(self.explained)
             if letter != "N"
-            for j, other in enumerate(attribution.LETTERS)
+            for j, other in enumerate(NUCLEOTIDES)
             if other != letter
         ]
 

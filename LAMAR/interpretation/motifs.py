@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..alphabet import NUCLEOTIDES
 from ..data.kmers import join_codes
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "strongest_sites",
     "window_means",
 ]
-
-LETTERS = "ACGT"
 
 
 def window_means(track: np.ndarray, width: int) -> np.ndarray:
@@ -152,7 +151,7 @@ def _kmer_windows(sequences: Sequence[str], tracks: Sequence[np.ndarray], k: int
 
 
 def _spell(code: int, k: int) -> str:
-    return "".join(LETTERS[code // 4**i % 4] for i in range(k - 1, -1, -1))
+    return "".join(NUCLEOTIDES[code // 4**i % 4] for i in range(k - 1, -1, -1))
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ class Motif:
     def consensus(self) -> str:
         """Most frequent letters; N where the information is below half a bit."""
         best = self.counts.argmax(1)
-        return "".join(LETTERS[b] if bits >= 0.5 else "N" for b, bits in zip(best, self.information))
+        return "".join(NUCLEOTIDES[b] if bits >= 0.5 else "N" for b, bits in zip(best, self.information))
 
 
 def align_seqlets(
@@ -235,7 +234,7 @@ def align_seqlets(
     weights = np.full((width, 4), 0.25)
     first = (width - len(seed)) // 2
     for i, letter in enumerate(seed):
-        weights[first + i] = np.where(np.array(list(LETTERS)) == letter, 0.85, 0.05)
+        weights[first + i] = np.where(np.array(list(NUCLEOTIDES)) == letter, 0.85, 0.05)
     instances: list[tuple[int, int]] = []
     codes = [join_codes([sequence])[0][:-1] for sequence in sequences]
     for _ in range(n_rounds):

@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..alphabet import COMPLEMENT, NUCLEOTIDES, reverse_complement
 from ..batches import EncodedSequences
-from ..data.sequences import open_text, read_lines, read_table, reverse_complement
+from ..data.sequences import open_text, read_lines, read_table
 from ..errors import InputError
 from ..genomics.genome import SequenceSource
 from ..genomics.intervals import canonical_chromosome
-from .attribution import LETTERS, TOKENS, EditedSequences, Mutagenesis, mutagenesis, predict_logits
+from .attribution import TOKENS, EditedSequences, Mutagenesis, mutagenesis, predict_logits
 from .classifiers import resolve_scale, resolve_targets, scores, task_of
 
 __all__ = ["COLUMNS", "Variant", "VariantWindow", "place_variants", "read_variants", "score_variants"]
@@ -33,7 +34,6 @@ COLUMNS = (
     "id", "chrom", "pos", "ref", "alt", "strand", "window_start", "window_end", "window_position", "target", "score",
     "reference_score", "alternative_score", "effect", "rank", "n_substitutions",
 )  # fmt: skip
-_COMPLEMENT = dict(zip("ACGT", "TGCA"))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read_variants(path: str | PathLike, strand: str = "+") -> tuple[list[Variant
         own_strand = own_strand if own_strand in ("+", "-") else ""
         for alt in alts.upper().replace("U", "T").split(","):
             letter = ref.upper().replace("U", "T")
-            if letter not in _COMPLEMENT or alt not in _COMPLEMENT or letter == alt:
+            if letter not in COMPLEMENT or alt not in COMPLEMENT or letter == alt:
                 n_others += 1
                 first_other = first_other or f"{source} ({name if name not in ('', '.') else f'{chrom}:{position}'})"
                 continue
@@ -190,7 +190,7 @@ def place_variants(variants: Sequence[Variant], genome: SequenceSource, window: 
                 f"{variant.source}: {variant.chrom}:{variant.pos}: found reference {variant.ref}, but {genome.path} "
                 f"has {found} there (positions of a VCF count from 1; is it the same genome build?)"
             )
-        letter = _COMPLEMENT[variant.alt] if is_minus else variant.alt
+        letter = COMPLEMENT[variant.alt] if is_minus else variant.alt
         placed.append(VariantWindow(variant, begin, begin + window, sequence, position, letter))
     return placed
 
@@ -232,7 +232,7 @@ def score_variants(
     for window in placed:
         result = found[index[window.sequence]]
         effects = result.effects(scale)
-        effect = float(effects[window.position, LETTERS.index(window.letter)])
+        effect = float(effects[window.position, NUCLEOTIDES.index(window.letter)])
         reference = float(scores(result.reference, result.target, scale, task))
         own = result.sequence
         n_substitutions = 3 * (len(own) - own.count("N"))
@@ -263,7 +263,7 @@ def _without_ranks(model, windows, placed, index, target, task, options) -> list
     targets = resolve_targets(reference, target, task)
     record = np.array([index[window.sequence] for window in placed], dtype=np.int64)
     position = np.array([window.position for window in placed], dtype=np.int64)
-    letter = np.array([LETTERS.index(window.letter) for window in placed], dtype=np.int64)
+    letter = np.array([NUCLEOTIDES.index(window.letter) for window in placed], dtype=np.int64)
     rows = EditedSequences(originals, record, position[:, None] + 1, TOKENS[letter][:, None])
     logits = predict_logits(model, rows, **options)
     results = []

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..alphabet import MASK, NUCLEOTIDE_IDS, VOCABULARY
 from ..batches import EncodedSequences, pad_batch, token_batches
-from ..configuration import MASK
 from ..data.corpora import Corpus
-from ..data_collator_patch import IGNORED, NUCLEOTIDES, is_nucleotide
+from ..data_collator_patch import IGNORED, is_nucleotide
 from ..errors import InputError
 from ..statistics.markov import BREAK, MarkovCounts, best_chain, cross_entropy
-from ..tokenization import VOCABULARY, encode_ragged
+from ..tokenization import encode_ragged
 from .window_batches import cut_windows
 
 __all__ = ["MaskedWindows", "closing_table", "evaluate", "evaluate_sparsely", "markov_figures"]
@@ -32,7 +32,7 @@ _CHOOSING = 50_000  # positions on which a chain's order is chosen
 
 def _codes(ids: np.ndarray) -> np.ndarray:
     """Token ids as codes of :mod:`LAMAR.statistics.markov`; special tokens and N break the chain."""
-    return np.where(is_nucleotide(ids), ids - np.uint8(NUCLEOTIDES.start), np.uint8(BREAK))
+    return np.where(is_nucleotide(ids), ids - np.uint8(NUCLEOTIDE_IDS.start), np.uint8(BREAK))
 
 
 class MaskedWindows:
@@ -129,7 +129,7 @@ def evaluate(model, validation: MaskedWindows, rank: int = 0, world_size: int = 
     """
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    first, n_letters = NUCLEOTIDES.start, len(NUCLEOTIDES)
+    first, n_letters = NUCLEOTIDE_IDS.start, len(NUCLEOTIDE_IDS)
     sums = torch.zeros(3, n_letters, dtype=torch.float64)  # of the loss, of right answers, of positions
     try:
         for batch in validation.batches(rank, world_size):
@@ -137,7 +137,7 @@ def evaluate(model, validation: MaskedWindows, rank: int = 0, world_size: int = 
             output = model(**{name: tensor.to(device) for name, tensor in batch.items()}, labelled_only=True)
             logits, truth = output.logits.float().cpu(), labels[labels.ne(IGNORED)]
             letters = truth - first
-            right = logits[:, first : NUCLEOTIDES.stop].argmax(-1).eq(letters)
+            right = logits[:, first : NUCLEOTIDE_IDS.stop].argmax(-1).eq(letters)
             losses = nn.functional.cross_entropy(logits, truth, reduction="none")
             for row, values in zip(sums, (losses, right, torch.ones_like(losses))):
                 row += torch.bincount(letters, values.double(), minlength=n_letters)

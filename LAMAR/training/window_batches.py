@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..alphabet import CLS, EOS
 from ..batches import token_batches
-from ..configuration import CLS, EOS
 from ..data.corpora import Block, Corpus
 from ..data_collator_patch import MaskedLMCollator, is_nucleotide
 from ..errors import InputError

@@ -26,9 +26,9 @@ import torch
 from timing import real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, named_config
+from LAMAR.alphabet import EOS, MASK
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
-from LAMAR.configuration import EOS, MASK
 from LAMAR.embeddings import extract_embeddings
 from LAMAR.interpretation.attribution import EditedSequences, integrated_gradients, mutagenesis
 from LAMAR.interpretation.classifiers import load_classifier

@@ -26,18 +26,18 @@ import torch
 from timing import side_by_side
 
 from LAMAR import EsmForMaskedLM, named_config
+from LAMAR.alphabet import NUCLEOTIDES
 from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import build_model
 from LAMAR.cli.demo import REPOSITORY
 from LAMAR.embeddings import extract_embeddings
 from LAMAR.interpretation.dependency import dependency_map, nucleotide_log_odds
-from LAMAR.interpretation.edits import LETTERS
 
 WANTED_GIB, WANTED_SHARE = 1, 0.85
 
 
 def random_sequence(length: int, seed: int = 0) -> str:
-    return "".join(np.random.default_rng(seed).choice(list(LETTERS), length))
+    return "".join(np.random.default_rng(seed).choice(list(NUCLEOTIDES), length))
 
 
 @torch.no_grad()
@@ -51,7 +51,7 @@ def one_by_one(model, sequence: str) -> np.ndarray:
     unmutated = odds(sequence)
     values = np.zeros((len(sequence), len(sequence)), dtype=np.float32)
     for i, own in enumerate(sequence):
-        for letter in LETTERS.replace(own, ""):
+        for letter in NUCLEOTIDES.replace(own, ""):
             change = (odds(sequence[:i] + letter + sequence[i + 1 :]) - unmutated).abs().amax(-1).numpy()
             np.maximum(values[i], change, out=values[i])
     np.fill_diagonal(values, 0)

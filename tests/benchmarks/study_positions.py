@@ -22,9 +22,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from LAMAR.alphabet import MASK, PAD, VOCABULARY
 from LAMAR.batches import EncodedSequences, batched
 from LAMAR.cli.demo import demo_data
-from LAMAR.configuration import MASK, N_TOKENS, PAD, EsmConfig
+from LAMAR.configuration import EsmConfig
 from LAMAR.evaluation.geometry import sample_rows
 from LAMAR.evaluation.probes import find_sets
 from LAMAR.modeling_nucESM2 import nucleotide_mask
@@ -42,7 +43,7 @@ def random_encoder(positions: str, seed: int) -> torch.nn.Module:
 
     shape = EsmConfig()
     config = TheirConfig(
-        vocab_size=N_TOKENS,
+        vocab_size=len(VOCABULARY),
         pad_token_id=PAD,
         mask_token_id=MASK,
         hidden_size=shape.hidden_size,

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequence_files import window
 
+from LAMAR.alphabet import VOCABULARY
 from LAMAR.batches import token_batches
 from LAMAR.data import kmers
 from LAMAR.data.corpora import Block, read_corpus
@@ -20,7 +21,6 @@ from LAMAR.data.corpus_files import SequenceRecord, corpus_files, read_records
 from LAMAR.data.window_files import metadata_schema, open_metadata, render
 from LAMAR.data_collator_patch import MaskedLMCollator
 from LAMAR.errors import InputError
-from LAMAR.tokenization import VOCABULARY
 from LAMAR.training import window_batches
 from LAMAR.training.window_batches import MAX_PADDING, TrainingBatches, cut_windows, plan_batches
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sequence_files import longest_run_by_search, random_sequences
 
 from LAMAR.data.kmers import WindowHashes, cluster_sequences, longest_shared_run
-from LAMAR.data.sequences import reverse_complement
+from LAMAR.alphabet import reverse_complement
 
 FEW = settings(max_examples=60)
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sequence_files import one_hot, write
 
+from LAMAR.alphabet import reverse_complement
 from LAMAR.data.labelled import LabelledSet
 from LAMAR.data.sequences import (
     Region,
@@ -21,7 +22,6 @@ from LAMAR.data.sequences import (
     parse_region,
     read_fasta,
     read_table,
-    reverse_complement,
     write_fasta,
 )
 from LAMAR.errors import InputError

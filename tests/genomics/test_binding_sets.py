@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from LAMAR.alphabet import reverse_complement
 from LAMAR.data.composition import gc_content
 from LAMAR.data.labelled import load_labelled
-from LAMAR.data.sequences import parse_region, read_fasta, reverse_complement
+from LAMAR.data.sequences import parse_region, read_fasta
 from LAMAR.errors import InputError
 from LAMAR.genomics.annotation import read_gtf
 from LAMAR.genomics.binding_sets import SetOptions, Sources, build_set

@@ -14,7 +14,8 @@ from Bio import bgzf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from LAMAR.data.sequences import read_fasta, reverse_complement, write_fasta
+from LAMAR.alphabet import reverse_complement
+from LAMAR.data.sequences import read_fasta, write_fasta
 from LAMAR.errors import InputError
 from LAMAR.genomics import genome
 from LAMAR.genomics.genome import open_genome

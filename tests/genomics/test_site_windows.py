@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from LAMAR.data.sequences import reverse_complement
+from LAMAR.alphabet import reverse_complement
 from LAMAR.errors import InputError
 from LAMAR.genomics.genome import open_genome
 from LAMAR.genomics.peaks import read_peaks

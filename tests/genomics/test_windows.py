@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from LAMAR.data.sequences import reverse_complement
+from LAMAR.alphabet import reverse_complement
 from LAMAR.data.window_files import metadata_form, metadata_schema, open_metadata, read_metadata, render
 from LAMAR.errors import InputError
 from LAMAR.genomics.intervals import overlap

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from LAMAR.alphabet import VOCABULARY, reverse_complement
 from LAMAR.checkpoints import build_model
 from LAMAR.configuration import EsmConfig, named_config
-from LAMAR.data.sequences import reverse_complement
 from LAMAR.errors import InputError
 from LAMAR.interpretation.dependency import (
     PARITY_EPS,
@@ -26,7 +26,7 @@ from LAMAR.interpretation.dependency_figures import plot_map
 from LAMAR.interpretation.stems import Stem, dot_bracket, find_stems
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM
 from LAMAR.statistics.metrics import auroc
-from LAMAR.tokenization import VOCABULARY, encode_ragged
+from LAMAR.tokenization import encode_ragged
 
 A, C, G, T = (VOCABULARY.index(letter) for letter in "ACGT")
 SEQUENCE = "ACGTTGCAAGCTGATC"

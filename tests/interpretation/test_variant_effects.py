@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_classifiers import Linear
 
-from LAMAR.data.sequences import reverse_complement
+from LAMAR.alphabet import reverse_complement
 from LAMAR.errors import InputError
 from LAMAR.genomics.genome import open_genome
 from LAMAR.interpretation.attribution import mutagenesis

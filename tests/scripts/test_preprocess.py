@@ -20,7 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from LAMAR.data.sequences import parse_region, read_fasta, reverse_complement
+from LAMAR.alphabet import reverse_complement
+from LAMAR.data.sequences import parse_region, read_fasta
 
 FOLDER = Path(__file__).resolve().parents[2] / "preprocess"
 RNG = np.random.default_rng(0)

@@ -21,10 +21,10 @@ import torch
 from sequence_files import window
 
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, load_pretrained, named_config
+from LAMAR.alphabet import VOCABULARY
 from LAMAR.data.corpora import read_corpus
 from LAMAR.data_collator_patch import MaskedLMCollator
 from LAMAR.statistics.markov import MarkovChain, MarkovCounts
-from LAMAR.tokenization import VOCABULARY
 from LAMAR.training import pretraining as pretraining_module
 from LAMAR.training.masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely
 from LAMAR.training.pretraining import Schedule
