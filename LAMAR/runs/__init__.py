@@ -1,53 +1,79 @@
-"""Run folders: what was run on what, and going on after a kill."""
+"""Run folders: the outputs of one run, what it was run on, and the finished parts that a resumed run skips."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError
-from .provenance import now, provenance
+from . import provenance
+from .records import (
+    RECORD,
+    check_same_run,
+    digest,
+    paths_within,
+    read_record,
+    refuse_to_delete,
+    script_name,
+)
 from .storage import is_partial, jsonable, read_json, write_json
 
 __all__ = ["RunFolder"]
 
 logger = logging.getLogger(__name__)
 
-RECORD, LOCK, UNITS = "run.json", ".lock", "units"
-# What the record of a run has, and as what: a record edited by hand may hold anything.
-_OWN = {"status": str, "command": list, "arguments": dict, "seed": int | None, "git": dict, "versions": dict}
-_OWN |= {"inputs": dict, "weights": dict | None, "files": list, "started": str, "starts": int}
-_OWN["wall_time_s"] = float | int
+LOCK, UNITS = ".lock", "units"
 
 
 class RunFolder:
-    """A folder that one run writes, and that the same run can go on with after it was killed.
+    """Folder of one run, which the same run resumes after an interruption.
 
-    ``run.json`` holds :func:`provenance`, the status ("running", "stopped" by an exception, "finished"), wall
-    time and number of starts, and ``files``: every file and folder of this run, noted before it is made.
-    Nothing else is ever deleted. Work is cut into named units: their results are saved in ``units/``, and those
-    that are there on the next start are not computed again.
+    ``run.json`` holds `LAMAR.runs.provenance.provenance`, the status ("running", "stopped" by an exception,
+    "finished"), wall time and number of starts, and ``files``: every file and folder of this run, recorded before it
+    is made. Nothing else is ever deleted. A run consists of named units: their results are saved in ``units/``, and
+    the next start computes only those that are missing.
 
     ``with RunFolder.open(...) as run`` holds the folder's lock, which ends with the process at the latest. A run that
-    an :class:`InputError` ends before any unit was done leaves nothing, so that it does not stand in the way of the
-    corrected one; one that an earlier start began stays.
+    an `InputError` ends before any unit was done is removed, so that it does not block the corrected run; one that an
+    earlier start began stays.
+
+    Attributes
+    ----------
+    path : Path
+    is_writer : bool
+        False for ranks above 0 of a distributed run, which write nothing.
+    was_finished : bool
+        Whether the folder held this very run, finished.
+    record : dict
+        Content of ``run.json``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> with RunFolder.open(folder, arguments={"epochs": 3}, seed=42) as run:
+    ...     for fold in ("fold_0", "fold_1"):
+    ...         if not run.done(fold):
+    ...             result = run.save_unit(fold, {"auroc": 0.9})
+    ...     run.finish({"folds": 2})
+    >>> with RunFolder.open(folder, arguments={"epochs": 3}, seed=42) as run:
+    ...     run.was_finished, run.done("fold_1"), run.load_unit("fold_1")
+    (True, True, {'auroc': 0.9})
     """
 
     def __init__(self, path: Path, is_writer: bool):
         self.path, self.is_writer = path, is_writer
-        self.was_finished = False  # the folder held this very run, finished
+        self.was_finished = False
         self.record: dict[str, Any] = {}
-        self._work = [UNITS]  # folders with what is worth keeping
+        self._work = [UNITS]  # folders whose content is worth keeping
         self._lock: int | None = None
         self._started, self._wall_time_before = time.monotonic(), 0.0
 
@@ -66,44 +92,56 @@ class RunFolder:
         may_grow: Iterable[str] = (),
         is_writer: bool = True,
     ) -> RunFolder:
-        """Start a run in ``path``, or go on with the one that is there.
+        """Start a run in a folder, or resume the one that the folder holds.
 
         Parameters
         ----------
-        path : folder, made when missing
-        arguments, seed, inputs, weights : see :func:`provenance`; a run that goes on must have the same
-        overwrite : delete what the earlier run made, and nothing else, then start afresh
-        resume : go on with the run that is there; with False it is an error
-        ignore : names of arguments that may differ between starts
-        may_grow : names of integer arguments, counts of independent repeats, that may be larger in a later start
-        is_writer : False for ranks above 0 of a distributed run: they read units, and lock, check and write
-            nothing. Let them wait until rank 0 has opened the folder.
+        path : str or Path
+            Folder, made when missing.
+        arguments, seed, inputs, weights
+            As in `LAMAR.runs.provenance.provenance`; a resumed run must have the same.
+        overwrite : bool
+            Delete what the earlier run made, and nothing else, then start from the beginning.
+        resume : bool
+            Resume the run that the folder holds; with False such a run is an error.
+        ignore : iterable of str
+            Names of arguments that may differ between starts.
+        may_grow : iterable of str
+            Names of integer arguments (numbers of independent repeats) that may be larger in a later start.
+        is_writer : bool
+            False for ranks above 0 of a distributed run: they read units, and lock, check and write nothing. Let them
+            wait until rank 0 has opened the folder.
+
+        Returns
+        -------
+        RunFolder
+            Locked until it is closed.
 
         Raises
         ------
         InputError
-            An input is missing; the folder is in use, holds another run, or files but no run (which
-            ``overwrite`` tolerates and leaves alone); ``overwrite`` would delete what this run reads, or what another
-            script made. What the folder holds is unchanged then.
+            An input is missing; the folder is in use, holds another run, or files but no run (which ``overwrite``
+            tolerates and leaves alone); ``overwrite`` would delete what this run reads, or what another script made.
+            The folder's content is unchanged then.
         """
         self = cls(Path(path), is_writer)
         if not is_writer:
             return self
         inputs = list(inputs)
         if overwrite:
-            _refuse_to_delete([*inputs, *_paths_within(weights)], self.path)
-        record = provenance(arguments, seed=seed, inputs=inputs, weights=weights)
+            refuse_to_delete([*inputs, *paths_within(weights)], self.path)
+        record = provenance.provenance(arguments, seed=seed, inputs=inputs, weights=weights)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             names = set(os.listdir(self.path)) - {LOCK}
             if RECORD not in names and not overwrite and not all(map(is_partial, names)):
-                raise InputError(f"{path}: has files but no {RECORD}; use an empty or new --output_dir")
-            self._read_record()  # what it refuses gets no lock file
+                raise InputError(f"{path}: has files but no {RECORD}; use an empty or new `output_dir`")
+            read_record(self.path)  # a folder that is refused gets no lock file
             self._acquire()
         except OSError as error:
             raise InputError(f"{path}: cannot be used as output folder ({error.strerror})") from error
         try:
-            self._begin(record, overwrite, resume, set(ignore), may_grow)
+            self._begin(record, overwrite, resume, ignore, may_grow)
         except BaseException:
             self.close()
             raise
@@ -123,63 +161,44 @@ class RunFolder:
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
 
-    def _read_record(self) -> dict[str, Any] | None:
-        if not (self.path / RECORD).exists():
-            return None
-        found = read_json(self.path / RECORD)
-        if not isinstance(found, dict) or not all(isinstance(found.get(key, ...), kind) for key, kind in _OWN.items()):
-            raise InputError(f"{self.path / RECORD}: not a run of this program; use another --output_dir")
-        return found
-
     def _begin(
-        self, record: dict[str, Any], overwrite: bool, resume: bool, ignore: set[str], may_grow: Iterable[str]
+        self,
+        record: dict[str, Any],
+        overwrite: bool,
+        resume: bool,
+        ignore: Iterable[str],
+        may_grow: Iterable[str],
     ) -> None:
-        found = self._read_record()
-        if found is not None and overwrite and _script(found) != _script(record):
-            raise InputError(f"{self.path}: holds a run of {_script(found)}; use another --output_dir")
-        if found is not None and (overwrite or found["status"] == "emptying"):
-            self._empty(found)
-            found = None
-        elif found is not None:
+        earlier = read_record(self.path)
+        if earlier is not None and overwrite and script_name(earlier) != script_name(record):
+            raise InputError(f"{self.path}: holds a run of {script_name(earlier)}; use another `output_dir`")
+        if earlier is not None and (overwrite or earlier["status"] == "emptying"):
+            self._empty(earlier)
+            earlier = None
+        elif earlier is not None:
             if not resume:
-                raise InputError(f"{self.path}: holds a run; use --overwrite or another --output_dir")
-            for name in may_grow:
-                was, now = (of["arguments"].get(name) for of in (found, record))
-                if isinstance(was, int) and isinstance(now, int):
-                    if now < was:
-                        raise InputError(
-                            f"--{name} {now}: {self.path} holds a run of {was}, wanted that many or more; "
-                            "use --overwrite or another --output_dir"
-                        )
-                    ignore = ignore | {name}
-            old, new = _identity(found, ignore), _identity(record, ignore)
-            for name in [*new, *old]:
-                was, now = old.get(name, "absent"), new.get(name, "absent")
-                if was != now:
-                    raise InputError(
-                        f"{self.path}: holds a run with another {name}: found {was!r}, wanted {now!r}; "
-                        "use --overwrite or another --output_dir"
-                    )
-            if found["git"] != record["git"] or found["versions"] != record["versions"]:
+                raise InputError(f"{self.path}: holds a run; use `overwrite` or another `output_dir`")
+            check_same_run(self.path, earlier, record, ignore, may_grow)
+            if earlier["git"] != record["git"] or earlier["versions"] != record["versions"]:
                 logger.warning("%s: was started with other code or library versions", self.path)
         for partial in self.path.rglob(".*.partial"):
-            # Folders are an embedding cache's, which clears up under its own locks.
+            # Folders belong to an embedding cache, which removes them under its own locks.
             if is_partial(partial.name) and not partial.is_dir():
                 partial.unlink()
         self.record = {"status": "running", **record, "finished": None, "starts": 1}
         self.record |= {"files": [], "summary": None}
-        if found is not None:
-            self.was_finished = found["status"] == "finished"
-            self.record |= {name: found[name] for name in ("started", "files")}
-            self.record["starts"] = found["starts"] + 1
-            self._wall_time_before = found["wall_time_s"]
+        if earlier is not None:
+            self.was_finished = earlier["status"] == "finished"
+            self.record |= {name: earlier[name] for name in ("started", "files")}
+            self.record["starts"] = earlier["starts"] + 1
+            self._wall_time_before = earlier["wall_time_s"]
         self._write()
         self.folder(UNITS)
 
-    def _empty(self, found: dict[str, Any]) -> None:
-        # Marked first: killed half-way, the folder must not pass for a run to go on with.
-        write_json(self.path / RECORD, found | {"status": "emptying"})
-        for name in found["files"]:
+    def _empty(self, record: dict[str, Any]) -> None:
+        # Marked first: after a kill half-way, the folder must not pass for a run that can be resumed.
+        write_json(self.path / RECORD, record | {"status": "emptying"})
+        for name in record["files"]:
             target = self._inside(name)
             if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
@@ -192,7 +211,7 @@ class RunFolder:
     def _inside(self, name: str | Path) -> Path:
         target = self.path / name
         if Path(name).name in ("", "..") or not target.parent.resolve().is_relative_to(self.path.resolve()):
-            raise ValueError(f"name: found {str(name)!r}, wanted a path inside {self.path}")
+            raise ValueError(f"`name`: found {str(name)!r}, wanted a path inside {self.path}")
         return target
 
     def _write(self) -> None:
@@ -204,22 +223,40 @@ class RunFolder:
         if not self.is_writer or any(Path(name).is_relative_to(made) for made in self.record["files"]):
             return target
         if os.path.lexists(target):
-            raise InputError(f"{target}: in the way, and not made by this run; use another --output_dir")
+            raise InputError(f"{target}: in the way, and not made by this run; use another `output_dir`")
         self.record["files"].append(name)
         self._write()
         return target
 
     def file(self, name: str | Path) -> Path:
-        """Path of an output file, noted as this run's own; :class:`InputError` if someone else's is there."""
+        """Return the path of an output file, recorded as this run's; its folder is made.
+
+        Raises
+        ------
+        InputError
+            A file of this name exists that this run did not make.
+        """
         target = self._register(name)
         if self.is_writer:
             target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
     def folder(self, name: str | Path, empty: bool = False, is_work: bool = False) -> Path:
-        """Path of a folder that is this run's own with all that will be in it.
+        """Return the path of a folder that belongs to this run with everything in it; it is made.
 
-        ``empty`` clears it first. ``is_work``: what is in it is worth keeping, as units are, whatever ends the run.
+        Parameters
+        ----------
+        name : str or Path
+            Relative to the run's folder.
+        empty : bool
+            Remove its content first.
+        is_work : bool
+            Its content is worth keeping, as that of ``units/`` is, however the run ends.
+
+        Raises
+        ------
+        InputError
+            A file or folder of this name exists that this run did not make.
         """
         target = self._register(name)
         self._work += [name] if is_work else []
@@ -232,7 +269,7 @@ class RunFolder:
     def _unit_path(self, name: str) -> Path:
         file = f"{quote(name, safe=' =,+@')}.json"
         if not name or len(file) > 200:
-            raise ValueError(f"name: found {name!r}, wanted 1 to 195 characters")
+            raise ValueError(f"`name`: found {name!r}, wanted 1 to 195 characters")
         return self.path / UNITS / file
 
     def _read_unit(self, name: str) -> dict[str, Any] | None:
@@ -241,50 +278,50 @@ class RunFolder:
             return None
         try:
             unit = read_json(path)
-            if unit["unit"] == name and unit["sha256"] == _digest(unit["result"]):
+            if unit["unit"] == name and unit["sha256"] == digest(unit["result"]):
                 return unit["result"]
             reason = "its checksum is wrong"
         except (InputError, KeyError, TypeError) as error:
             reason = str(error)
-        logger.warning("%s: ignored and done again: %s", path, reason)
+        logger.warning("%s: ignored and computed again: %s", path, reason)
         return None
 
     def done(self, name: str) -> bool:
-        """Whether this unit's result is saved and whole."""
+        """Return whether this unit's result is saved and undamaged."""
         return self._read_unit(name) is not None
 
     def save_unit(self, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Save a unit's result, and return it as :meth:`load_unit` will.
+        """Save a unit's result, and return it as `load_unit` will.
 
-        Go on with what is returned: NaN has become None and tuples lists, so that tables made from fresh and
-        from loaded units are the same to the last byte.
+        Continue with the result that is returned: NaN has become None and tuples lists, so that tables made from fresh
+        and from loaded units agree to the last byte.
         """
         result = jsonable(result)
         if self.is_writer:
-            write_json(self._unit_path(name), {"unit": name, "sha256": _digest(result), "result": result})
+            write_json(self._unit_path(name), {"unit": name, "sha256": digest(result), "result": result})
             self._write()
         return result
 
     def load_unit(self, name: str) -> dict[str, Any]:
-        """A saved unit's result; KeyError unless :meth:`done`."""
+        """Return a saved unit's result; KeyError unless it is `done`."""
         result = self._read_unit(name)
         if result is None:
             raise KeyError(f"unit {name!r} is not done")
         return result
 
     def drop_unit(self, name: str) -> None:
-        """Forget a unit's result, since what it is about will be made anew."""
+        """Delete a unit's result, because the files that it describes will be made again."""
         if self.is_writer:
             self._unit_path(name).unlink(missing_ok=True)
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
-        """Note in ``run.json`` that all is done, with the wall time over all starts and a summary."""
+        """Mark the run as finished in ``run.json``, with the wall time over all starts and a summary."""
         if self.is_writer:
-            self.record |= {"status": "finished", "finished": now(), "summary": jsonable(summary)}
+            self.record |= {"status": "finished", "finished": provenance.now(), "summary": jsonable(summary)}
             self._write()
 
     def discard(self) -> None:
-        """Remove what this run has made, and the folder if nothing else is in it; for one that came to nothing."""
+        """Remove everything that this run has made, and the folder if nothing else is in it."""
         self._empty(self.record)
         self.record["status"] = "discarded"
         for name in (RECORD, LOCK):
@@ -315,40 +352,3 @@ class RunFolder:
                     self._write()
         finally:
             self.close()
-
-
-def _script(record: Mapping[str, Any]) -> str:
-    return Path(record["command"][0]).name if record.get("command") else "unknown"
-
-
-def _paths_within(weights: Any) -> list[str]:
-    """Texts in what is known of the weights that name a file or folder."""
-    if isinstance(weights, Mapping):
-        return [path for value in weights.values() for path in _paths_within(value)]
-    return [weights] if isinstance(weights, str) and weights and len(weights) < 4096 and os.path.exists(weights) else []
-
-
-def _refuse_to_delete(read: Iterable[str | Path], folder: Path) -> None:
-    for path in read:
-        if Path(path).resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"--output_dir: {folder} holds {path}, which this run reads; use another --output_dir")
-
-
-def _digest(result: Any) -> str:
-    return hashlib.sha256(json.dumps(result, allow_nan=False).encode()).hexdigest()
-
-
-def _identity(record: Mapping[str, Any], ignore: set[str]) -> dict[str, Any]:
-    """What must be equal for one start to go on with another."""
-    arguments = {f"--{name}": value for name, value in record["arguments"].items() if name not in ignore}
-    inputs = {f"content of {name}": value for name, value in record["inputs"].items()}
-    return arguments | inputs | {"seed": record["seed"]} | dict(_leaves("weights", record["weights"]))
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What a nested dictionary holds, one by one, each under the names that lead to it."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(f"{name} {key}", inner)
-    else:
-        yield name, value

@@ -1,4 +1,4 @@
-"""What all figures have in common: their making without pyplot, colours, names, and files that are the same for the same data."""
+"""Figures without pyplot, their colours and names, and image files that depend on nothing but the data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .storage import atomic_write
 
 __all__ = ["COLOURS", "MARKERS", "OTHERS", "new_figure", "save_figure", "short_text"]
 
-# Okabe & Ito: told apart with every common kind of colour blindness. Pooled by variant, so that a variant keeps its
+# Okabe & Ito: distinguishable with every common kind of colour blindness. Keyed by variant, so that a variant keeps its
 # colour from figure to figure.
 COLOURS = {"Pretrained": "#0072B2", "TAPT": "#D55E00", "Random": "#7F7F7F"}
 OTHERS = ("#CC79A7", "#56B4E9", "#F0E442")
@@ -18,7 +18,24 @@ DPI = 160
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, grid: float = 0.25, **kwargs):
-    """A Figure in inches and its axes, an array (rows, columns), with a grid of that opacity."""
+    """Return a new figure and its axes.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    rows, columns : int
+        Numbers of panels.
+    grid : float
+        Opacity of the grid lines, 0 to 1.
+    **kwargs
+        Passed to ``Figure.subplots``.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : ndarray of Axes, shape (rows, columns)
+    """
     import matplotlib
 
     matplotlib.use("Agg", force=False)
@@ -34,7 +51,10 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, 
 
 
 def short_text(name: str, longest: int = 30) -> str:
-    """A name as matplotlib shows it letter by letter: no formulae between dollar signs, the middle of long ones cut."""
+    """Return a name of at most ``longest`` characters that matplotlib shows letter by letter.
+
+    The middle of longer names is replaced by an ellipsis, and dollar signs are escaped, which would begin a formula.
+    """
     name = " ".join(str(name).split())
     if len(name) > longest:
         name = f"{name[: longest - longest // 3 - 1]}…{name[-(longest // 3) :]}"
@@ -53,7 +73,7 @@ def _render(figure, kind: str) -> bytes:
 
 
 def save_figure(figure, stem: str | Path) -> bytes:
-    """Write ``stem.png`` and ``stem.svg`` atomically and return the PNG."""
+    """Write ``stem.png`` and ``stem.svg`` atomically and return the bytes of the PNG."""
     images = {kind: _render(figure, kind) for kind in ("png", "svg")}
     for kind, image in images.items():
         with atomic_write(f"{stem}.{kind}", "wb") as handle:

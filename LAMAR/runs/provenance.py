@@ -1,4 +1,4 @@
-"""What a result came from: command, arguments, code, library versions, inputs and weights."""
+"""The provenance of a result: command, arguments, code, library versions, inputs and weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _source() -> dict[str, Any]:
-    # A package installed below some other project's checkout is not tracked there: that commit says nothing.
+    # A package installed inside another project's checkout is not tracked there: that commit is not this code's.
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return {"commit": None, "dirty": None}
     changes = _git("status", "--porcelain", "--untracked-files=no")
@@ -54,7 +54,7 @@ def _versions() -> dict[str, str]:
 
 
 def library_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed; nothing is imported for it."""
+    """Return the versions of those packages that are installed, by name, without importing any."""
     versions = {}
     for package in packages:
         with suppress(metadata.PackageNotFoundError):
@@ -63,7 +63,7 @@ def library_versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def now() -> str:
-    """The time in UTC, to the second, as ISO 8601."""
+    """Return the time in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -74,21 +74,29 @@ def provenance(
     inputs: Iterable[str | Path] = (),
     weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a result came from, ready for JSON.
+    """Return what a result came from, ready for JSON.
 
     Parameters
     ----------
-    arguments : resolved arguments by name
+    arguments : mapping
+        Resolved arguments by name.
     seed : int or None
-    inputs : files and folders that are read; see :func:`hash_inputs`
-    weights : what is known of the weights: path, SHA-256, ...
+    inputs : iterable of str or Path
+        Files and folders that are read; `LAMAR.runs.storage.hash_inputs` computes their checksums.
+    weights : mapping, optional
+        Description of the weights: path, SHA-256, ...
 
     Returns
     -------
     dict
         command, arguments, seed, git (commit and dirty; None where this code is not in a checkout), versions
-        (of what is installed; nothing is imported for it), platform, cpu_count, threads (of torch; None before
-        it is imported), inputs, weights, started (UTC). Neither host nor user name.
+        (of installed packages; nothing is imported), platform, cpu_count, threads (of torch; None before it is
+        imported), inputs, weights, started (UTC). Neither host nor user name.
+
+    Raises
+    ------
+    InputError
+        An input cannot be read.
     """
     torch = sys.modules.get("torch")
     return jsonable(

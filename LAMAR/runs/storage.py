@@ -1,4 +1,4 @@
-"""Files that are complete or absent, the JSON and CSV in them, and their checksums."""
+"""Files that are either complete or absent, JSON and CSV files, and checksums."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
 
 
 def partial_path(path: Path) -> Path:
-    """A new hidden name beside ``path`` for what will be renamed to it; it tells the process."""
+    """Return a new hidden name beside ``path`` for a file that will be renamed to it; it holds the process id."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def is_partial(name: str) -> bool:
-    """Whether this is a name that :func:`partial_path` gives."""
+    """Return whether this is a name that `partial_path` gives."""
     return _PARTIAL.fullmatch(name) is not None
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes that are gone have staged for the file ``path``: a kill left them no time to."""
+    """Remove the hidden files that killed processes left beside the file ``path``."""
     for left in path.parent.iterdir():
         match = _PARTIAL.fullmatch(left.name)
         if match and match["name"] == path.name and not _is_running(int(match["process"])):
@@ -70,12 +70,30 @@ def _is_running(process: int) -> bool:
 def atomic_write(path: str | Path, mode: str = "w", newline: str | None = None) -> Iterator[IO]:
     """Open a file that appears under its name only when it is complete and on disk.
 
-    What is written goes to a hidden file beside it, which replaces ``path`` at the end of the block. An
-    exception removes it and leaves an older ``path`` as it was; after a kill :meth:`LAMAR.runs.RunFolder.open`
-    removes it. ``mode`` is "w" (UTF-8) or "wb"; ``newline`` as in :func:`open`.
+    Output goes to a hidden file beside it, which replaces ``path`` at the end of the block. An exception removes the
+    hidden file and leaves an older ``path`` unchanged; after a kill, `LAMAR.runs.RunFolder.open` removes it.
+
+    Parameters
+    ----------
+    path : str or Path
+    mode : str
+        "w" (UTF-8) or "wb".
+    newline : str, optional
+        As in the built-in ``open``.
+
+    Yields
+    ------
+    file object
+
+    Raises
+    ------
+    ValueError
+        Another mode.
+    OSError
+        The folder is missing or cannot be written.
     """
     if mode not in ("w", "wb"):
-        raise ValueError(f"mode: found {mode!r}, wanted 'w' or 'wb'")
+        raise ValueError(f"`mode`: found {mode!r}, wanted 'w' or 'wb'")
     path = Path(path)
     partial = partial_path(path)
     text = {"encoding": "utf-8", "newline": newline} if mode == "w" else {}
@@ -88,7 +106,7 @@ def atomic_write(path: str | Path, mode: str = "w", newline: str | None = None) 
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    # Not every file system can: a power cut may then undo the rename, but not tear the file.
+    # Not every file system supports this; a power cut may then undo the rename, but never leaves half a file.
     with suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -98,7 +116,10 @@ def atomic_write(path: str | Path, mode: str = "w", newline: str | None = None) 
 
 
 def jsonable(value: Any) -> Any:
-    """The value as JSON holds it: NaN and infinity are None, arrays and tuples lists, paths and keys text."""
+    """Return a value in the form that JSON can hold.
+
+    NaN and infinity become None; arrays, tuples and (sorted) sets become lists; paths and keys become text.
+    """
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, np.generic | np.ndarray):
@@ -115,14 +136,20 @@ def jsonable(value: Any) -> Any:
 
 
 def write_json(path: str | Path, obj: Any) -> None:
-    """Write JSON atomically, keys in their order; NaN and infinity as null; NumPy values, paths, sets too."""
+    """Write a value as JSON, atomically and with keys in their order; `jsonable` converts it first."""
     text = json.dumps(jsonable(obj), indent=2, allow_nan=False, ensure_ascii=False)
     with atomic_write(path) as handle:
         handle.write(text + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; :class:`InputError` names one that is missing, cut off or not JSON."""
+    """Return the content of a JSON file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated or not JSON.
+    """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -130,12 +157,23 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None) -> None:
-    """Write a table atomically.
+    """Write a table as CSV, atomically.
 
-    ``rows`` is an iterable of mappings or a pandas DataFrame (its index is left out), ``columns`` the names in
-    order, by default those of the first row. ``float`` reads each float back bit for bit, as does
-    ``pandas.read_csv`` with ``float_precision="round_trip"``; None and NaN are empty cells. A row whose keys
-    are not the columns is a ValueError. Rows are written as they come, so a generator needs no memory.
+    ``float`` reads each float back bit for bit, as does ``pandas.read_csv`` with ``float_precision="round_trip"``; None
+    and NaN are empty cells. Rows are written as they come, so a generator needs little memory.
+
+    Parameters
+    ----------
+    path : str or Path
+    rows : iterable of mappings, or DataFrame
+        The index of a DataFrame is left out.
+    columns : sequence of str, optional
+        Names in order; by default those of the first row.
+
+    Raises
+    ------
+    ValueError
+        A row's keys are not the columns, or there are neither rows nor ``columns``.
     """
     if hasattr(rows, "to_dict"):
         columns = list(rows.columns) if columns is None else columns
@@ -143,7 +181,7 @@ def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None)
     rows = iter(rows)
     if columns is None:
         if (first := next(rows, None)) is None:
-            raise ValueError(f"{path}: no rows, so columns must be given")
+            raise ValueError(f"{path}: no rows, so `columns` must be given")
         columns, rows = list(first), itertools.chain([first], rows)
     columns = list(columns)
     with atomic_write(path, newline="") as handle:
@@ -162,13 +200,13 @@ def _cell(value: Any) -> Any:
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, read in pieces."""
+    """Return the SHA-256 of a file's bytes in hexadecimal; the file is read in pieces."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def sha256_tree(folder: str | Path) -> str:
-    """SHA-256 over the relative paths and contents of all files below a folder, whatever its own name."""
+    """Return the SHA-256 over the relative paths and contents of all files below a folder."""
     digest = hashlib.sha256()
     for file in sorted(file for file in Path(folder).rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n".encode())
@@ -176,7 +214,13 @@ def sha256_tree(folder: str | Path) -> str:
 
 
 def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
-    """SHA-256 by path as given, of files and folders; :class:`InputError` names one that cannot be read."""
+    """Return the SHA-256 of files and folders by path as given.
+
+    Raises
+    ------
+    InputError
+        A path is missing, cannot be read, or is a pipe or device.
+    """
     hashes = {}
     for path in paths:
         require_files([path])
@@ -188,7 +232,7 @@ def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
 
 
 def require_files(paths: Iterable[str | Path]) -> None:
-    """:class:`InputError` unless each is there and a file or a folder: what comes through a pipe is read but once."""
+    """Raise `InputError` unless each path is an existing file or folder; a pipe could be read only once."""
     for path in paths:
         try:
             mode = os.stat(path).st_mode

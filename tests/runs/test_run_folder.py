@@ -94,11 +94,11 @@ def test_other_arguments_or_inputs_are_refused_by_name(tmp_path):
     data.write_text("a")
     out = tmp_path / "out"
     start(out, inputs=[data]).close()
-    with pytest.raises(InputError, match=r"another --epochs: found 10, wanted 20; use --overwrite"):
+    with pytest.raises(InputError, match=r"another `epochs`: found 10, wanted 20; use `overwrite`"):
         start(out, arguments={"epochs": 20, "lr": 3e-5}, inputs=[data])
-    with pytest.raises(InputError, match=r"another --head: found 'absent', wanted 'cnn'"):
+    with pytest.raises(InputError, match=r"another `head`: found 'absent', wanted 'cnn'"):
         start(out, arguments={"epochs": 10, "lr": 3e-5, "head": "cnn"}, inputs=[data])
-    with pytest.raises(InputError, match=r"another --lr: found 3e-05, wanted 'absent'"):
+    with pytest.raises(InputError, match=r"another `lr`: found 3e-05, wanted 'absent'"):
         start(out, arguments={"epochs": 10}, inputs=[data])
     with pytest.raises(InputError, match=r"another seed: found 7, wanted 8"):
         start(out, seed=8, inputs=[data])
@@ -123,11 +123,11 @@ def test_counts_of_repeats_may_grow_and_not_shrink(tmp_path):
 
     for n in (2, 2, 5):
         start(tmp_path, **counts(n)).close()
-    with pytest.raises(InputError, match=r"^--draws 4: .* holds a run of 5, wanted that many or more; use --overwrite"):
+    with pytest.raises(InputError, match=r"^`draws` 4: .* holds a run of 5, wanted that many or more; use `overwrite`"):
         start(tmp_path, **counts(4))
-    with pytest.raises(InputError, match=r"another --draws: found 5, wanted 'absent'"):
+    with pytest.raises(InputError, match=r"another `draws`: found 5, wanted 'absent'"):
         start(tmp_path, arguments={"lr": 3e-5}, may_grow=["draws"])
-    with pytest.raises(InputError, match=r"another --draws: found 5, wanted 6"):
+    with pytest.raises(InputError, match=r"another `draws`: found 5, wanted 6"):
         start(tmp_path, arguments={"draws": 6, "lr": 3e-5})
     assert read_json(tmp_path / "run.json")["arguments"] == {"draws": 5, "lr": 3e-5}
     assert read_json(tmp_path / "run.json")["starts"] == 3
@@ -161,7 +161,7 @@ def test_overwrite_refuses_to_delete_what_the_run_reads(tmp_path):
         (run.folder("model") / "weights").write_text("x")
     before = {name: (out / name).read_bytes() for name in names(out) if (out / name).is_file() and name != ".lock"}
     for reads in ({"inputs": [out / "results.csv"]}, {"weights": {"Pretrained": {"source": str(out / "model")}}}):
-        with pytest.raises(InputError, match=r"--output_dir: .*out holds .*, which this run reads"):
+        with pytest.raises(InputError, match=r"`output_dir`: .*out holds .*, which this run reads"):
             start(out, overwrite=True, **reads)
     assert before == {name: (out / name).read_bytes() for name in before}
 
@@ -170,7 +170,7 @@ def test_overwrite_refuses_a_run_of_another_script(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["some/pretrain.py", "--lr", "1"])
     start(tmp_path / "out").close()
     monkeypatch.setattr(sys, "argv", ["plot_results.py"])
-    with pytest.raises(InputError, match=r"holds a run of pretrain\.py; use another --output_dir"):
+    with pytest.raises(InputError, match=r"holds a run of pretrain\.py; use another `output_dir`"):
         start(tmp_path / "out", overwrite=True)
 
 
@@ -239,6 +239,40 @@ def test_a_record_that_was_edited_is_refused(tmp_path, change):
     write_json(tmp_path / "run.json", read_json(tmp_path / "run.json") | change)
     with pytest.raises(InputError, match=r"run\.json: not a run of this program"):
         start(tmp_path)
+
+
+def test_a_run_that_an_earlier_version_began_is_resumed(tmp_path):
+    """A folder as version 0.1.0 left it when it was killed, byte for byte what matters of it."""
+    record = {
+        "status": "running",
+        "command": ["finetune_scripts/finetune_rbp.py", "--epochs", "10"],
+        "arguments": {"epochs": 10, "lr": 3e-05},
+        "seed": 7,
+        "git": {"commit": "7d25196", "dirty": False},
+        "versions": {"LAMAR": "0.1.0", "python": "3.11.7", "torch": "2.11.0"},
+        "platform": "Linux-5.15-x86_64",
+        "cpu_count": 2,
+        "threads": 1,
+        "inputs": {},
+        "weights": None,
+        "started": "2025-01-01T00:00:00+00:00",
+        "finished": None,
+        "starts": 2,
+        "files": ["units", "fold_0"],
+        "summary": None,
+        "wall_time_s": 100.5,
+    }
+    write_json(tmp_path / "run.json", record)
+    (tmp_path / "units").mkdir()
+    digest = "1fefffa7b2d34c7f1836b8b86a7705672b85e9ef267e81ad55760c76036f3fd5"
+    unit = {"unit": "fold_0", "sha256": digest, "result": {"auroc": 0.9}}
+    write_json(tmp_path / "units" / "fold_0.json", unit)
+    with start(tmp_path) as run:
+        assert run.load_unit("fold_0") == {"auroc": 0.9}
+        assert run.folder("fold_0").is_dir()
+        assert run.record["started"] == "2025-01-01T00:00:00+00:00"
+        assert run.record["starts"] == 3
+        assert run.record["wall_time_s"] >= 100.5
 
 
 def test_a_missing_input_leaves_no_folder(tmp_path):
@@ -327,7 +361,7 @@ N_UNITS, N_ROWS = 8, 200
 SCRIPT = f"""{BARE_PACKAGE}
 import random, time
 from LAMAR.runs import RunFolder
-from LAMAR.storage import write_csv, write_json
+from LAMAR.runs.storage import write_csv, write_json
 
 out, log = sys.argv[1:]
 with RunFolder.open(out, arguments={{"units": {N_UNITS}}}, seed=0) as run:

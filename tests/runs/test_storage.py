@@ -107,7 +107,7 @@ def test_csv_of_rows_and_of_a_frame_agree(tmp_path):
 def test_csv_refuses_rows_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match="row 1 lacks or adds auprc, auroc"):
         write_csv(tmp_path / "x.csv", [{"auroc": 1}, {"auprc": 1}])
-    with pytest.raises(ValueError, match="columns must be given"):
+    with pytest.raises(ValueError, match="`columns` must be given"):
         write_csv(tmp_path / "x.csv", [])
     assert not os.listdir(tmp_path)
 
