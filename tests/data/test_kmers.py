@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sequence_files import longest_run_by_search, random_sequences
 
-from LAMAR.data.kmers import WindowHashes, cluster_sequences, longest_shared_run
 from LAMAR.alphabet import reverse_complement
+from LAMAR.data.kmers import WindowHashes, cluster_sequences, longest_shared_run
 
 FEW = settings(max_examples=60)
 
