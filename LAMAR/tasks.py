@@ -52,21 +52,12 @@ class Task(Entry):
         Name of the default loss.
     best_metric : str
         Name of the metric that chooses the epoch unless the user names another.
-    headline_metrics : tuple of str
-        Names of the two metrics that summaries show first.
-    interval_metrics : tuple of str
-        Names of the metrics that get bootstrap intervals.
-    metric_table : str
-        Key of the task's table of metrics in `LAMAR.statistics.metrics`.
     label_dtype : str
         NumPy dtype of the labels.
     """
 
     loss: str = ""
     best_metric: str = ""
-    headline_metrics: tuple[str, ...] = ()
-    interval_metrics: tuple[str, ...] = ()
-    metric_table: str = ""
     label_dtype: str = "int64"
 
 
@@ -107,9 +98,6 @@ TASKS: Registry[Task] = Registry(
             f"{_METRICS}:classification_metrics",
             loss="ce",
             best_metric="auprc",
-            headline_metrics=("auroc", "auprc"),
-            interval_metrics=("auroc", "auprc", "accuracy", "f1", "mcc"),
-            metric_table="classification",
         ),
         Task(
             "regression",
@@ -117,9 +105,6 @@ TASKS: Registry[Task] = Registry(
             f"{_METRICS}:regression_metrics",
             loss="mse",
             best_metric="pearson",
-            headline_metrics=("pearson", "spearman"),
-            interval_metrics=("pearson", "spearman", "mse"),
-            metric_table="regression",
             label_dtype="float32",
         ),
         Task(
@@ -128,8 +113,6 @@ TASKS: Registry[Task] = Registry(
             f"{_METRICS}:multilabel_metrics",
             loss="bce",
             best_metric="auprc",
-            headline_metrics=("auroc", "auprc"),
-            metric_table="classification",
         ),
     ),
 )
