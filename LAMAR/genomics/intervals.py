@@ -11,7 +11,15 @@ import re
 import numpy as np
 import pandas as pd
 
-__all__ = ["canonical_chromosome", "canonical_chromosomes", "is_standard", "merge", "overlap", "within"]
+__all__ = [
+    "IntervalIndex",
+    "canonical_chromosome",
+    "canonical_chromosomes",
+    "is_standard",
+    "merge",
+    "overlap",
+    "within",
+]
 
 STANDARD = frozenset(f"chr{name}" for name in [*range(1, 23), "X", "Y"])
 _SHORT = re.compile(r"(?:chr)?(\d{1,2}|[XYM]|MT)", re.IGNORECASE)
@@ -125,3 +133,59 @@ def within(one: pd.DataFrame, two: pd.DataFrame, distance: int, *, stranded: boo
     wider = one.assign(start=one["start"] - distance, end=one["end"] + distance)
     near[overlap(wider, two, stranded=stranded)[0]] = True
     return near
+
+
+class IntervalIndex:
+    """A large sorted table of intervals, of which those near a few others are found by binary search.
+
+    Parameters
+    ----------
+    intervals : DataFrame with chrom, start, end, strand
+        Any further columns are kept.
+
+    Attributes
+    ----------
+    table : dict of ndarray, shape (n,)
+        The columns, sorted by chrom, start, end; rows equal in these keep their order.
+    """
+
+    def __init__(self, intervals: pd.DataFrame):
+        code, names = pd.factorize(intervals["chrom"].to_numpy(object), sort=True)
+        order = np.lexsort((intervals["end"].to_numpy(), intervals["start"].to_numpy(), code))
+        self.table = {name: column.to_numpy()[order] for name, column in intervals.items()}
+        bounds = np.searchsorted(code[order], np.arange(len(names) + 1))
+        self._slices = {name: slice(a, b) for name, a, b in zip(names.tolist(), bounds[:-1], bounds[1:])}
+        # The largest end so far ascends, so that a search finds the first interval that may reach a place.
+        self._reach = {name: np.maximum.accumulate(self.table["end"][part]) for name, part in self._slices.items()}
+
+    def __len__(self) -> int:
+        return len(self.table["start"])
+
+    @property
+    def chromosomes(self) -> list[str]:
+        """Names of all chromosomes, sorted."""
+        return list(self._slices)
+
+    def near(self, chrom: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Return the rows (int64, ascending) of all intervals that overlap one of those given, and of a few more."""
+        rows = [np.zeros(0, np.int64)]
+        for name in pd.unique(chrom):
+            if name not in self._slices:
+                continue
+            here, part = chrom == name, self._slices[name]
+            low = np.searchsorted(self._reach[name], start[here], side="right")
+            high = np.searchsorted(self.table["start"][part], end[here], side="left")
+            order = np.argsort(low)
+            low, high = low[order], np.maximum.accumulate(high[order])
+            new = np.ones(len(low), dtype=bool)
+            new[1:] = low[1:] > high[:-1]
+            first = np.flatnonzero(new)
+            low, high = low[first], high[np.append(first[1:], len(high)) - 1]
+            sizes = high - low
+            before = np.cumsum(sizes) - sizes
+            rows.append(part.start + np.repeat(low - before, sizes) + np.arange(sizes.sum()))
+        return np.sort(np.concatenate(rows))
+
+    def rows(self, rows: np.ndarray) -> pd.DataFrame:
+        """Return chrom, start, end and strand of rows as a DataFrame."""
+        return pd.DataFrame({name: self.table[name][rows] for name in ("chrom", "start", "end", "strand")})

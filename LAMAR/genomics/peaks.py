@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 import re
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
@@ -17,9 +18,9 @@ import pandas as pd
 
 from ..data.sequences import open_text, read_table
 from ..errors import InputError
-from .intervals import canonical_chromosomes
+from .intervals import canonical_chromosomes, merge
 
-__all__ = ["read_bed5", "read_index", "read_peaks"]
+__all__ = ["merge_named_peaks", "read_bed5", "read_index", "read_peaks"]
 
 logger = logging.getLogger(__name__)
 
@@ -248,3 +249,28 @@ def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.Da
             for row in index[["accession", "rbp", "cell"]].itertuples(index=False)
         ]
     return pd.concat(tables, ignore_index=True)
+
+
+def merge_named_peaks(peaks: pd.DataFrame) -> pd.DataFrame:
+    """Merge overlapping peaks on one strand.
+
+    Parameters
+    ----------
+    peaks : DataFrame with chrom, start, end, strand, rbp, cell
+        Peaks of any RBPs.
+
+    Returns
+    -------
+    DataFrame
+        The same columns, with the distinct names of ``rbp`` and of ``cell`` sorted and joined by ";", and ``n_peaks``,
+        the number of peaks merged into one.
+    """
+    merged, row = merge(peaks)
+    for column in ("rbp", "cell"):
+        code, names = pd.factorize(peaks[column].to_numpy(object), sort=True)
+        keys = np.unique(row * len(names) + code)
+        bounds = np.searchsorted(keys, np.arange(len(merged) + 1) * len(names))
+        members = names[keys % len(names)].tolist()
+        merged[column] = [";".join(members[a:b]) for a, b in pairwise(bounds.tolist())]
+    merged["n_peaks"] = np.bincount(row, minlength=len(merged))
+    return merged

@@ -111,7 +111,9 @@ def bench_join() -> None:
 
 def bench_json() -> None:
     from LAMAR.data.window_files import render
-    from LAMAR.genomics.windows import DescribedWindows, IntervalIndex, Record, WindowRule
+    from LAMAR.genomics.intervals import IntervalIndex
+    from LAMAR.genomics.window_metadata import DescribedWindows, Record
+    from LAMAR.genomics.windows import WindowRule
 
     regions, peaks = regions_and_peaks(0.1)
     rng = np.random.default_rng(3)

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from LAMAR.genomics.intervals import canonical_chromosome, canonical_chromosomes, is_standard, merge, overlap, within
+from LAMAR.genomics.intervals import (
+    IntervalIndex,
+    canonical_chromosome,
+    canonical_chromosomes,
+    is_standard,
+    merge,
+    overlap,
+    within,
+)
 
 interval = st.tuples(
     st.sampled_from(["chr1", "chr2"]), st.integers(0, 60), st.integers(1, 25), st.sampled_from(["+", "-", "."])
@@ -105,3 +113,14 @@ def test_merge_joins_what_overlaps_and_nothing_else(rows, stranded, min_gap):
     for a, b in zip(merged.itertuples(), merged.iloc[1:].itertuples()):
         if a.chrom == b.chrom and (not stranded or a.strand == b.strand):
             assert gap(a, b) > (-1 if min_gap is None else min_gap)
+
+
+@given(listed=intervals, asked=intervals)
+def test_the_part_of_an_index_near_intervals_holds_all_that_overlap(listed, asked):
+    listed, asked = table(listed).assign(name=range(len(listed))), table(asked)
+    index = IntervalIndex(listed)
+    rows = index.near(*(asked[name].to_numpy() for name in ("chrom", "start", "end")))
+    assert (np.diff(rows) > 0).all()
+    one, two = overlap(asked, index.rows(rows))
+    expected = set(zip(*(found.tolist() for found in overlap(asked, listed))))
+    assert set(zip(one.tolist(), index.table["name"][rows[two]].tolist())) == expected

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from LAMAR.errors import InputError
-from LAMAR.genomics.peaks import read_bed5, read_index, read_peaks
+from LAMAR.genomics.peaks import merge_named_peaks, read_bed5, read_index, read_peaks
 
 NARROW = "chr9\t100\t160\tQKI\t1000\t-\t3.5\t4.25\t-1\t{summit}\n"
 
@@ -163,3 +164,18 @@ def test_every_peak_of_encode(shared_dir):
     assert peaks["rbp"].nunique() == 168
     assert (peaks["log2fc"] >= 3).all()
     assert peaks["accession"].nunique() == 250
+
+
+def test_merged_peaks_name_all_rbps_once_and_keep_strands_apart():
+    rows = [("chr1", 10, 20, "+"), ("chr1", 15, 30, "+"), ("chr1", 25, 40, "+"), ("chr1", 12, 18, "-")]
+    peaks = pd.DataFrame(rows, columns=["chrom", "start", "end", "strand"])
+    merged = merge_named_peaks(peaks.assign(rbp=["QKI", "FUS", "QKI", "FUS"], cell=["K562", "K562", "HepG2", "K562"]))
+    assert merged.to_dict("list") == {
+        "chrom": ["chr1", "chr1"],
+        "start": [10, 12],
+        "end": [40, 18],
+        "strand": ["+", "-"],
+        "rbp": ["FUS;QKI", "FUS"],
+        "cell": ["HepG2;K562", "K562"],
+        "n_peaks": [3, 1],
+    }
