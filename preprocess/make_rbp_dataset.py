@@ -118,7 +118,7 @@ def complete(arguments: argparse.Namespace) -> None:
     """Fill in what depends on other arguments; refuse what cannot work before anything is read."""
     if arguments.demo:
         print(NOTICE)
-        data = demo_data("--peaks")
+        data = demo_data()
         arguments.peaks, arguments.fasta = data / "peaks", data / "genome.fa"
         arguments.gtf = arguments.gtf or data / "annotation.gtf"
         arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / "labelled_sets"

@@ -380,7 +380,7 @@ def run(args: argparse.Namespace) -> None:
     from LAMAR.runs.provenance import provenance
 
     if args.demo:
-        data = demo_data("--fasta")
+        data = demo_data()
         args.fasta, args.bed, args.eclip = data / "clip_regions.fa", data / "clip_regions.bed", data / "peaks"
         args.output = args.output or REPO / "demo" / "prep" / "demo"
         print(f"no --fasta given. {NOTICE}")

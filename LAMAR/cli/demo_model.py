@@ -20,7 +20,7 @@ def _split(argument: str):
     from ..data.labelled import load_labelled
     from ..data.splits import make_split
 
-    dataset = load_labelled(demo_data(argument) / "labelled", name=DEMO_RBP)
+    dataset = load_labelled(demo_data() / "labelled", name=DEMO_RBP)
     return dataset, make_split(dataset, "auto", seed=SEED)
 
 

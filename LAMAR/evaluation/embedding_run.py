@@ -107,7 +107,7 @@ def complete(arguments: argparse.Namespace, output: str) -> argparse.Namespace:
     """Folders of the demo where no data are named."""
     if arguments.demo:
         print(NOTICE)
-        arguments.data_dir = demo_data("--data_dir") / "labelled"
+        arguments.data_dir = demo_data() / "labelled"
         arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / output
     if arguments.output_dir is None:
         raise InputError("--output_dir: not given, wanted a folder for the results")

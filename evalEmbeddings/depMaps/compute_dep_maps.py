@@ -188,7 +188,7 @@ def read_input(arguments: argparse.Namespace) -> list[tuple[str, str]]:
 
     if not arguments.demo:
         return read_records(arguments.sequence, arguments.sequence_file)
-    sites = demo_data("--sequence_file") / "labelled" / f"{DEMO_RBP}.positives.fa"
+    sites = demo_data() / "labelled" / f"{DEMO_RBP}.positives.fa"
     return read_records(None, sites)[:DEMO_RECORDS]
 
 

@@ -16,6 +16,7 @@ from LAMAR.alphabet import reverse_complement
 from LAMAR.data.composition import gc_content
 from LAMAR.data.labelled import load_labelled
 from LAMAR.data.sequences import parse_region, read_fasta
+from LAMAR.data.synthetic_files import make_demo_data
 from LAMAR.errors import InputError
 from LAMAR.genomics.annotation import read_gtf
 from LAMAR.genomics.binding_sets import SetOptions, Sources, build_set
@@ -34,9 +35,7 @@ def call(*arguments, cwd=None) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "data"
-    script = Path(__file__).resolve().parents[2] / "preprocess" / "make_demo_data.py"
-    arguments = ["--output_dir", str(folder), "--windows_per_rbp", "60"]
-    subprocess.run([sys.executable, str(script), *arguments], check=True, capture_output=True)
+    make_demo_data(folder, windows_per_rbp=60)
     return folder
 
 

@@ -398,3 +398,16 @@ def test_from_another_working_directory_and_without_heavy_imports(tmp_path):
     )
     light = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert light.returncode == 0, light.stderr
+
+
+def test_without_a_clone_the_demo_data_are_kept_in_the_users_cache(tmp_path, monkeypatch, capsys, demo):
+    from LAMAR.cli import demo as fallback
+
+    monkeypatch.setattr(fallback, "IN_CLONE", False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = fallback.demo_data()
+    assert folder == tmp_path / "lamar" / "demo" / "data"
+    assert "SYNTHETIC" in capsys.readouterr().out
+    assert contents(folder) == contents(demo)
+    assert fallback.demo_data() == folder
+    assert capsys.readouterr().out == ""
