@@ -1,12 +1,12 @@
 """Intrinsic dimension from the distances to each point's two nearest neighbours (TwoNN).
 
-Facco, d'Errico, Rodriguez and Laio, Sci Rep 7:12140 (2017). Where density is constant over the reach of two neighbours,
-``mu = r_2 / r_1`` has ``P(mu <= x) = 1 - x^(-D)`` whatever the density, so ``-ln(1 - F(mu))`` against ``ln mu`` is a
-line through the origin with slope D, the number of dimensions that the points have locally.
+Where density is constant out to the second neighbour, ``mu = r_2 / r_1`` has ``P(mu <= x) = 1 - x^(-D)`` whatever the
+density, so ``-ln(1 - F(mu))`` against ``ln mu`` is a line through the origin with slope D, the number of dimensions
+that the points have locally (Facco, d'Errico, Rodriguez and Laio, Sci Rep 7:12140, 2017).
 
 Near-copies among the points (windows that overlap, or random encoders, under which windows of one composition lie close
 together) give ratios far above 1, and a slope that depends on how many of them are left out. A wide bootstrap interval
-is the sign of that.
+indicates this.
 """
 
 from __future__ import annotations
@@ -26,29 +26,40 @@ _CANDIDATES = 4  # neighbours by the fast distance, among which the exact one ch
 
 @dataclass(frozen=True, eq=False)
 class NeighbourRatios:
-    """``mu`` float64 (m,), and the rows (m,) of the embeddings that it belongs to."""
+    """Ratios of neighbour distances.
+
+    Attributes
+    ----------
+    mu : float64, shape (m,)
+        Distance to the second neighbour over distance to the first.
+    rows : int64, shape (m,)
+        Rows of the embeddings that the ratios belong to.
+    """
 
     mu: np.ndarray
     rows: np.ndarray
 
 
 def neighbour_ratios(embeddings: np.ndarray, n_sample: int = SAMPLE, seed: int = 0) -> NeighbourRatios:
-    """Ratio of the distances to the second and the first neighbour.
+    """Return the ratios of the distances to the second and the first neighbour.
 
     Neighbours are exact, among a random sample of the rows: all pairs of 100,000 would take minutes. The dimension is
-    thus that at the sample's scale; compare figures at the same ``n_sample``. Of rows that are equal the first counts.
+    therefore that at the sample's scale; compare figures at the same ``n_sample``. Of equal rows only the first is
+    used.
 
     Parameters
     ----------
-    embeddings : (n, d)
-        Finite.
+    embeddings : float, shape (n, d)
+        Finite values.
     n_sample : int
-        Rows to draw without replacement; all, where there are no more.
+        Number of rows to draw without replacement; all rows are used where there are no more.
+    seed : int
+        Seed of the sample.
 
     Returns
     -------
     NeighbourRatios
-        Of all distinct rows of the sample; empty below three.
+        Of all distinct rows of the sample; empty if there are fewer than three.
     """
     n = len(embeddings)
     rows = np.arange(n)
@@ -59,33 +70,33 @@ def neighbour_ratios(embeddings: np.ndarray, n_sample: int = SAMPLE, seed: int =
     rows, points = rows[np.sort(first)], points[np.sort(first)]
     if len(points) < 3:
         return NeighbourRatios(np.empty(0), np.empty(0, dtype=np.int64))
-    points = points - points.mean(axis=0)  # distances stay, products lose fewer digits
+    points = points - points.mean(axis=0)  # distances are unchanged, and products lose fewer digits
     squares = np.einsum("ij,ij->i", points, points)
-    few = min(_CANDIDATES, len(points) - 1)
+    n_candidates = min(_CANDIDATES, len(points) - 1)
     mu = np.empty(len(points))
     for start in range(0, len(points), BLOCK):
         block = points[start : start + BLOCK]
         fast = squares[None, :] - 2 * block @ points.T
-        own = np.arange(len(block))
-        fast[own, start + own] = np.inf
-        near = np.argpartition(fast, few - 1, axis=1)[:, :few]
-        # From products, the distance of points close together is mostly rounding: their differences are exact.
+        index = np.arange(len(block))
+        fast[index, start + index] = np.inf
+        near = np.argpartition(fast, n_candidates - 1, axis=1)[:, :n_candidates]
+        # Distances of close points from products are mostly rounding error; their differences are exact.
         exact = np.sort(np.sqrt(((points[near] - block[:, None]) ** 2).sum(axis=2)), axis=1)
         mu[start : start + BLOCK] = exact[:, 1] / exact[:, 0]
     return NeighbourRatios(mu, rows)
 
 
 def two_nn(ratios: NeighbourRatios, weights: np.ndarray | None = None, discard: float = 0.1) -> float:
-    """The slope D by least squares through the origin.
+    """Return the intrinsic dimension D: the slope by least squares through the origin.
 
     Parameters
     ----------
-    ratios : of :func:`neighbour_ratios`
-    weights : float (m,), optional
-        Of the ratios, for a bootstrap that draws them anew and leaves the neighbours as they are; a copy of a point
-        would be its own nearest neighbour.
+    ratios : NeighbourRatios
+    weights : float, shape (m,), optional
+        Weights of the ratios, for a bootstrap that resamples ratios and keeps the neighbours: with resampled points, a
+        copy of a point would be its nearest neighbour.
     discard : float
-        Share of the largest ratios to leave out, as Facco et al. do: there the assumption fails first.
+        Share of the largest ratios to leave out, as Facco et al. do, because the assumption fails there first.
 
     Returns
     -------
@@ -95,11 +106,10 @@ def two_nn(ratios: NeighbourRatios, weights: np.ndarray | None = None, discard: 
     order = np.argsort(ratios.mu, kind="stable")
     weights = np.ones(len(order)) if weights is None else np.asarray(weights, dtype=np.float64)
     cumulative = np.cumsum(weights[order])
-    # Without weights F is i / m; rounding must not decide whether the tenth of ten is left out.
+    # Without weights F is i / m; rounding must not decide whether the last of ten is left out.
     share = cumulative / cumulative[-1] if len(order) else cumulative
     kept = (share <= 1 - discard + 1e-12) & (share < 1)
     x, y = np.log(ratios.mu[order][kept]), -np.log1p(-share[kept])
-    # Every kept ratio stands for its weight of points.
     w = weights[order][kept]
     slope = (w * x) @ x
     if not slope > 0:

@@ -3,22 +3,22 @@
 `METRICS` is the only list of metrics: parsers take their choices from it, and tables, figures and reports their
 columns, labels and chance levels. A metric is added there and nowhere else.
 
-Each metric is one small function that serves both for the value and for every bootstrap resample, so that an interval
-belongs to the value beside it; scikit-learn's functions would take minutes for a thousand resamples, and the tests
-compare each metric with them. An undefined metric is NaN with a ``RuntimeWarning`` that names it and gives the reason,
-never 0 or 0.5. Malformed input (shapes that differ, NaN or infinite values, labels or probabilities out of range) is a
-``ValueError`` that names the parameter.
+Each metric is one small function of `LAMAR.statistics.metric_functions` that serves both for the value and for every
+bootstrap resample, so that an interval belongs to the value beside it; scikit-learn's functions would take minutes for
+a thousand resamples, and the tests compare each metric with them. An undefined metric is NaN with a ``RuntimeWarning``
+that names it and gives the reason, never 0 or 0.5. Malformed input (shapes that differ, NaN or infinite values, labels
+or probabilities out of range) is a ``ValueError`` that names the parameter.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..registry import Entry, Registry
+from . import metric_functions as functions
 from .checks import (
     ScoredRecords,
     classification_records,
@@ -41,84 +41,6 @@ __all__ = [
     "regression_metrics",
     "reported_metrics",
 ]
-
-N_BINS = 15  # of the expected calibration error
-NAN = math.nan
-
-
-# ---------------------------------------------------------------------------------------------------- one metric
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return float(numerator) / float(denominator) if denominator else NAN
-
-
-def _one_vs_rest(metric: Callable) -> Callable:
-    """Make a metric of one class into a list over classes, which for two classes holds class 1 alone."""
-
-    def per_class(y: np.ndarray, p: np.ndarray, predicted: np.ndarray) -> list[float]:
-        k = p.shape[1]
-        return [metric(y == c, p[:, c], predicted == c) for c in (range(k) if k > 2 else [1])]
-
-    return per_class
-
-
-def _roc_counts(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positives and negatives at or above each distinct score, highest first."""
-    order = np.argsort(-p)
-    p, tp = p[order], np.cumsum(y[order])
-    last_of_tie = np.flatnonzero(np.append(p[1:] != p[:-1], True))
-    return tp[last_of_tie], last_of_tie + 1 - tp[last_of_tie]
-
-
-def _auroc(y: np.ndarray, p: np.ndarray, _) -> float:
-    tp, fp = _roc_counts(y, p)
-    # Trapezoids: a tie between a positive and a negative counts one half.
-    return _ratio((np.diff(fp, prepend=0) * (tp - np.diff(tp, prepend=0) / 2)).sum(), tp[-1] * fp[-1])
-
-
-def _auprc(y: np.ndarray, p: np.ndarray, _) -> float:
-    tp, fp = _roc_counts(y, p)
-    return _ratio((np.diff(tp, prepend=0) * tp / (tp + fp)).sum(), tp[-1]) if fp[-1] else NAN
-
-
-def _mcc(y: np.ndarray, p: np.ndarray, predicted: np.ndarray) -> float:
-    n, k = p.shape
-    true, called = np.bincount(y, minlength=k), np.bincount(predicted, minlength=k)
-    spread = float(n * n - true @ true) * float(n * n - called @ called)
-    return _ratio(n * np.count_nonzero(y == predicted) - true @ called, math.sqrt(spread))
-
-
-def _brier(y: np.ndarray, p: np.ndarray, _) -> float:
-    squares = (p - (y[:, None] == np.arange(p.shape[1]))) ** 2
-    return squares.sum(axis=1).mean() if p.shape[1] > 2 else squares[:, 1].mean()
-
-
-def _ece(y: np.ndarray, p: np.ndarray, predicted: np.ndarray) -> float:
-    confidence, hit = (p[:, 1], y) if p.shape[1] == 2 else (p.max(axis=1), y == predicted)
-    bins = np.minimum((confidence * N_BINS).astype(np.int64), N_BINS - 1)
-    # n_b / n |mean confidence - hit rate| = |sum of (confidence - hit)| / n
-    return np.abs(np.bincount(bins, confidence - hit)).sum() / len(y)
-
-
-def _log_loss(y: np.ndarray, p: np.ndarray, _) -> float:
-    return -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float64).eps)).mean()
-
-
-def _pearson(y: np.ndarray, p: np.ndarray) -> float:
-    if np.ptp(y) == 0 or np.ptp(p) == 0:
-        return NAN
-    y, p = ((v - v.mean()) / np.ptp(v) for v in (y, p))
-    return min(1.0, max(-1.0, float(y @ p / math.sqrt((y @ y) * (p @ p)))))
-
-
-def _spearman(y: np.ndarray, p: np.ndarray) -> float:
-    from scipy.stats import rankdata
-
-    return _pearson(rankdata(y), rankdata(p))
-
-
-# ------------------------------------------------------------------------------------------------------ registry
 
 
 @dataclass(frozen=True)
@@ -160,104 +82,63 @@ class Metric(Entry):
 
 
 _ONE_CLASS, _CONSTANT = "only one class is present", "targets or predictions are constant"
-_REGRESSION = ("regression",)
+_ERROR = {"tasks": ("regression",), "higher_is_better": False, "high": math.inf}
+_CORRELATION = {"tasks": ("regression",), "chance": 0.0, "low": -1.0, "headline": True, "undefined": _CONSTANT}
 
 METRICS: Registry[Metric] = Registry(
     "metric",
     [
-        Metric("accuracy", "accuracy", lambda y, p, d: (y == d).mean(), reported=1),
+        Metric("accuracy", "accuracy", functions.accuracy, reported=1),
+        Metric("f1", "F1", functions.one_vs_rest(functions.f1), reported=4, undefined="nothing is positive"),
         Metric(
-            "f1",
-            "F1",
-            _one_vs_rest(lambda y, p, d: _ratio(2 * (y & d).sum(), y.sum() + d.sum())),
-            reported=4,
-            undefined="nothing is positive",
+            "precision", "precision", functions.one_vs_rest(functions.precision), undefined="none is predicted positive"
         ),
-        Metric(
-            "precision",
-            "precision",
-            _one_vs_rest(lambda y, p, d: _ratio((y & d).sum(), d.sum())),
-            undefined="none is predicted positive",
-        ),
-        Metric(
-            "recall",
-            "recall",
-            _one_vs_rest(lambda y, p, d: _ratio((y & d).sum(), y.sum())),
-            undefined="no record is positive",
-        ),
+        Metric("recall", "recall", functions.one_vs_rest(functions.recall), undefined="no record is positive"),
         Metric(
             "auroc",
             "AUROC",
-            _one_vs_rest(_auroc),
+            functions.one_vs_rest(functions.roc_area),
             chance=0.5,
             any_score=True,
             reported=2,
             headline=True,
             undefined=_ONE_CLASS,
         ),
-        Metric("auprc", "AUPRC", _one_vs_rest(_auprc), any_score=True, reported=3, headline=True, undefined=_ONE_CLASS),
         Metric(
-            "mcc", "MCC", _mcc, chance=0.0, low=-1.0, reported=5, undefined="labels or predictions hold only one class"
-        ),
-        Metric("brier", "Brier score", _brier, higher_is_better=False, high=2.0),
-        Metric("ece", "expected calibration error", _ece, higher_is_better=False),
-        Metric("log_loss", "log loss", _log_loss, higher_is_better=False, high=math.inf),
-        Metric(
-            "mse",
-            "mean squared error",
-            lambda y, p: ((y - p) ** 2).mean(),
-            tasks=_REGRESSION,
-            higher_is_better=False,
-            high=math.inf,
+            "auprc",
+            "AUPRC",
+            functions.one_vs_rest(functions.average_precision),
+            any_score=True,
             reported=3,
+            headline=True,
+            undefined=_ONE_CLASS,
         ),
         Metric(
-            "rmse",
-            "root mean squared error",
-            lambda y, p: math.sqrt(((y - p) ** 2).mean()),
-            tasks=_REGRESSION,
-            higher_is_better=False,
-            high=math.inf,
+            "mcc",
+            "MCC",
+            functions.matthews,
+            chance=0.0,
+            low=-1.0,
+            reported=5,
+            undefined="labels or predictions hold only one class",
         ),
-        Metric(
-            "mae",
-            "mean absolute error",
-            lambda y, p: np.abs(y - p).mean(),
-            tasks=_REGRESSION,
-            higher_is_better=False,
-            high=math.inf,
-        ),
+        Metric("brier", "Brier score", functions.brier, higher_is_better=False, high=2.0),
+        Metric("ece", "expected calibration error", functions.calibration_error, higher_is_better=False),
+        Metric("log_loss", "log loss", functions.log_loss, higher_is_better=False, high=math.inf),
+        Metric("mse", "mean squared error", functions.mean_squared_error, reported=3, **_ERROR),
+        Metric("rmse", "root mean squared error", functions.root_mean_squared_error, **_ERROR),
+        Metric("mae", "mean absolute error", functions.mean_absolute_error, **_ERROR),
         Metric(
             "r2",
             "R²",
-            lambda y, p: 1 - _ratio(((y - p) ** 2).mean(), np.ptp(y) and y.var()),
-            tasks=_REGRESSION,
+            functions.r2,
+            tasks=("regression",),
             chance=0.0,
             low=-math.inf,
             undefined="the targets are constant",
         ),
-        Metric(
-            "pearson",
-            "Pearson r",
-            _pearson,
-            tasks=_REGRESSION,
-            chance=0.0,
-            low=-1.0,
-            reported=1,
-            headline=True,
-            undefined=_CONSTANT,
-        ),
-        Metric(
-            "spearman",
-            "Spearman ρ",
-            _spearman,
-            tasks=_REGRESSION,
-            chance=0.0,
-            low=-1.0,
-            reported=2,
-            headline=True,
-            undefined=_CONSTANT,
-        ),
+        Metric("pearson", "Pearson r", functions.pearson, reported=1, **_CORRELATION),
+        Metric("spearman", "Spearman ρ", functions.spearman, reported=2, **_CORRELATION),
     ],
 )
 

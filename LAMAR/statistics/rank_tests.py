@@ -1,4 +1,4 @@
-"""Methods compared by rank over data sets or repeats: Wilcoxon's test of pairs, and mean ranks of all at once."""
+"""Comparison of methods by rank over data sets or repeats: Wilcoxon's test of pairs, and mean ranks of all at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ __all__ = ["mean_ranks", "signed_rank", "wilcoxon_table"]
 
 
 def signed_rank(differences) -> tuple[float, float]:
-    """Wilcoxon's signed-rank test, two-sided and exact, ties included.
+    """Run Wilcoxon's signed-rank test, two-sided and exact, ties included.
 
-    Zeros are left out; tied sizes share their mean rank, and the distribution is that of all 2^n signs of these
-    ranks; scipy approximates where more than a few tie. Wilcoxon, Biometrics Bull 1:80 (1945).
+    Zeros are left out; tied sizes share their mean rank, and the distribution is that of all 2^n signs of these ranks.
+    SciPy approximates where more than a few tie.
+
+    Parameters
+    ----------
+    differences : array-like of float, shape (n,)
 
     Returns
     -------
@@ -25,6 +29,10 @@ def signed_rank(differences) -> tuple[float, float]:
         Sum of the ranks of positive differences.
     p_value : float
         1 where no difference is left; never below ``2 / 2^n``.
+
+    References
+    ----------
+    Wilcoxon, Biometrics Bull 1:80 (1945).
     """
     from scipy.stats import rankdata
 
@@ -45,10 +53,18 @@ def signed_rank(differences) -> tuple[float, float]:
 
 
 def wilcoxon_table(values: pd.DataFrame) -> pd.DataFrame:
-    """`signed_rank` of every pair of columns over the rows that have both, Holm-adjusted over all pairs.
+    """Return `signed_rank` of every pair of columns, Holm-adjusted over all pairs.
 
-    Columns: method_a, method_b, n (rows), median_difference (a - b), a_better, b_better, statistic, p_value, p_holm,
-    and smallest_p, the smallest p-value that n allows.
+    Parameters
+    ----------
+    values : DataFrame
+        One column per method, one row per data set or repeat; a pair is compared on the rows that have both.
+
+    Returns
+    -------
+    DataFrame
+        Columns method_a, method_b, n (rows), median_difference (a - b), a_better, b_better, statistic, p_value,
+        smallest_p (the smallest p-value that n allows), and p_holm.
     """
     rows = []
     for a, b in itertools.combinations(values.columns, 2):
@@ -65,18 +81,27 @@ def wilcoxon_table(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_ranks(values: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
-    """Mean rank of each method over data sets, 1 the best; Friedman's test and Nemenyi's critical difference.
+    """Return the mean rank of each method over data sets, with Friedman's test and Nemenyi's critical difference.
 
-    Only a full block can be ranked: the row or column with the largest share of missing values is left out until
-    none is missing (columns first). Demšar, J Mach Learn Res 7:1 (2006).
+    Rank 1 is the best. Only a complete block can be ranked: the row or column with the largest share of missing values
+    is left out until none is missing (columns first).
+
+    Parameters
+    ----------
+    values : DataFrame
+        One column per method, one row per data set; larger is better.
 
     Returns
     -------
     table : DataFrame
-        method, mean_rank, mean (of the metric), sorted by rank
+        method, mean_rank, mean (of the metric), sorted by rank.
     facts : dict
         n (data sets), left_out (methods), friedman_p and critical_difference (mean ranks further apart than this
-        differ at 0.05), NaN below two data sets or three methods
+        differ at 0.05); the last two are NaN below two data sets or three methods.
+
+    References
+    ----------
+    Demšar, J Mach Learn Res 7:1 (2006).
     """
     from scipy.stats import friedmanchisquare, studentized_range
 

@@ -146,7 +146,7 @@ def test_shrinkage_between_covariance_and_target():
     assert isotropy.isoscore_star(covariance, target, 1.0) == pytest.approx(1)
     # 0.5 C + 0.5 T has eigenvalues 1, 1/2, 1/2: PR = 4 / 1.5.
     assert isotropy.isoscore_star(covariance, target, 0.5) == pytest.approx((4 / 1.5 - 1) / 2)
-    with pytest.raises(ValueError, match="zeta: found 2"):
+    with pytest.raises(ValueError, match="`zeta`: found 2"):
         isotropy.isoscore_star(covariance, target, 2)
 
 
