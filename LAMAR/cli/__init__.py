@@ -1,1 +1,1 @@
-"""What scripts share: parsers, errors in one line, the demo set."""
+"""Parts that scripts share: parsers, errors in one line, log messages, the demo set."""

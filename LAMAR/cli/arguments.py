@@ -1,6 +1,6 @@
-"""Parts of command lines that scripts share: a parser whose errors are one line, and argument types.
+"""Parts of command lines that scripts share: a parser whose errors are one line, argument types, logging.
 
-Imports nothing heavy, so that ``--help`` answers at once.
+Nothing heavy is imported here, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -41,14 +41,25 @@ logger = logging.getLogger(__name__)
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Errors without the usage, which can be twenty lines long; exit code 2."""
+    """Argument parser whose errors are one line, without the usage, which can be twenty lines long."""
 
     def error(self, message: str):
+        """Print one line on stderr and exit with code 2."""
         self.exit(2, f"error: {message} (--help lists the options)\n")
 
 
 def number(kind: type, wanted: str, valid: Callable[[float], bool]) -> Callable[[str], float]:
-    """Argument type: an int or a float that is ``valid``; ``wanted`` says in words what that means."""
+    """Return an argument type for numbers.
+
+    Parameters
+    ----------
+    kind : type
+        int or float.
+    wanted : str
+        Valid values in words, for the error.
+    valid : callable
+        Returns whether a number is valid.
+    """
 
     def parse(text: str):
         value = kind(text)
@@ -56,29 +67,35 @@ def number(kind: type, wanted: str, valid: Callable[[float], bool]) -> Callable[
             raise argparse.ArgumentTypeError(f"found {text}, wanted {wanted}")
         return value
 
-    parse.__name__ = kind.__name__  # what argparse calls the type in its own message
+    parse.__name__ = kind.__name__  # argparse shows this name in its message
     return parse
 
 
 def positive(kind: type) -> Callable[[str], float]:
-    """Argument type: above 0, and finite."""
+    """Return an argument type for finite numbers above 0; whole numbers must be below 2**31."""
     return number(kind, "more than 0", lambda value: 0 < value < (2**31 if kind is int else float("inf")))
 
 
 def not_negative(kind: type) -> Callable[[str], float]:
-    """Argument type: 0 or above, and finite; whole numbers below 2**31, so that sums of a few stay in every range."""
+    """Return an argument type for finite numbers from 0; whole numbers must be below 2**31.
+
+    Sums of a few such numbers stay within the range of every integer type.
+    """
     return number(kind, "0 or more", lambda value: 0 <= value < (2**31 if kind is int else float("inf")))
 
 
 def path(text: str) -> Path:
-    """Argument type: a path; an empty one, as of a variable that is not set, would be the current folder."""
+    """Convert an argument to a path, and refuse an empty one.
+
+    An empty text, as from an unset shell variable, would otherwise be the current folder.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted a path")
     return Path(text)
 
 
 def output_prefix(text: str) -> Path:
-    """Argument type: what the names of output files begin with, the folder before it."""
+    """Convert an argument to the common beginning of output files: a folder and the first part of a name."""
     if not text or text.endswith(os.sep) or Path(text).name in ("", ".."):
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted a folder and the beginning of a name: prep/clip")
     return Path(text)
@@ -89,8 +106,10 @@ fraction = number(float, "a number from 0 up to, not including, 1", lambda value
 
 
 def usable_workers(wanted: int) -> int:
-    """``--workers``, at most as many as there are cores (four at least): each process costs memory, and more than
-    cores gain nothing. That fewer are used is logged."""
+    """Return the number of worker processes to use: at most that of the cores, or four on smaller machines.
+
+    Each process costs memory, and more processes than cores gain nothing. A smaller number than wanted is logged.
+    """
     most = max(4, os.cpu_count() or 1)
     if wanted > most:
         logger.warning("--workers %d: using %d, this machine has %d cores", wanted, most, os.cpu_count() or 1)
@@ -98,15 +117,15 @@ def usable_workers(wanted: int) -> int:
 
 
 def names(text: str) -> list[str]:
-    """Argument type: names joined by commas."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
+    """Convert an argument to a list of names, which are joined by commas."""
+    listed = [name.strip() for name in text.split(",") if name.strip()]
+    if not listed:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted names joined by commas")
-    return found
+    return listed
 
 
 def region(text: str) -> tuple[int, int]:
-    """Argument type: START-END, 0-based half-open."""
+    """Convert an argument START-END, 0-based and half-open, to two numbers."""
     match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
     if match is None or int(match[1]) >= int(match[2]):
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted START-END, 0-based half-open, such as 20-60")
@@ -114,7 +133,7 @@ def region(text: str) -> tuple[int, int]:
 
 
 def target(text: str) -> int | str:
-    """Argument type: a class number, or "predicted"."""
+    """Convert an argument to a class number, or "predicted"."""
     if text == "predicted" or (text.isascii() and text.isdigit() and len(text) < 7):
         return text if text == "predicted" else int(text)
     raise argparse.ArgumentTypeError(f"found {text!r}, wanted a class number from 0, or predicted")
@@ -123,9 +142,22 @@ def target(text: str) -> int | str:
 def parse_or_demo(
     parser: argparse.ArgumentParser, argv, demo: Mapping[str, object], source: str = "data_path"
 ) -> argparse.Namespace:
-    """Arguments; without ``source``, the demo set's values for everything not given, and ``demo`` is True.
+    """Parse arguments, with the demo set's values for those not given if there is no input.
 
-    Of ``demo`` only what the parser has counts.
+    Parameters
+    ----------
+    parser : ArgumentParser
+    argv : list of str, optional
+        Command line; None for that of the process.
+    demo : mapping
+        Values for the demo set by argument; names that the parser does not have are ignored.
+    source : str
+        Argument that names the input; without it, the demo set is used.
+
+    Returns
+    -------
+    Namespace
+        With ``demo``, True where the demo set is used.
     """
     arguments = parser.parse_args(argv)
     is_demo = getattr(arguments, source) is None
