@@ -1,4 +1,4 @@
-"""Files of windows: metadata as JSON lines, JSON array or Parquet, as streams; and sets of output files."""
+"""Files of windows: streams of metadata as JSON lines, JSON array or Parquet, and sets of output files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from ..errors import InputError
 from ..runs.storage import atomic_write, read_json, remove_leftovers, write_json
 from .sequences import MAX_RECORD, open_text, read_lines
 
-__all__ = ["FORMS", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata", "read_metadata", "render"]
+__all__ = ["FORMS", "FinishedFiles", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata"]
+__all__ += ["read_metadata", "render"]
 
 FORMS = ("jsonl", "json", "parquet")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -23,7 +25,7 @@ _UNWRITABLE = {getattr(errno, name) for name in "EACCES EEXIST EISDIR ENAMETOOLO
 
 
 def metadata_schema(merged: bool = False):
-    """Arrow schema of the windows' metadata; ``merged``: of peaks that were joined."""
+    """Return the Arrow schema of windows' metadata; ``merged`` adds the number of peaks merged into one."""
     import pyarrow as pa
 
     text, whole = pa.string(), pa.int64()
@@ -36,7 +38,22 @@ def metadata_schema(merged: bool = False):
 
 
 def render(records: list[dict], form: str, schema=None) -> Any:
-    """Records as `open_metadata` writes them: text, or for ``parquet`` an Arrow table of the schema."""
+    """Render records for `open_metadata`.
+
+    Parameters
+    ----------
+    records : list of dict
+        Metadata of one window or more.
+    form : str
+        One of `FORMS`.
+    schema : pyarrow.Schema, optional
+        Needed for ``parquet``.
+
+    Returns
+    -------
+    str or pyarrow.Table
+        A table for ``parquet``, else text.
+    """
     if form == "parquet":
         import pyarrow as pa
 
@@ -46,9 +63,24 @@ def render(records: list[dict], form: str, schema=None) -> Any:
 
 @contextmanager
 def open_metadata(path: str | PathLike, form: str, schema=None) -> Iterator[Callable[[Any], None]]:
-    """A function that writes what `render` gave of one record or more; the file appears when the block is left.
+    """Open a file of metadata for writing; the file appears when the block is left without an error.
 
-    ``jsonl`` is an object a line, ``json`` an array with an object a line, ``parquet`` has a row group a call.
+    ``jsonl`` has one object per line, ``json`` is an array with one object per line, ``parquet`` has one row group per
+    call.
+
+    Parameters
+    ----------
+    path : path
+        File to write.
+    form : str
+        One of `FORMS`.
+    schema : pyarrow.Schema, optional
+        Needed for ``parquet``.
+
+    Yields
+    ------
+    callable
+        Writes what `render` returned.
     """
     with atomic_write(path, "wb" if form == "parquet" else "w") as handle:
         if form == "parquet":
@@ -69,7 +101,13 @@ def open_metadata(path: str | PathLike, form: str, schema=None) -> Iterator[Call
 
 
 def metadata_form(path: str | PathLike) -> str:
-    """One of `FORMS`, told from the content. InputError: no such file, or an empty one."""
+    """Tell the form of a file of metadata, one of `FORMS`, from its content.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty.
+    """
     if Path(path).is_file():
         with open(path, "rb") as handle:
             if handle.read(4) == b"PAR1":
@@ -84,15 +122,28 @@ def metadata_form(path: str | PathLike) -> str:
 def read_metadata(
     path: str | PathLike, form: str, columns: Sequence[str] | None = None, max_line: int = MAX_RECORD
 ) -> Iterator[tuple[str, dict]]:
-    """Yield where each record stands (``line 7``, ``record 7``), and the record; ``json`` is read as a whole.
+    """Read the records of a file of metadata one by one; a ``json`` file is read as a whole.
 
-    ``columns`` are those to read of a Parquet file, by default all; those it does not have are passed over.
+    Parameters
+    ----------
+    path : path
+        File to read, gzipped or plain.
+    form : str
+        One of `FORMS`; see `metadata_form`.
+    columns : sequence of str, optional
+        Columns to read of a Parquet file; default all. Columns that the file does not have are ignored.
+    max_line : int
+        Most characters of a line, or of a ``json`` file.
+
+    Yields
+    ------
+    (str, dict)
+        Where the record is (``line 7``, ``record 7``), and the record.
 
     Raises
     ------
     InputError
-        Names the file and the place of what is no JSON object, or a Parquet file that cannot be read, or a line (for
-        ``json``, a file) of more than ``max_line`` characters, which is not read to its end.
+        If a record is not a JSON object, a Parquet file cannot be read, or a line is too long; names file and place.
     """
     if form == "parquet":
         import pyarrow as pa
@@ -128,12 +179,32 @@ def read_metadata(
             yield where, record
 
 
+@dataclass(frozen=True)
+class FinishedFiles:
+    """Complete output of a run.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The files.
+    record : Path
+        JSON file with inputs, arguments and counts.
+    text : str
+        Summary for the user.
+    """
+
+    paths: tuple[Path, ...]
+    record: Path
+    text: str
+
+
 class OutputFiles:
-    """The files that one run makes under one prefix; a JSON record, written last, marks them as complete.
+    """The files that one run writes under one prefix; a JSON record, written last, marks them as complete.
 
     Parameters
     ----------
-    prefix : path
+    prefix : Path
+        Folder and beginning of the files' names.
     names : sequence of str
         The files are called ``<prefix>_<name>``.
     record : str
@@ -145,12 +216,12 @@ class OutputFiles:
         *self.paths, self.record = (prefix.with_name(f"{prefix.name}_{name}") for name in (*names, record))
 
     def are_complete(self, wanted: Mapping[str, Any], inputs: Sequence[str], ignore: Sequence[str] = ()) -> bool:
-        """Whether the files are there already, made with the same arguments from inputs of the same content.
+        """Return whether all files exist, made with the same arguments from inputs of the same content.
 
         Parameters
         ----------
         wanted : mapping
-            What `LAMAR.runs.provenance.provenance` gives for this run.
+            Result of `LAMAR.runs.provenance.provenance` for this run.
         inputs : sequence of str
             Names of the arguments that are input files or None.
         ignore : sequence of str
@@ -159,7 +230,7 @@ class OutputFiles:
         Raises
         ------
         InputError
-            One of the files is there and ``overwrite`` is not among the arguments of ``wanted``.
+            If one of the files exists, is not of this run, and the argument ``overwrite`` is false.
         """
         if wanted["arguments"]["overwrite"]:
             return False
@@ -172,28 +243,28 @@ class OutputFiles:
             ]
 
         with suppress(OSError, InputError, KeyError, TypeError):
-            found = read_json(self.record)
-            if found["files"] == self._sizes() and identity(found) == identity(wanted):
+            earlier = read_json(self.record)
+            if earlier["files"] == self._sizes() and identity(earlier) == identity(wanted):
                 return True
         for path in (self.record, *self.paths):
             if path.exists():
                 raise InputError(
-                    f"--output {self.prefix}: {path} is there, and not of this run; --overwrite replaces it"
+                    f"`output` {self.prefix}: {path} exists and is not of this run; `overwrite` replaces it"
                 )
         return False
 
     def refuse(self, inputs: Sequence[Path]) -> None:
-        """:class:`InputError` where one of the files would replace an input."""
+        """Raise an `InputError` if one of the files would replace an input."""
         for path in (*self.paths, self.record):
             if any(path.exists() and path.samefile(file) for file in inputs if Path(file).exists()):
-                raise InputError(f"--output {self.prefix}: {path} is an input of this run, wanted another prefix")
+                raise InputError(f"`output` {self.prefix}: {path} is an input of this run, wanted another prefix")
 
     def _sizes(self) -> dict[str, int]:
         return {path.name: path.stat().st_size for path in self.paths}
 
     @contextmanager
     def folder(self) -> Iterator[None]:
-        """Make the folder; if the block fails, remove what of it was made."""
+        """Make the folder of the files; if the block fails, remove the folders that were made."""
         made = [folder for folder in self.prefix.absolute().parents if not folder.exists()]
         try:
             self.prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -205,11 +276,14 @@ class OutputFiles:
                 with suppress(OSError):
                     folder.rmdir()
             if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-                raise InputError(f"--output {self.prefix}: cannot be written ({error.strerror})") from None
+                raise InputError(f"`output` {self.prefix}: cannot be written ({error.strerror})") from None
             raise
 
     def retract(self) -> None:
-        """Remove an earlier run's record, and files that this run will not replace: call when all is staged."""
+        """Remove an earlier run's record, and its files that this run will not replace.
+
+        To be called when all files of this run are written and about to appear.
+        """
         with suppress(OSError, InputError, KeyError, TypeError):
             for name in read_json(self.record)["files"]:
                 if name not in {path.name for path in self.paths}:
@@ -219,3 +293,13 @@ class OutputFiles:
     def finish(self, record: Mapping[str, Any]) -> None:
         """Write the record, with the sizes of the files."""
         write_json(self.record, {**record, "files": self._sizes()})
+
+    def finished(self, summary: str) -> FinishedFiles:
+        """Return the files with a summary that ends in their names."""
+        names = ", ".join(map(str, (*self.paths, self.record)))
+        return FinishedFiles(tuple(self.paths), self.record, f"{summary}\noutputs: {names}")
+
+    def already_complete(self) -> FinishedFiles:
+        """Return the files of an earlier run, with a summary that says that nothing was done."""
+        text = f"{self.record}: complete already with these arguments, nothing done (`overwrite` does it again)"
+        return FinishedFiles(tuple(self.paths), self.record, text)

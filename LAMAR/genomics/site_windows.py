@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from .choices import CENTERS
 from .genome import SequenceSource
 from .intervals import is_standard, merge, within
 
 __all__ = ["center_windows", "far_from", "merge_replicates", "random_windows", "significant", "with_sequence"]
-
-CENTERS = ("middle", "five_prime", "summit")
 
 
 def significant(peaks: pd.DataFrame, min_log2fc: float, min_neg_log10_p: float) -> np.ndarray:

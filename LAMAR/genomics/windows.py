@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from .choices import SAMPLING
 
-__all__ = ["CLASSES", "METHODS", "SAMPLING", "WindowRule", "Windows", "place_windows", "to_genomic", "to_local"]
+__all__ = ["CLASSES", "METHODS", "WindowRule", "Windows", "place_windows", "to_genomic", "to_local"]
 
 METHODS = ("whole", "sliding", "peak", "uniform")
 WHOLE, SLIDING, PEAK, UNIFORM = range(4)
 CLASSES = ("short", "medium", "long")
 SHORT, MEDIUM, LONG = range(3)
-SAMPLING = ("default", "doc")
 
 
 def to_genomic(start, end, strand, local_start, local_end) -> tuple[np.ndarray, np.ndarray]:

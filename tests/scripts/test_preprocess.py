@@ -1,10 +1,9 @@
-"""preprocess.py and train_val_split.py on small files, on bad ones, and on the real ones."""
+"""preprocess.py on small files, on bad ones, and on the real ones."""
 
 from __future__ import annotations
 
 import functools
 import gzip
-import importlib.util
 import json
 import os
 import signal
@@ -17,58 +16,28 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from preprocess_runs import (
+    FOLDER,
+    GENOME,
+    REGIONS,
+    SMALL,
+    call,
+    names_in,
+    options,
+    read_lines,
+    region_text,
+    run,
+    with_name,
+)
 
 from LAMAR.alphabet import reverse_complement
 from LAMAR.data.sequences import parse_region, read_fasta
+from LAMAR.errors import InputError
+from LAMAR.genomics import cut_windows as cutting
+from LAMAR.genomics.windows import WindowRule
 
-FOLDER = Path(__file__).resolve().parents[2] / "preprocess"
-RNG = np.random.default_rng(0)
-GENOME = {f"chr{i}": "".join(RNG.choice(list("ACGT"), 20_000)) for i in (1, 2, 10)}
-# One short, one medium, one long, one shorter than the 8 nt of the smallest window, on every kind of strand.
-REGIONS = [
-    ("chr1", 100, 160, "."),
-    ("chr1", 500, 780, "+"),
-    ("chr1", 1000, 3500, "-"),
-    ("chr2", 0, 5, "-"),
-    ("chr2", 40, 400, "."),
-    ("chr10", 7000, 9000, "."),
-    ("chr10", 8500, 8900, "-"),
-]
 PEAKS = [("chr1", 90, 120), ("chr1", 510, 530), ("chr1", 520, 600), ("chr1", 1500, 1540), ("chr1", 3400, 3600)]
 PEAKS += [("chr2", 100, 150), ("chr10", 7500, 7540), ("chr10", 8600, 8640), ("chr10", 19000, 19050)]
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def call(name: str, *arguments) -> int:
-    """The script's exit code, run in this process."""
-    try:
-        return load(name).main([str(argument) for argument in arguments])
-    except SystemExit as stop:  # of the argument parser
-        return stop.code
-
-
-def run(name: str, *arguments, cwd=None) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(FOLDER / f"{name}.py"), *map(str, arguments)]
-    environment = os.environ | {"LAMAR_LIGHT": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
-
-
-def region_text(regions=REGIONS, genome=GENOME) -> str:
-    lines = []
-    for chrom, start, end, strand in regions:
-        sequence = genome[chrom][start:end]
-        lines.append(f">{chrom}:{start}-{end}" + (f"({strand})" if strand != "." else ""))
-        lines.append(reverse_complement(sequence) if strand == "-" else sequence)
-    return "\n".join(lines) + "\n"
 
 
 def peak_text(peaks=PEAKS) -> str:
@@ -93,31 +62,12 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
     return {"fasta": folder / "regions.fa", "bed": folder / "regions.bed", "eclip": folder / "peaks"}
 
 
-def options(inputs: dict[str, Path], **others) -> list:
-    return [item for name, value in (inputs | others).items() for item in (f"--{name}", value)]
-
-
-SMALL = {"max_len": 100, "stride": 40}
-
-
-def read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
-
 @pytest.fixture(scope="module")
 def made(inputs, tmp_path_factory) -> Path:
     """Prefix of a run on the small inputs."""
     prefix = tmp_path_factory.mktemp("made") / "small"
     assert call("preprocess", *options(inputs, output=prefix, **SMALL)) == 0
     return prefix
-
-
-def with_name(prefix: Path, name: str) -> Path:
-    return prefix.with_name(f"{prefix.name}_{name}")
 
 
 def test_orient_reads_regions_on_the_strands_of_their_peaks(inputs, tmp_path):
@@ -238,27 +188,43 @@ def test_merged_peaks_are_one_with_all_names(inputs, tmp_path):
     assert [(p["genomic_start"], p["genomic_end"], p["rbp"], p["n_peaks"]) for p in pieces] == [(100, 140, "a;b", 4)]
 
 
-def test_output_does_not_depend_on_workers_or_batches(inputs, made, tmp_path):
+def test_output_does_not_depend_on_workers_or_batches(inputs, made, tmp_path, monkeypatch):
     done = run("preprocess", *options(inputs, output=tmp_path / "two" / "small", workers=2, **SMALL))
     assert done.returncode == 0, done.stderr
-    script = load("preprocess")
-    script.BATCH_RECORDS = 2
-    given = options(inputs, output=tmp_path / "three" / "small", **SMALL)
-    assert script.main([str(item) for item in given]) == 0
-    for name in ("sequences.txt", "metadata.jsonl"):
-        expected = with_name(made, name).read_bytes()
-        assert (tmp_path / "two" / f"small_{name}").read_bytes() == expected
-        assert (tmp_path / "three" / f"small_{name}").read_bytes() == expected
-    # Small batches in several processes, with many more batches than may be on their way at once.
+    monkeypatch.setattr(cutting, "BATCH_RECORDS", 2)
+    assert call("preprocess", *options(inputs, output=tmp_path / "three" / "small", **SMALL)) == 0
+    # Small batches in several processes, with many more batches than may be in flight at once.
     code = (
-        "import runpy, sys; sys.path.insert(0, sys.argv[1]); import preprocess\n"
-        "preprocess.BATCH_RECORDS = 1; preprocess.NUCLEOTIDES_IN_FLIGHT = 1000\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import preprocess\n"
+        "from LAMAR.genomics import cut_windows, window_processes\n"
+        "cut_windows.BATCH_RECORDS = 1; window_processes.NUCLEOTIDES_IN_FLIGHT = 1000\n"
         "sys.exit(preprocess.main(sys.argv[2:]))"
     )
     given = options(inputs, output=tmp_path / "four" / "small", workers=2, **SMALL)
     subprocess.run([sys.executable, "-c", code, str(FOLDER), *map(str, given)], check=True, capture_output=True)
     for name in ("sequences.txt", "metadata.jsonl"):
-        assert (tmp_path / "four" / f"small_{name}").read_bytes() == with_name(made, name).read_bytes()
+        expected = with_name(made, name).read_bytes()
+        for folder in ("two", "three", "four"):
+            assert (tmp_path / folder / f"small_{name}").read_bytes() == expected
+
+
+def test_the_library_writes_the_same_files_and_names_parameters(inputs, made, tmp_path):
+    files = cutting.cut_windows(**inputs, output=tmp_path / "lib", rule=WindowRule(**SMALL))
+    assert files.paths == (tmp_path / "lib_sequences.txt", tmp_path / "lib_metadata.jsonl")
+    for path, name in zip(files.paths, ("sequences.txt", "metadata.jsonl")):
+        assert path.read_bytes() == with_name(made, name).read_bytes()
+    assert files.record == tmp_path / "lib_stats.json"
+    assert files.text.split()[:3] == ["regions", "read", str(len(REGIONS))]
+    again = cutting.cut_windows(**inputs, output=str(tmp_path / "lib"), rule=WindowRule(**SMALL), workers=2)
+    assert "nothing done (`overwrite` does it again)" in again.text
+    for changed, message in (
+        ({"orient": True, "eclip": None}, "`orient`: found no `eclip`"),
+        ({"workers": 0}, "`workers`: found 0"),
+        ({"format": "xml"}, "`format`: found 'xml', wanted one of jsonl, json, parquet"),
+        ({"exclude_chroms": ["chr1"]}, "`overwrite` replaces it"),
+    ):
+        with pytest.raises(InputError, match=message):
+            cutting.cut_windows(**inputs | {"output": tmp_path / "lib", "rule": WindowRule(**SMALL)} | changed)
 
 
 def test_three_formats_hold_the_same_records(inputs, made, tmp_path):
@@ -427,137 +393,6 @@ def test_fasta_and_output_are_wanted(inputs, capsys):
     assert "--output: found nothing" in capsys.readouterr().err
 
 
-def test_the_demo_split_wants_the_demo_windows(tmp_path, capsys):
-    script = load("train_val_split")
-    script.REPO = tmp_path
-    assert script.main([]) == 2
-    assert "run preprocess/preprocess.py first" in capsys.readouterr().err
-
-
-# train_val_split.py
-
-
-def split(metadata: Path, prefix: Path, *arguments) -> tuple[list[dict], list[dict], dict]:
-    assert call("train_val_split", "--metadata", metadata, "--output", prefix, *arguments) == 0
-    form = metadata.suffix[1:]
-    if form == "parquet":
-        import pyarrow.parquet as pq
-
-        sides = [pq.read_table(with_name(prefix, f"{side}.parquet")).to_pylist() for side in ("train", "val")]
-    else:
-        read = read_lines if form == "jsonl" else lambda path: json.loads(path.read_text())
-        sides = [read(with_name(prefix, f"{side}.{form}")) for side in ("train", "val")]
-    for side, name in zip(sides, ("train", "val")):
-        assert [r["sequence"] for r in side] == with_name(prefix, f"{name}_sequences.txt").read_text().split()
-    return *sides, json.loads(with_name(prefix, "split.json").read_text())
-
-
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    regions=st.lists(
-        st.tuples(
-            st.sampled_from(["chr1", "chr2", "chr10"]),
-            st.integers(0, 2000),
-            st.integers(1, 300),
-            st.sampled_from("+-."),
-        ),
-        min_size=2,
-        max_size=25,
-        unique=True,
-    ),
-    group=st.sampled_from(["none", "chrom", "region"]),
-    fraction=st.floats(0.02, 0.9),
-    seed=st.integers(0, 3),
-)
-def test_groups_are_never_separated(regions, group, fraction, seed, tmp_path_factory, capsys):
-    folder = tmp_path_factory.mktemp("split")
-    (folder / "r.fa").write_text(region_text([(c, a, a + n, s) for c, a, n, s in regions]))
-    assert call("preprocess", *options({"fasta": folder / "r.fa"}, output=folder / "o", max_len=60, stride=30)) == 0
-    code = call(
-        "train_val_split",
-        *options({"metadata": folder / "o_metadata.jsonl"}, group=group, seed=seed, val_fraction=fraction),
-    )
-    records = read_lines(folder / "o_metadata.jsonl")
-    if code == 2:
-        assert "found all" in capsys.readouterr().err
-        assert group != "none" or len(records) == 1
-        assert not list(folder.glob("*train*"))
-        return
-    train, val = read_lines(folder / "o_train.jsonl"), read_lines(folder / "o_val.jsonl")
-    assert train
-    assert val
-    key = lambda record: json.dumps(record)  # noqa: E731
-    assert sorted(map(key, train + val)) == sorted(map(key, records))
-    if group == "chrom":
-        assert not {r["chrom"] for r in train} & {r["chrom"] for r in val}
-    if group == "region":
-        for one in {r["seq_id"] for r in train}:
-            for two in {r["seq_id"] for r in val}:
-                a, b = parse_region(one), parse_region(two)
-                assert a.chrom != b.chrom or a.end <= b.start or b.end <= a.start
-    if group == "none":
-        assert abs(len(val) - fraction * len(records)) <= 1
-
-
-def test_split_meets_its_fraction_and_reports_what_is_shared(tmp_path):
-    genome = "".join(np.random.default_rng(5).choice(list("ACGT"), 60_000))
-    regions = [("chr1", i, i + 40, ".") for i in range(0, 60_000, 60)]
-    copy = [("chr2", a, b, s) for _, a, b, s in regions[:500]]  # the same letters elsewhere
-    (tmp_path / "r.fa").write_text(region_text(regions + copy, {"chr1": genome, "chr2": genome}))
-    for form in ("jsonl", "json", "parquet"):
-        assert (
-            call(
-                "preprocess", "--fasta", tmp_path / "r.fa", "--output", tmp_path / "o", "--format", form, "--overwrite"
-            )
-            == 0
-        )
-        metadata = tmp_path / f"o_metadata.{form}"
-        train, val, report = split(metadata, tmp_path / form, "--val_fraction", 0.1, "--seed", 3)
-        assert len(val) == report["val"]["windows"] == 150
-        assert len(train) == report["train"]["windows"] == 1350
-        both = {r["sequence"] for r in train}
-        shared = report["sharing_30mer"]
-        assert shared["val_windows_sharing"] == sum(r["sequence"] in both for r in val) > 0
-        assert shared["all_were_compared"]
-        assert report["inputs"].keys() == {str(metadata)}
-        if form == "jsonl":
-            first = train, val
-        assert (train, val) == first
-    again, *_ = split(tmp_path / "o_metadata.parquet", tmp_path / "other", "--val_fraction", 0.1, "--seed", 4)
-    assert again != first[0]
-
-
-WINDOW = '{"sequence":"ACGT","seq_id":"chr1:1-5","chrom":"chr1","start":1,"end":5}\n'
-
-
-@pytest.mark.parametrize(
-    ("content", "arguments", "named"),
-    [
-        ("", [], "m.jsonl: the file is empty"),
-        ("{}\n", [], "m.jsonl: line 1: sequence: found None"),
-        ("\n7\n", [], "m.jsonl: line 2: found no JSON object"),
-        ("{\n", [], "m.jsonl: line 1: cannot be read as JSON"),
-        ("[{},\n", [], "m.jsonl: cannot be read as JSON"),
-        ("PAR1 and no more", [], "m.jsonl: cannot be read as Parquet"),
-        (None, ["--val_fraction", 0], "--val_fraction: found 0, wanted more than 0"),
-        (None, ["--val_fraction", 1], "--val_fraction: found 1, wanted more than 0"),
-        (None, ["--seed", -1], "--seed: found -1"),
-        (None, ["--output", "prep/"], "--output: found 'prep/', wanted a folder and the beginning of a name"),
-        (WINDOW.replace('"end":5', '"end":1'), [], "line 1: found start 1 and end 1, wanted 0 <= start < end"),
-        (WINDOW.replace("ACGT", "AC\\nGT"), [], "line 1: sequence: found 'AC\\nGT', wanted letters of ACGTN"),
-        (None, [], "found all 1 windows in one group"),
-        (None, ["--group", "chrom"], "found all 1 windows in one chromosome"),
-    ],
-)
-def test_a_split_that_cannot_be_is_one_line_and_leaves_nothing(content, arguments, named, tmp_path, capsys):
-    (tmp_path / "m.jsonl").write_text(WINDOW if content is None else content)
-    assert call("train_val_split", "--metadata", tmp_path / "m.jsonl", *arguments) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 1
-    assert named in errors[0]
-    assert names_in(tmp_path) == ["m.jsonl"]
-
-
 def test_inputs_are_never_replaced(tmp_path, capsys):
     fasta = tmp_path / "x_sequences.txt"
     fasta.write_text(">chr1:0-20\n" + "ACGTA" * 4 + "\n")
@@ -577,24 +412,6 @@ def test_what_a_killed_run_staged_is_removed(tmp_path):
     assert call("preprocess", "--fasta", fasta, "--output", tmp_path / "x") == 0
     assert not left.exists()
     assert mine.exists()
-
-
-def test_both_scripts_on_the_demo_set(repo_root, tmp_path):
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "import preprocess, train_val_split\n"
-        "preprocess.REPO = train_val_split.REPO = Path(sys.argv[2])\n"
-        "assert preprocess.main([]) == 0 and train_val_split.main([]) == 0"
-    )
-    environment = os.environ | {"LAMAR_LIGHT": "1"}
-    subprocess.run(
-        [sys.executable, "-c", code, str(FOLDER), str(tmp_path)], check=True, capture_output=True, env=environment
-    )
-    stats = json.loads((tmp_path / "demo" / "prep" / "demo_stats.json").read_text())
-    assert "SYNTHETIC" in stats["data"]
-    assert stats["records"]["long"] > 0
-    assert stats["peaks"]["distinct_in_windows"] == stats["peaks"]["read"]
-    assert (tmp_path / "demo" / "prep" / "demo_val.jsonl").is_file()
 
 
 @pytest.mark.shared
