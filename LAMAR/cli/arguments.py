@@ -18,7 +18,6 @@ from .errors import FlagFormatter
 
 __all__ = [
     "OneLineParser",
-    "add_method_arguments",
     "add_model_arguments",
     "add_precision_arguments",
     "finite",
@@ -166,24 +165,6 @@ def parse_or_demo(
         arguments = parser.parse_args(argv)
     arguments.demo = is_demo
     return arguments
-
-
-def add_method_arguments(group) -> None:
-    """Add the arguments of window masking and integrated gradients, within the bounds that those functions have."""
-    group.add_argument("--window_size", type=positive(int), default=1, help="masked nt (default: %(default)s)")
-    group.add_argument("--step_size", type=positive(int), default=1, help="nt between windows (default: %(default)s)")
-    group.add_argument(
-        "--n_steps",
-        type=number(int, "1 to 960", lambda value: 1 <= value <= 960),
-        default=120,
-        help="nodes of integrated gradients to begin with (default: %(default)s)",
-    )
-    group.add_argument(
-        "--baseline",
-        choices=("mask", "n", "mean", "shuffle"),
-        default="mask",
-        help="start of integrated gradients: mask tokens, N, mean embedding, dinucleotide shuffles (default: mask)",
-    )
 
 
 def add_model_arguments(group) -> None:

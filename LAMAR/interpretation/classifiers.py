@@ -1,9 +1,9 @@
-"""Fine-tuned classification models as interpretation reads them: loading, the score that is explained, state kept.
+"""Fine-tuned classifiers as interpretation reads them: loading, the score that is explained, restoring of state.
 
-A model here is :class:`LAMAR.modeling_nucESM2.EsmForSequenceClassification`, or any module with its interface: called
-with ``(input_ids, attention_mask)`` or ``(inputs_embeds=..., attention_mask=...)`` it gives ``.logits``, (batch, K);
-``get_input_embeddings()`` is its embedding table; ``config`` has ``num_labels``, ``loss_type`` and
-``max_position_embeddings``.
+A model here is `LAMAR.modeling_nucESM2.EsmForSequenceClassification`, an ensemble of such models
+(`LAMAR.interpretation.ensembles.ClassifierEnsemble`), or any module with their interface: called with
+``(input_ids, attention_mask)`` or ``(inputs_embeds=..., attention_mask=...)`` it returns an output with ``logits``,
+(batch, K); ``get_input_embeddings()`` is its embedding table; ``config`` has ``num_labels`` and ``loss_type``.
 """
 
 from __future__ import annotations
@@ -16,93 +16,133 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..batches import EncodedSequences, batched
 from ..checkpoints import LoadReport, load_pretrained
-from ..devices import check_choice, choose_device
+from ..devices import choose_device
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
+from ..runs.checkpoint_folders import checkpoints_of
+from ..tasks import task_of
+from .edits import EditedSequences
+from .ensembles import ClassifierEnsemble, merge_reports
+from .methods import SCALES
 
 __all__ = [
     "PREDICTED",
-    "SCALES",
     "default_scale",
     "load_classifier",
+    "model_task",
+    "predict_logits",
     "resolve_region",
     "resolve_scale",
     "resolve_targets",
     "scores",
     "target_scores",
-    "task_of",
     "undisturbed",
     "unexplainable",
 ]
 
 logger = logging.getLogger(__name__)
 
-SCALES = ("log_odds", "logit", "probability")
 PREDICTED = "predicted"
 
 
-def load_classifier(path: str | Path, *, attention: str = "sdpa") -> tuple[EsmForSequenceClassification, LoadReport]:
-    """A fine-tuned classifier from its checkpoint folder (as ``finetune_rbp.py`` writes: ``fold_0`` ...).
+def load_classifier(
+    model_path: str | Path, *, attention: str = "sdpa"
+) -> tuple[EsmForSequenceClassification | ClassifierEnsemble, LoadReport]:
+    """Load a fine-tuned classifier from a checkpoint, or all folds or draws of a run as one ensemble.
+
+    Parameters
+    ----------
+    model_path : path
+        Checkpoint folder or weights file, or the folder of a fine-tuning run. A run with several checkpoints
+        (``fold_0`` ..., ``draw_0`` ...) becomes a `ClassifierEnsemble`, whose logits are the mean over them; the log
+        says so.
+    attention : str, default "sdpa"
+        Attention backend, see `LAMAR.flash_attn_patch.resolve_backend`.
 
     Returns
     -------
-    model, report
-        float32, in evaluation mode on the CPU; see :func:`LAMAR.checkpoints.load_pretrained`.
+    model : EsmForSequenceClassification or ClassifierEnsemble
+        float32, in evaluation mode, on the CPU.
+    report : LoadReport
+        Of all checkpoints together.
 
     Raises
     ------
     InputError
         When there is no checkpoint, or its head was never trained: no head in the file, or no ``head_trained`` in
-        ``config.json``. An attribution of a random head means nothing. Whether its training collapsed is not looked at: see
-        :mod:`LAMAR.training.collapse`.
+        ``config.json``. An attribution of a random head has no meaning. Whether the training collapsed is not checked
+        here, see `LAMAR.training.collapse`.
     """
-    path = Path(path)
-    folds = sorted(path.glob("fold_*/config.json")) if path.is_dir() and not (path / "config.json").exists() else []
-    if folds:
-        names = ", ".join(file.parent.name for file in folds[:6])
-        raise InputError(f"--model_path: {path} is a run with several checkpoints, wanted one of them: {names}")
+    folders = checkpoints_of(model_path)
+    loaded = [_load_checkpoint(folder, attention) for folder in folders]
+    names = [folder.name for folder in folders]
+    if len(loaded) == 1:
+        if folders != [Path(model_path)]:
+            logger.info("%s: a run with one checkpoint, %s, which is explained", model_path, names[0])
+        return loaded[0]
+    models, reports = zip(*loaded)
+    logger.info(
+        "%s: a run with %d checkpoints; the mean of their logits is explained: %s",
+        model_path, len(names), ", ".join(names),
+    )  # fmt: skip
+    return ClassifierEnsemble(models, names).eval(), merge_reports(str(model_path), names, reports)
+
+
+def _load_checkpoint(path: Path, attention: str) -> tuple[EsmForSequenceClassification, LoadReport]:
     model, report = load_pretrained(EsmForSequenceClassification, path, attention=attention)
     if report.new or not model.config.head_trained:
         why = "the file has no head" if report.new else "config.json does not say head_trained: true"
         raise InputError(
-            f"--model_path: {path}: found no trained classification head ({why}), wanted a fine-tuned classifier, such "
+            f"`model_path`: {path}: found no trained classification head ({why}), wanted a fine-tuned classifier, such "
             "as a fold_0 of finetune_rbp.py; attributions of an untrained head mean nothing"
         )
     return model, report
 
 
-def task_of(config) -> str:
-    """``regression`` (one output), ``multilabel`` (trained with ``bce``) or ``classification``."""
-    if config.num_labels == 1:
-        return "regression"
-    return "multilabel" if config.loss_type == "bce" else "classification"
+def model_task(model: torch.nn.Module) -> str:
+    """Return the task of a model, ``classification``, ``multilabel`` or ``regression`` (see `LAMAR.tasks.task_of`)."""
+    return task_of(model.config.num_labels, model.config.loss_type)
 
 
 def default_scale(task: str) -> str:
-    """``log_odds``; for regression ``logit``, which is the predicted value."""
+    """Return the scale that is explained by default: ``log_odds``; for regression ``logit``, the predicted value."""
     return "logit" if task == "regression" else "log_odds"
 
 
 def resolve_scale(scale: str | None, task: str) -> str:
-    """``scale``, or the task's default for None; :class:`InputError` for one that the task does not have."""
+    """Return ``scale``, or the task's default for None.
+
+    Raises
+    ------
+    InputError
+        For a scale that is unknown or that the task does not have.
+    """
     if scale is None:
         return default_scale(task)
-    check_choice("--score", scale, SCALES)
+    if scale not in SCALES:
+        raise InputError(f"`scale`: found {scale!r}, wanted one of {', '.join(SCALES)}")
     if task == "regression" and scale != "logit":
-        raise InputError(f"--score: found {scale}, but the model predicts a number; wanted logit, that number")
+        raise InputError(f"`scale`: found {scale}, but the model predicts a number; wanted logit, that number")
     return scale
 
 
 def resolve_targets(logits: np.ndarray, target: int | str | None, task: str) -> np.ndarray:
-    """Class that is explained for each sequence, int64 (n,); it stays what it is whatever is done to the sequence.
+    """Return the class that is explained for each sequence; it is kept however the sequence is changed.
 
     Parameters
     ----------
-    logits
-        Of the unchanged sequences, (n, K).
-    target
-        A class; ``predicted`` for the one with the largest logit; None for class 1 of two, else ``predicted``.
+    logits : ndarray, shape (n, K)
+        Logits of the unchanged sequences.
+    target : int, "predicted" or None
+        A class; ``predicted`` for the class with the largest logit; None for class 1 of two, else ``predicted``.
+    task : str
+        See `LAMAR.tasks.task_of`.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
 
     Raises
     ------
@@ -115,52 +155,59 @@ def resolve_targets(logits: np.ndarray, target: int | str | None, task: str) -> 
     if target == PREDICTED:
         return logits.argmax(axis=1).astype(np.int64)
     if not isinstance(target, int | np.integer) or not 0 <= target < n_labels:
-        raise InputError(f"--target: found {target}, wanted a class from 0 to {n_labels - 1}, or {PREDICTED}")
+        raise InputError(f"`target`: found {target}, wanted a class from 0 to {n_labels - 1}, or {PREDICTED}")
     return np.full(n, target, dtype=np.int64)
 
 
 def resolve_region(region: tuple[int, int] | None, length: int) -> tuple[int, int]:
-    """Start and end of what is explained of a sequence; :class:`InputError` for a range that it does not have."""
+    """Return start and end of the part of a sequence to explain, by default the whole of it.
+
+    Raises
+    ------
+    InputError
+        For a range that a sequence of ``length`` nucleotides does not have.
+    """
     if region is None:
         return 0, length
     start, end = region
     if not 0 <= start < end <= length:
-        raise InputError(f"--region: found {start}-{end}, wanted 0 <= start < end <= {length}, the sequence's length")
+        raise InputError(f"`region`: found {start}-{end}, wanted 0 <= start < end <= {length}, the sequence's length")
     return start, end
 
 
 def target_scores(logits: torch.Tensor, targets: torch.Tensor, scale: str, task: str) -> torch.Tensor:
-    """The number that is explained, in float32, differentiable.
+    """Return the number that is explained; differentiable.
 
     Parameters
     ----------
-    logits
-        (..., K).
-    targets
-        int64 (...): class of each row.
-    scale
-        ``logit``: of the class as the model gives it. ``probability``: softmax, or the sigmoid of several yes/no
-        labels. ``log_odds``: natural log of p / (1 - p); with two classes the difference of their logits, with more
-        the logit less the log-sum-exp of the others, with yes/no labels the logit itself.
+    logits : Tensor, shape (..., K)
+    targets : Tensor of int64, shape (...)
+        Class of each row.
+    scale : str
+        ``logit``: of the class, as the model gives it. ``probability``: softmax, or the sigmoid of several yes/no
+        labels. ``log_odds``: natural logarithm of p / (1 - p); with two classes the difference of their logits, with
+        more the logit minus the log-sum-exp of the others, with yes/no labels the logit itself.
+    task : str
+        See `LAMAR.tasks.task_of`.
 
     Returns
     -------
-    float32 (...).
+    Tensor of float32, shape (...)
     """
     logits = logits.float()
     index = targets.unsqueeze(-1)
-    own = logits.gather(-1, index).squeeze(-1)
+    target_logits = logits.gather(-1, index).squeeze(-1)
     if scale == "logit" or (scale == "log_odds" and task == "multilabel"):
-        return own
+        return target_logits
     if task == "multilabel":
-        return own.sigmoid()
+        return target_logits.sigmoid()
     if scale == "probability":
         return logits.softmax(-1).gather(-1, index).squeeze(-1)
-    return own - logits.scatter(-1, index, -torch.inf).logsumexp(-1)
+    return target_logits - logits.scatter(-1, index, -torch.inf).logsumexp(-1)
 
 
 def scores(logits: np.ndarray, target: int, scale: str, task: str) -> np.ndarray:
-    """:func:`target_scores` of an array (..., K) and one class: float32 (...). NaN stays NaN."""
+    """Return `target_scores` of an array (..., K) for one class: float32, shape (...). NaN stays NaN."""
     values = torch.from_numpy(np.asarray(logits, dtype=np.float32))
     targets = torch.full(values.shape[:-1], int(target), dtype=torch.int64)
     return target_scores(values, targets, scale, task).numpy()
@@ -168,39 +215,99 @@ def scores(logits: np.ndarray, target: int, scale: str, task: str) -> np.ndarray
 
 @contextmanager
 def undisturbed(model: torch.nn.Module, device: str | torch.device | None = None) -> Iterator[torch.device]:
-    """The model in evaluation mode, without gradients of parameters, on a device, which is given.
+    """Put the model in evaluation mode on a device, without parameter gradients, and restore its state afterwards.
 
-    Afterwards, whatever happened, each module's mode, each parameter's ``requires_grad`` and the device are what they
-    were. Autocast is off inside: scores are float32.
+    Each module's mode, each parameter's ``requires_grad`` and the device are restored, also after an error. Autocast is
+    off inside: scores are float32.
+
+    Yields
+    ------
+    torch.device
+        The device that `LAMAR.devices.choose_device` chose.
     """
-    chosen, own = choose_device(model, device), next(model.parameters()).device
+    chosen, original = choose_device(model, device), next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
-    wants = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         model.eval().requires_grad_(False).to(chosen)
         with torch.autocast(chosen.type, enabled=False):
             yield chosen
     finally:
-        model.to(own)
+        model.to(original)
         for module, training in modes:
             module.training = training
-        for parameter, wanted in wants:
-            parameter.requires_grad_(wanted)
+        for parameter, requires_grad in gradients:
+            parameter.requires_grad_(requires_grad)
+
+
+def predict_logits(
+    model: torch.nn.Module,
+    sequences: EncodedSequences | EditedSequences,
+    *,
+    token_budget: int | None = None,
+    device: str | torch.device | None = None,
+    progress: str | None = None,
+) -> np.ndarray:
+    """Return the logits of encoded sequences through the one inference loop (`LAMAR.batches.batched`).
+
+    Parameters
+    ----------
+    model : Module
+        See the module's text; its state is restored.
+    sequences : EncodedSequences or EditedSequences
+        n encoded sequences.
+    token_budget, progress
+        See `LAMAR.batches.batched`.
+    device
+        See `LAMAR.devices.choose_device`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, K)
+
+    Raises
+    ------
+    InputError
+        For logits that are not finite.
+    """
+    logits = np.empty((len(sequences), model.config.num_labels), dtype=np.float32)
+    with undisturbed(model, device):
+        for rows, batch_logits in batched(
+            model,
+            sequences,
+            lambda ids, mask: model(ids, mask).logits.float(),
+            token_budget=token_budget,
+            progress=progress,
+        ):
+            logits[rows] = batch_logits.cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise InputError("`model`: found logits that are not finite; the weights cannot be right")
+    return logits
 
 
 def unexplainable(
-    sequence: str, config, *, window_size: int | None = None, region: tuple[int, int] | None = None
+    sequence: str, *, window_size: int | None = None, region: tuple[int, int] | None = None
 ) -> str | None:
-    """Why a normalized sequence cannot be explained, in words that go behind its name; None when it can."""
-    length, most = len(sequence), config.max_position_embeddings - 2
-    if length > most:
-        return f"found {length} nucleotides, wanted at most {most}, the model's context"
+    """Return why a normalized sequence cannot be explained, as words that follow its name; None when it can.
+
+    Length is no reason: rotary positions have no limit.
+
+    Parameters
+    ----------
+    sequence : str
+        Letters of ``ACGTN``.
+    window_size : int, optional
+        Length of masked windows, nt.
+    region : (int, int), optional
+        Range to explain, 0-based half-open.
+    """
+    length = len(sequence)
     if set(sequence) == {"N"}:
         return "found only N, wanted nucleotides"
     if window_size is not None and length < window_size:
-        return f"found {length} nucleotides, fewer than --window_size {window_size}"
+        return f"found {length} nucleotides, fewer than `window_size` {window_size}"
     if region is not None and region[1] > length:
-        return f"found {length} nucleotides, --region {region[0]}-{region[1]} ends behind them"
+        return f"found {length} nucleotides, `region` {region[0]}-{region[1]} ends behind them"
     if region is not None and set(sequence[slice(*region)]) == {"N"}:
-        return f"found only N in --region {region[0]}-{region[1]}, wanted nucleotides"
+        return f"found only N in `region` {region[0]}-{region[1]}, wanted nucleotides"
     return None

@@ -1,5 +1,7 @@
-"""Figures of maps of positions against positions. Each function returns a Figure made without pyplot;
-:func:`LAMAR.runs.figures.save_figure` writes it."""
+"""Figures of maps of positions against positions.
+
+Each function returns a Figure made without pyplot; `LAMAR.runs.figures.save_figure` writes it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from .attribution_figures import LETTER_COLOURS, draw_stacked_logo
 __all__ = ["plot_map"]
 
 SIDE = 7.0  # inches of the map
-MOST_LETTERS = 130  # positions that have room for a letter each
-# Colours end at this quantile of the absolute values: next to the diagonal a few are many times the rest.
+MAX_LETTERS = 130  # positions that have room for a letter each
+# Colours end at this quantile of the absolute values: next to the diagonal a few are many times the others.
 QUANTILE = 0.995
 
 
@@ -33,33 +35,38 @@ def plot_map(
     pairs: Sequence[tuple[int, int]] = (),
     axis_labels: tuple[str, str] = ("affected position", "mutated position"),
 ):
-    """Heat map with the sequence along it.
+    """Draw a heat map with the sequence along it.
 
     Parameters
     ----------
-    values
-        (L, L): rows are drawn downwards; NaN is grey.
-    sequence
+    values : ndarray, shape (L, L)
+        Rows are drawn downwards; NaN is grey.
+    sequence : str
         L letters; drawn where there is room (130), else positions alone.
-    label
-        Of the colour bar.
-    signed
+    label : str
+        Label of the colour bar.
+    title : str, optional
+    signed : bool, default False
         Colours symmetric about zero (blue to red), else from zero up.
-    first
+    first : int, default 0
         Position of the first row and column.
-    box
-        Range [start, end), counted like ``first``, to mark.
-    log_odds
-        (L, 4), log2 odds: draws the model's prediction above the map as a logo, heights in bits.
-    influence
-        (L,): drawn at the right, along the rows.
-    pairs
-        Positions (i, j), counted like ``first``, of base pairs: marked above the diagonal.
-    axis_labels
-        Of columns and of rows.
+    box : (int, int), optional
+        Range [start, end) to mark, in the same numbering as ``first``.
+    log_odds : ndarray, shape (L, 4), optional
+        Log2 odds; the model's prediction is drawn above the map as a logo, heights in bits.
+    influence : ndarray, shape (L,), optional
+        Drawn at the right, along the rows.
+    pairs : sequence of (int, int)
+        Positions (i, j) of base pairs, in the same numbering as ``first``: marked above the diagonal.
+    axis_labels : (str, str)
+        Labels of columns and of rows.
+
+    Returns
+    -------
+    Figure
     """
     length = len(sequence)
-    with_logo = log_odds is not None and length <= MOST_LETTERS
+    with_logo = log_odds is not None and length <= MAX_LETTERS
     with_influence = influence is not None
     heights, widths = [0.12] * with_logo + [1.0], [1.0] + [0.14] * with_influence
     figure, axes = new_figure(
@@ -77,26 +84,28 @@ def plot_map(
     )
     axis.set(xlabel=f"{axis_labels[0]} (0-based)", ylabel=f"{axis_labels[1]} (0-based)")
     if box is not None:
-        start, size = box[0] - 0.5, box[1] - box[0]
-        axis.add_patch(_rectangle(start, size))
+        axis.add_patch(_rectangle(box[0] - 0.5, box[1] - box[0]))
     if pairs:
         points = (SIDE * 72 * 0.8 / length) ** 2
         i, j = np.array(pairs).T
         axis.scatter(j, i, s=max(points, 4), marker="s", facecolors="none", edgecolors="#00A0A0", linewidths=0.9)
-    if length <= MOST_LETTERS:
-        _letters(axis, sequence, first, top=not with_logo)
+    if length <= MAX_LETTERS:
+        _draw_letters(axis, sequence, first, top=not with_logo)
     if with_logo:
         _draw_logo(axes[0, 0], log_odds, first)
         if with_influence:
             axes[0, 1].set_axis_off()
     if with_influence:
-        side = axes[-1, 1]
-        side.barh(np.arange(first, first + length), np.nan_to_num(influence), height=1.0, color="#4D4D4D")
-        side.set(ylim=axis.get_ylim(), yticks=[], xlabel="influence")
-        side.xaxis.set_major_locator(_locator(2))
-        side.tick_params(labelsize=8)
-    axes[0, 0].set_title(title, fontsize=11, pad=12 if not with_logo and length <= MOST_LETTERS else 6)
+        _draw_influence(axes[-1, 1], influence, first, axis.get_ylim())
+    axes[0, 0].set_title(title, fontsize=11, pad=12 if not with_logo and length <= MAX_LETTERS else 6)
     return figure
+
+
+def _draw_influence(axis, influence: np.ndarray, first: int, limits: tuple[float, float]) -> None:
+    axis.barh(np.arange(first, first + len(influence)), np.nan_to_num(influence), height=1.0, color="#4D4D4D")
+    axis.set(ylim=limits, yticks=[], xlabel="influence")
+    axis.xaxis.set_major_locator(_locator(2))
+    axis.tick_params(labelsize=8)
 
 
 def _draw_values(axis, values: np.ndarray, signed: bool, first: int):
@@ -105,13 +114,13 @@ def _draw_values(axis, values: np.ndarray, signed: bool, first: int):
     colours = matplotlib.colormaps["RdBu_r" if signed else "magma_r"].copy()
     colours.set_bad("#D9D9D9")
     finite = np.abs(values[np.isfinite(values)])
-    most = float(np.quantile(finite, QUANTILE)) if len(finite) else 0.0
-    most = most or float(finite.max(initial=0.0)) or 1.0
+    limit = float(np.quantile(finite, QUANTILE)) if len(finite) else 0.0
+    limit = limit or float(finite.max(initial=0.0)) or 1.0
     last = first + len(values)
     extent = (first - 0.5, last - 0.5, last - 0.5, first - 0.5)
     axis.grid(False)
     axis.spines[["top", "right"]].set_visible(True)
-    limits = {"vmin": -most if signed else 0, "vmax": most}
+    limits = {"vmin": -limit if signed else 0, "vmax": limit}
     return axis.imshow(values, cmap=colours, extent=extent, aspect="auto", interpolation="nearest", **limits)
 
 
@@ -127,26 +136,26 @@ def _locator(n: int):
     return MaxNLocator(n)
 
 
-def _letters(axis, sequence: str, first: int, top: bool) -> None:
-    """The sequence along the left, and along the top unless a logo is there."""
+def _draw_letters(axis, sequence: str, first: int, top: bool) -> None:
+    """Draw the sequence along the left, and along the top unless a logo is there."""
     size = min(8.0, SIDE * 72 / len(sequence) * 0.85)
-    beside = {"fontsize": size, "family": "monospace", "clip_on": False}
+    style = {"fontsize": size, "family": "monospace", "clip_on": False}
     for k, letter in enumerate(sequence):
         colour = LETTER_COLOURS[letter]
         axis.annotate(
             letter, (0, first + k), xycoords=("axes fraction", "data"), xytext=(-4, 0), textcoords="offset points",
-            ha="center", va="center", color=colour, **beside,
+            ha="center", va="center", color=colour, **style,
         )  # fmt: skip
         if top:
             axis.annotate(
                 letter, (first + k, 1), xycoords=("data", "axes fraction"), xytext=(0, 4), textcoords="offset points",
-                ha="center", va="center", color=colour, **beside,
+                ha="center", va="center", color=colour, **style,
             )  # fmt: skip
     axis.tick_params(axis="y", pad=10, length=0)
 
 
 def _draw_logo(axis, log_odds: np.ndarray, first: int) -> None:
-    """Information content of the prediction at each position: p (2 - entropy), bits."""
+    """Draw the information content of the prediction at each position: p (2 - entropy), in bits."""
     import pandas as pd
 
     probability = 1 / (1 + np.exp2(-log_odds.astype(np.float64)))

@@ -1,4 +1,4 @@
-"""Dependency maps of records as a run computes and writes them: rows in blocks that outlive a kill, arrays, tables."""
+"""Files of dependency maps: rows computed in blocks that survive an interruption, arrays, figures, tables."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 
 from ..alphabet import NUCLEOTIDES
 from ..data.records import genome_positions
+from ..runs.figures import save_figure
 from ..runs.storage import atomic_write
 from .dependency import (
     DependencyMap,
@@ -25,6 +26,7 @@ from .dependency import (
     symmetrised,
     variant_influence,
 )
+from .dependency_figures import plot_map
 from .stems import Stem, dot_bracket, find_stems
 
 __all__ = [
@@ -32,8 +34,8 @@ __all__ = [
     "PAIRWISE_COLUMNS",
     "PAIR_COLUMNS",
     "STEM_COLUMNS",
-    "Remaining",
-    "Shown",
+    "MapForm",
+    "TimeEstimate",
     "block_rows",
     "draw_maps",
     "influence_rows",
@@ -44,6 +46,7 @@ __all__ = [
     "pairwise_rows",
     "place_arrays",
     "save_arrays",
+    "save_npz",
     "stem_rows",
     "write_structures",
 ]
@@ -60,23 +63,30 @@ PAIRWISE_COLUMNS = "record rank position other nucleotide other_nucleotide epist
 STEM_COLUMNS = "record stem start end length five_prime three_prime score dependency".split()
 
 
-class Remaining:
-    """Says now and then how much of a long computation is left."""
+class TimeEstimate:
+    """Logs from time to time how much of a long computation is done, and about how long the rest takes.
+
+    Parameters
+    ----------
+    total : float
+        Amount of work, in any unit.
+    """
 
     def __init__(self, total: float):
-        self.total, self.done, self.started, self.said = total, 0.0, time.monotonic(), time.monotonic()
+        self.total, self.done, self.started, self.reported = total, 0.0, time.monotonic(), time.monotonic()
 
     def skip(self, amount: float) -> None:
-        """Leave out what was there already: it says nothing about the speed."""
+        """Subtract work that an earlier start did, which says nothing about the speed."""
         self.total -= amount
 
     def advance(self, amount: float, what: str) -> None:
+        """Add work that is done; ``what`` begins the log message, if it is time for one."""
         self.done += amount
         now = time.monotonic()
-        if now - self.said >= REPORT_SECONDS and self.done < self.total:
-            self.said = now
-            left = (now - self.started) * (self.total / self.done - 1)
-            logger.info("%s; %.0f %%, about %s left", what, 100 * self.done / self.total, _duration(left))
+        if now - self.reported >= REPORT_SECONDS and self.done < self.total:
+            self.reported = now
+            rest = (now - self.started) * (self.total / self.done - 1)
+            logger.info("%s; %.0f %%, about %s left", what, 100 * self.done / self.total, _duration(rest))
 
 
 def _duration(seconds: float) -> str:
@@ -84,22 +94,35 @@ def _duration(seconds: float) -> str:
 
 
 def map_tokens(length: int) -> int:
-    """Tokens of all mutants of a sequence."""
+    """Return the number of tokens of all mutants of a sequence of ``length`` nt."""
     return 3 * length * (length + 2)
 
 
 def block_rows(length: int) -> list[tuple[int, int]]:
-    """Ranges of rows that are computed, and kept, one after the other."""
+    """Return the ranges of rows of a map of ``length`` nt that are computed and kept one after the other."""
     step = max(8, BLOCK_TOKENS // (3 * (length + 2)))
     return [(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 def map_by_blocks(
-    model: torch.nn.Module, name: str, sequence: str, blocks: Path, remaining: Remaining, **options
+    model: torch.nn.Module, name: str, sequence: str, blocks: Path, estimate: TimeEstimate, **options
 ) -> DependencyMap:
-    """:func:`LAMAR.interpretation.dependency.dependency_map`, its blocks kept in the folder ``blocks`` until the caller removes it.
+    """Compute a dependency map in blocks of rows that are kept in a folder until the caller removes it.
 
-    Blocks that are there already are read, unless they are damaged.
+    Blocks of an earlier start are read, unless they are damaged.
+
+    Parameters
+    ----------
+    model, sequence
+        See `LAMAR.interpretation.dependency.dependency_map`.
+    name : str
+        Name of the record, for log messages.
+    blocks : Path
+        Folder of the blocks.
+    estimate : TimeEstimate
+        Counts tokens, see `map_tokens`.
+    options
+        Further parameters of `LAMAR.interpretation.dependency.dependency_map`.
     """
     blocks.mkdir(parents=True, exist_ok=True)
     parts = []
@@ -108,12 +131,12 @@ def map_by_blocks(
         tokens = map_tokens(len(sequence)) * (end - start) / len(sequence)
         part = _read_block(file)
         if part is None:
-            part = dependency_map(model, sequence, rows=(start, end), **options)
+            part = dependency_map(model, sequence, region=(start, end), **options)
             with atomic_write(file, "wb") as handle:
                 np.savez(handle, values=part.values, log_odds=part.log_odds)
-            remaining.advance(tokens, f"{name}: {end:,} of {len(sequence):,} positions")
+            estimate.advance(tokens, f"{name}: {end:,} of {len(sequence):,} positions")
         else:
-            remaining.skip(tokens)
+            estimate.skip(tokens)
         parts.append(part)
     return DependencyMap(np.concatenate([part.values for part in parts]), parts[0].log_odds)
 
@@ -127,83 +150,125 @@ def _read_block(file: Path) -> DependencyMap | None:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The form of a map that is drawn and ranked; stems and influence are always taken from the map itself."""
+class MapForm:
+    """The form of a map that is drawn and ranked; stems and influence always come from the unchanged map.
+
+    Attributes
+    ----------
+    symmetric : bool
+        Mean of both directions.
+    corrected : bool
+        With the average product correction.
+    """
 
     symmetric: bool = False
     corrected: bool = False
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return a map (L, L) in this form."""
         values = symmetrised(values) if self.symmetric else values
         return average_product_correction(values) if self.corrected else values
 
     @property
     def label(self) -> str:
-        """Of a colour bar."""
-        made = [word for word, is_on in (("symmetrised", self.symmetric), ("APC", self.corrected)) if is_on]
-        return "change in log2 odds" + (f" ({', '.join(made)})" if made else "")
+        """Label of a colour bar."""
+        steps = [word for word, is_on in (("symmetrised", self.symmetric), ("APC", self.corrected)) if is_on]
+        return "change in log2 odds" + (f" ({', '.join(steps)})" if steps else "")
 
 
-def map_result(name: str, sequence: str, found: DependencyMap, shown: Shown, top: int, **options) -> dict[str, Any]:
-    """What the tables need of one record, as plain numbers; ``options`` are those of :func:`find_stems`."""
-    stems = find_stems(found.values, sequence, **options)
-    values = shown(found.values)
-    if shown.symmetric:
+def map_result(
+    name: str, sequence: str, dependencies: DependencyMap, form: MapForm, top: int, **options
+) -> dict[str, Any]:
+    """Return what the tables need of one record, as plain numbers.
+
+    Parameters
+    ----------
+    name, sequence : str
+        The record.
+    dependencies : DependencyMap
+        Its whole map.
+    form : MapForm
+        Form in which pairs are ranked.
+    top : int
+        Number of pairs.
+    options
+        Those of `LAMAR.interpretation.stems.find_stems`.
+    """
+    stems = find_stems(dependencies.values, sequence, **options)
+    values = form(dependencies.values)
+    if form.symmetric:
         values = np.where(np.tri(len(values), dtype=bool), np.nan, values)
     pairs = [(int(i), int(j), float(values[i, j])) for i, j in zip(*strongest_pairs(values, top))]
     return {
         "record": name,
         "sequence": sequence,
-        "influence": variant_influence(found.values).tolist(),
+        "influence": variant_influence(dependencies.values).tolist(),
         "pairs": pairs,
         "stems": [vars(stem) for stem in stems],
         "structure": dot_bracket(len(sequence), stems),
     }
 
 
-def save_arrays(path: Path, name: str, sequence: str, found: DependencyMap, shown: Shown) -> None:
-    """``.npz`` of a map.
-
-    ``map`` float32 (L, L), rows mutated; ``log_odds`` (L, 4), ``influence`` (L,), ``sequence``, ``record``,
-    ``nucleotides`` (order of ``log_odds``); ``shown`` (L, L) where another form was asked for; with coordinates in the
-    record's name ``chrom``, ``strand``, and ``positions`` int64 (L,), 0-based.
-    """
-    arrays = {"map": found.values, "log_odds": found.log_odds, "influence": variant_influence(found.values)}
-    arrays |= {"sequence": np.array(sequence), "record": np.array(name), "nucleotides": np.array(NUCLEOTIDES)}
-    if shown != Shown():
-        arrays["shown"] = shown(found.values)
-    arrays |= place_arrays(name, len(sequence))
+def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write compressed arrays atomically."""
     with atomic_write(path, "wb") as handle:
         np.savez_compressed(handle, **arrays)
 
 
+def save_arrays(path: Path, name: str, sequence: str, dependencies: DependencyMap, form: MapForm) -> None:
+    """Write the arrays of a map to an ``.npz`` file.
+
+    ``map`` float32 (L, L), rows mutated; ``log_odds`` (L, 4), ``influence`` (L,), ``sequence``, ``record``,
+    ``nucleotides`` (order of ``log_odds``); ``shown`` (L, L) where another form is drawn; with coordinates in the
+    record's name ``chrom``, ``strand``, and ``positions`` int64 (L,), 0-based.
+    """
+    values = dependencies.values
+    arrays = {"map": values, "log_odds": dependencies.log_odds, "influence": variant_influence(values)}
+    arrays |= {"sequence": np.array(sequence), "record": np.array(name), "nucleotides": np.array(NUCLEOTIDES)}
+    if form != MapForm():
+        arrays["shown"] = form(values)
+    save_npz(path, arrays | place_arrays(name, len(sequence)))
+
+
 def place_arrays(name: str, length: int) -> dict[str, np.ndarray]:
-    """``chrom``, ``strand`` and ``positions`` of a record with coordinates, else nothing."""
+    """Return ``chrom``, ``strand`` and ``positions`` of a record with coordinates in its name, else nothing."""
     placed = genome_positions(name, length)
     if placed is None:
         return {}
-    place, positions = placed
-    return {"chrom": np.array(place.chrom), "strand": np.array(place.strand), "positions": positions}
+    region, positions = placed
+    return {"chrom": np.array(region.chrom), "strand": np.array(region.strand), "positions": positions}
 
 
 def draw_maps(
     stem: Path,
     result: Mapping[str, Any],
-    found: DependencyMap,
-    shown: Shown,
+    dependencies: DependencyMap,
+    form: MapForm,
     region: tuple[int, int] | None = None,
     logo: bool = False,
     title: str = "",
 ) -> None:
-    """Figure of a map, ``STEM_map``, and of a region of it on its own, ``STEM_region``; PNG and SVG each."""
-    from ..runs.figures import save_figure
-    from .dependency_figures import plot_map
+    """Draw a map to ``STEM_map``, and a region of it to ``STEM_region``, as PNG and SVG each.
 
-    values, sequence = shown(found.values), result["sequence"]
+    Parameters
+    ----------
+    stem : Path
+        Beginning of the names of the files.
+    result : mapping
+        As `map_result` returns it.
+    dependencies : DependencyMap
+    form : MapForm
+    region : (int, int), optional
+        Range that is marked in the map and drawn by itself.
+    logo : bool, default False
+        Draw the model's prediction above the map.
+    title : str, optional
+    """
+    values, sequence = form(dependencies.values), result["sequence"]
     influence = np.array(result["influence"], dtype=np.float32)
-    log_odds = found.log_odds if logo else None
+    log_odds = dependencies.log_odds if logo else None
     pairs = [pair for one in result["stems"] for pair in Stem(**one).pairs]
-    common = {"label": shown.label, "signed": shown.corrected, "title": title}
+    common = {"label": form.label, "signed": form.corrected, "title": title}
     figure = plot_map(values, sequence, box=region, log_odds=log_odds, influence=influence, pairs=pairs, **common)
     save_figure(figure, f"{stem}_map")
     if region is None:
@@ -226,7 +291,7 @@ def draw_maps(
 
 
 def influence_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a position, columns :data:`INFLUENCE_COLUMNS`; None at N."""
+    """Return one row per position, columns `INFLUENCE_COLUMNS`; the influence is None at N."""
     name, sequence = result["record"], result["sequence"]
     placed = genome_positions(name, len(sequence))
     chrom, strand = (placed[0].chrom, placed[0].strand) if placed else (None, None)
@@ -245,7 +310,7 @@ def influence_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def pair_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The strongest pairs, columns :data:`PAIR_COLUMNS`."""
+    """Return the strongest pairs, columns `PAIR_COLUMNS`."""
     sequence = result["sequence"]
     return [
         dict(zip(PAIR_COLUMNS, (result["record"], rank, i, j, sequence[i], sequence[j], value)))
@@ -254,32 +319,47 @@ def pair_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def pairwise_rows(name: str, sequence: str, start: int, epistasis: np.ndarray, top: int) -> list[dict[str, Any]]:
-    """The pairs of positions of the largest absolute epistasis, columns :data:`PAIRWISE_COLUMNS`.
+    """Return the pairs of positions of largest absolute epistasis, columns `PAIRWISE_COLUMNS`.
 
-    ``epistasis`` is (R, R), symmetric, over the range that begins at ``start``.
+    Parameters
+    ----------
+    name, sequence : str
+        The record.
+    start : int
+        First position of the range.
+    epistasis : ndarray, shape (R, R)
+        Symmetric.
+    top : int
+        Number of pairs.
     """
     strength = np.where(np.tri(len(epistasis), dtype=bool), np.nan, np.abs(epistasis))
     rows = []
     for rank, (i, j) in enumerate(zip(*strongest_pairs(strength, top)), start=1):
-        at, other = start + int(i), start + int(j)
-        facts = (name, rank, at, other, sequence[at], sequence[other], float(epistasis[i, j]))
-        rows.append(dict(zip(PAIRWISE_COLUMNS, facts)))
+        position, other = start + int(i), start + int(j)
+        values = (name, rank, position, other, sequence[position], sequence[other], float(epistasis[i, j]))
+        rows.append(dict(zip(PAIRWISE_COLUMNS, values)))
     return rows
 
 
 def stem_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a stem, columns :data:`STEM_COLUMNS`; positions 0-based, ``end`` exclusive, sequences 5' to 3'."""
+    """Return one row per stem, columns `STEM_COLUMNS`.
+
+    Positions are 0-based, ``end`` is exclusive, sequences run 5' to 3'.
+    """
     rows, sequence = [], result["sequence"]
     for number, stem in enumerate((Stem(**stem) for stem in result["stems"]), start=1):
         left = sequence[stem.start : stem.start + stem.length]
         right = sequence[stem.end - stem.length : stem.end]
-        facts = (result["record"], number, stem.start, stem.end, stem.length, left, right, stem.score, stem.dependency)
-        rows.append(dict(zip(STEM_COLUMNS, facts)))
+        values = (result["record"], number, stem.start, stem.end, stem.length, left, right, stem.score, stem.dependency)
+        rows.append(dict(zip(STEM_COLUMNS, values)))
     return rows
 
 
 def write_structures(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Sequences and structures as RNA tools read them: name and sum of the stems' scores, RNA letters, dot-bracket."""
+    """Write sequences and structures as RNA tools read them.
+
+    Three lines per record: name and sum of the stems' scores, RNA letters, dot-bracket.
+    """
     with atomic_write(path) as handle:
         for result in results:
             score = sum(stem["score"] for stem in result["stems"])

@@ -1,31 +1,37 @@
-"""Sequences with some of their nucleotides replaced, made one by one as the inference loop asks for them."""
+"""Copies of sequences with some nucleotides replaced, and the normalization of what a caller passes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..alphabet import LETTER_CODES, NUCLEOTIDES, TOKEN_IDS, UNKNOWN_CODE
 from ..batches import EncodedSequences
+from ..data.sequences import normalize_sequence
+from ..errors import InputError
 
-__all__ = ["TOKENS", "EditedSequences", "letter_codes", "substitutions"]
+__all__ = ["TOKENS", "EditedSequences", "letter_codes", "normalized_sequences", "substitutions"]
 
 # Token ids in the order of `NUCLEOTIDES`.
 TOKENS = np.array([TOKEN_IDS[letter] for letter in NUCLEOTIDES], dtype=np.uint8)
 
 
 class EditedSequences:
-    """Copies of encoded sequences with some tokens replaced, each made when it is asked for.
+    """Copies of encoded sequences with some tokens replaced, each built when it is indexed.
 
-    It takes the place of :class:`LAMAR.batches.EncodedSequences` in :func:`LAMAR.batches.batched`.
+    It takes the place of `LAMAR.batches.EncodedSequences` in `LAMAR.batches.batched`.
 
     Parameters
     ----------
-    originals
-        What is copied.
-    record
-        int (n,): which original each copy is of.
-    position, token
-        int and uint8 (n, k): token indices (nucleotide i is token i + 1) and what is put there.
+    originals : EncodedSequences
+        The sequences to copy.
+    record : ndarray of int, shape (n,)
+        Index of the original of each copy.
+    position : ndarray of int, shape (n, k)
+        Token indices to replace in each copy; nucleotide i is token i + 1.
+    token : ndarray of uint8, shape (n, k)
+        The tokens to put there.
     """
 
     def __init__(self, originals: EncodedSequences, record: np.ndarray, position: np.ndarray, token: np.ndarray):
@@ -36,7 +42,7 @@ class EditedSequences:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 (n,), in tokens."""
+        """Lengths in tokens, int64, shape (n,)."""
         return self.originals.lengths[self.record]
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -45,14 +51,32 @@ class EditedSequences:
         return ids
 
 
+def normalized_sequences(sequences: Sequence[str]) -> list[str]:
+    """Return the sequences as letters of ``ACGTN`` (see `LAMAR.data.sequences.normalize_sequence`).
+
+    Raises
+    ------
+    InputError
+        For one string in place of a list, an empty sequence, or a letter that is no nucleotide code.
+    """
+    if isinstance(sequences, str):
+        raise InputError("`sequences`: found one string, wanted a list of sequences")
+    return [
+        normalize_sequence(sequence, source="`sequences`", record=f"item {i}") for i, sequence in enumerate(sequences)
+    ]
+
+
 def letter_codes(sequence: str) -> np.ndarray:
-    """uint8 (L,): 0-3 for A, C, G, T, 4 for N."""
+    """Return codes of the letters of a normalized sequence: 0 to 3 for A, C, G, T and 4 for N; uint8, shape (L,)."""
     return np.frombuffer(sequence.encode("ascii").translate(LETTER_CODES), dtype=np.uint8)
 
 
 def substitutions(sequence: str, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and letters (0-3) of every substitution in [start, end), int64 (m,); those of N are not made."""
-    own = letter_codes(sequence)[start:end]
-    is_changed = (np.arange(4) != own[:, None]) & (own != UNKNOWN_CODE)[:, None]
+    """Return positions and new letters (0 to 3) of all substitutions in [start, end), int64, shape (m,) each.
+
+    N is not substituted.
+    """
+    codes = letter_codes(sequence)[start:end]
+    is_changed = (np.arange(4) != codes[:, None]) & (codes != UNKNOWN_CODE)[:, None]
     position, letter = np.nonzero(is_changed)
     return position + start, letter

@@ -1,10 +1,10 @@
 """What many attributions have in common: their mean around the strongest site, enriched k-mers, one motif.
 
-Kept simple on purpose, and no more than it says: one motif per call, of fixed width, found by thresholds; for several
-motifs and for statistics of their instances use TF-MoDISco (Shrikumar et al., arXiv 1811.00416) on the ``.npz`` files.
+The methods are simple on purpose: one motif per call, of fixed width, found by thresholds. For several motifs and for
+statistics of their instances use TF-MoDISco (Shrikumar et al., arXiv 1811.00416) on the ``.npz`` files.
 
-Inputs are n sequences (letters of ``ACGTN``) and their tracks, float (L_i,) each: importance, positive where a letter
-speaks for the class; NaN counts as 0.
+Inputs are n sequences (letters of ``ACGTN``) and their tracks, float arrays (L_i,): importance, positive where a letter
+speaks for the class; NaN is treated as 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def window_means(track: np.ndarray, width: int) -> np.ndarray:
-    """Mean of each window of ``width``, float64 (L - width + 1,); empty for a shorter track."""
+    """Return the mean of each window of ``width``, float64, shape (L - width + 1,); empty for a shorter track."""
     filled = np.nan_to_num(np.asarray(track, dtype=np.float64), nan=0.0)
     if len(filled) < width:
         return np.zeros(0)
@@ -39,7 +39,7 @@ def window_means(track: np.ndarray, width: int) -> np.ndarray:
 
 
 def strongest_sites(tracks: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """First position of the window with the largest mean, int64 (n,); -1 for a track shorter than it."""
+    """Return the first position of the window with the largest mean, int64, shape (n,); -1 for a shorter track."""
     means = [window_means(track, width) for track in tracks]
     return np.array([int(values.argmax()) if len(values) else -1 for values in means], dtype=np.int64)
 
@@ -47,30 +47,30 @@ def strongest_sites(tracks: Sequence[np.ndarray], width: int) -> np.ndarray:
 def align_on_strongest(
     tracks: Mapping[str, Sequence[np.ndarray]], width: int = 5, flank: int = 20, by: str | None = None
 ) -> pd.DataFrame:
-    """Mean track around each record's strongest site.
+    """Average the tracks of records around their strongest sites.
 
     Parameters
     ----------
-    tracks
-        By method, n tracks each, of the same records.
-    width
-        Of the window whose mean is largest, nt.
-    flank
-        Positions to either side of its first one.
-    by
-        Method whose strongest sites all methods are aligned on; None for the first.
+    tracks : mapping of sequence of ndarray
+        n tracks of the same records, by method.
+    width : int, default 5
+        Length of the window with the largest mean, nt.
+    flank : int, default 20
+        Positions to either side of the window's first position.
+    by : str, optional
+        Method on whose strongest sites all methods are aligned; None for the first.
 
     Returns
     -------
     DataFrame
-        method, offset (-flank ... flank), mean, sd (population), n (records that reach there). Offsets that no
-        record reaches are left out.
+        ``method``, ``offset`` (-flank to flank), ``mean``, ``sd`` (population), ``n`` (records that reach the offset).
+        Offsets that no record reaches are left out.
     """
     sites = strongest_sites(tracks[by or next(iter(tracks))], width)
     rows = []
-    for method, of in tracks.items():
-        stacked = np.full((len(of), 2 * flank + 1), np.nan)
-        for row, (track, site) in enumerate(zip(of, sites)):
+    for method, method_tracks in tracks.items():
+        stacked = np.full((len(method_tracks), 2 * flank + 1), np.nan)
+        for row, (track, site) in enumerate(zip(method_tracks, sites)):
             if site < 0:
                 continue
             first, last = max(0, site - flank), min(len(track), site + flank + 1)
@@ -93,18 +93,27 @@ def align_on_strongest(
 def enriched_kmers(
     sequences: Sequence[str], tracks: Sequence[np.ndarray], k: int = 5, quantile: float = 0.95
 ) -> pd.DataFrame:
-    """k-mers that are more frequent among windows of high attribution than among the other windows.
+    """Find k-mers that are more frequent in windows of high attribution than in the other windows.
 
-    High are the windows of k nt whose mean is positive and at least the ``quantile`` of all windows of all records.
-    The background is every other window of the same records, so composition is the records' own. Significance is the
-    hypergeometric tail (Fisher's exact test, one-sided), adjusted by Benjamini and Hochberg; overlapping windows are
-    not independent, so it ranks k-mers and is no error rate.
+    A window of k nt is high when its mean is positive and at least the ``quantile`` of all windows of all records. The
+    background is all other windows of the same records, so both have the composition of the records. P-values are
+    hypergeometric tails (Fisher's exact test, one-sided), q-values are adjusted by Benjamini and Hochberg. Overlapping
+    windows are not independent: use both for ranking only.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        n sequences, letters of ``ACGTN``; windows with N are left out.
+    tracks : sequence of ndarray
+        Their tracks, shape (L_i,) each.
+    k : int, default 5
+    quantile : float, default 0.95
 
     Returns
     -------
     DataFrame
-        kmer, n_high, n_background, log2_enrichment (of the two shares, half a count added to each), p_value,
-        q_value; the most significant first. K-mers that never stand in a high window are left out.
+        ``kmer``, ``n_high``, ``n_background``, ``log2_enrichment`` (of the two shares, half a count added to each),
+        ``p_value``, ``q_value``; the most significant first. K-mers without a high window are left out.
     """
     from scipy.stats import false_discovery_control, hypergeom
 
@@ -116,30 +125,30 @@ def enriched_kmers(
     total = np.bincount(codes, minlength=4**k)
     high = np.bincount(codes[is_high], minlength=4**k)
     n_high, n_low = int(is_high.sum()), int((~is_high).sum())
-    found = np.flatnonzero(high)
+    present = np.flatnonzero(high)
     low = total - high
-    log_p = hypergeom.logsf(high[found] - 1, len(codes), total[found], n_high)
-    # Every k-mer was looked for; those without a high window have p = 1.
+    log_p = hypergeom.logsf(high[present] - 1, len(codes), total[present], n_high)
+    # All k-mers are tested; those without a high window have p = 1.
     p_values = np.ones(4**k)
-    p_values[found] = np.exp(log_p)
-    enrichment = np.log2((high[found] + 0.5) / (n_high + 1)) - np.log2((low[found] + 0.5) / (n_low + 1))
+    p_values[present] = np.exp(log_p)
+    enrichment = np.log2((high[present] + 0.5) / (n_high + 1)) - np.log2((low[present] + 0.5) / (n_low + 1))
     table = pd.DataFrame(
         {
-            "kmer": [_spell(code, k) for code in found],
-            "n_high": high[found],
-            "n_background": low[found],
+            "kmer": [_spell(code, k) for code in present],
+            "n_high": high[present],
+            "n_background": low[present],
             "log2_enrichment": enrichment,
-            "p_value": p_values[found],
-            "q_value": false_discovery_control(p_values)[found],
+            "p_value": p_values[present],
+            "q_value": false_discovery_control(p_values)[present],
         }
     )
-    # By the logarithm: the smallest p-values are all 0 as numbers.
+    # Sorted by the logarithm: the smallest p-values underflow to 0.
     order = np.lexsort((table["kmer"], -enrichment, log_p))
     return table.iloc[order].reset_index(drop=True)
 
 
 def _kmer_windows(sequences: Sequence[str], tracks: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Code (base 4, A C G T) and mean importance of every window of k nt without N."""
+    """Return code (base 4, A C G T) and mean importance of every window of k nt without N."""
     letters, _ = join_codes(sequences)
     filled = np.concatenate([*(np.append(np.nan_to_num(track, nan=0.0), 0.0) for track in tracks), np.zeros(0)])
     if len(letters) < k:
@@ -156,7 +165,17 @@ def _spell(code: int, k: int) -> str:
 
 @dataclass(frozen=True)
 class Seqlet:
-    """A stretch of high attribution: [start, end) of the sequence of ``record`` (its index), mean score."""
+    """A stretch of high attribution.
+
+    Attributes
+    ----------
+    record : int
+        Index of the sequence.
+    start, end : int
+        Range of the sequence, 0-based half-open.
+    score : float
+        Mean importance.
+    """
 
     record: int
     start: int
@@ -165,9 +184,24 @@ class Seqlet:
 
 
 def find_seqlets(tracks: Sequence[np.ndarray], width: int = 8, quantile: float = 0.95, most: int = 3) -> list[Seqlet]:
-    """Windows of ``width`` nt whose mean is positive and at least the ``quantile`` of all windows of all records.
+    """Return windows whose mean is positive and at least the ``quantile`` of all windows of all records.
 
-    Per record the strongest first, those that overlap a stronger one left out, ``most`` at most.
+    Windows that overlap a stronger window of their record are left out.
+
+    Parameters
+    ----------
+    tracks : sequence of ndarray
+        Shape (L_i,) each.
+    width : int, default 8
+        Length of the windows, nt.
+    quantile : float, default 0.95
+    most : int, default 3
+        Largest number of windows per record.
+
+    Returns
+    -------
+    list of Seqlet
+        By record, the strongest first.
     """
     means = [window_means(track, width) for track in tracks]
     everything = np.concatenate([*means, np.zeros(0)])
@@ -188,14 +222,14 @@ def find_seqlets(tracks: Sequence[np.ndarray], width: int = 8, quantile: float =
 
 @dataclass(frozen=True)
 class Motif:
-    """Aligned instances.
+    """Aligned instances of a motif.
 
     Attributes
     ----------
-    counts
-        int64 (width, 4): letters A C G T of the instances; their N are not counted.
-    instances
-        (record, start) of each, in the order of the seqlets.
+    counts : ndarray of int64, shape (width, 4)
+        Letters A C G T of the instances; N is not counted.
+    instances : list of (int, int)
+        Index of the record and start of each instance, in the order of the seqlets.
     """
 
     counts: np.ndarray
@@ -203,17 +237,17 @@ class Motif:
 
     @property
     def frequencies(self) -> np.ndarray:
-        """float64 (width, 4)."""
+        """Shares of the letters A C G T, float64, shape (width, 4)."""
         return self.counts / np.maximum(self.counts.sum(1, keepdims=True), 1)
 
     @property
     def information(self) -> np.ndarray:
-        """float64 (width,): bits, 2 less the entropy of the letters."""
+        """Information in bits, 2 minus the entropy of the letters: float64, shape (width,)."""
         return _bits(self.frequencies)
 
     @property
     def consensus(self) -> str:
-        """Most frequent letters; N where the information is below half a bit."""
+        """Most frequent letter at each position; N where the information is below half a bit."""
         best = self.counts.argmax(1)
         return "".join(NUCLEOTIDES[b] if bits >= 0.5 else "N" for b, bits in zip(best, self.information))
 
@@ -221,13 +255,34 @@ class Motif:
 def align_seqlets(
     sequences: Sequence[str], seqlets: Sequence[Seqlet], seed: str, width: int = 10, n_rounds: int = 20
 ) -> Motif:
-    """One motif from seqlets, by turns of placing instances and counting letters, from a seed k-mer.
+    """Align seqlets to one motif, alternately placing instances and counting letters, from a seed k-mer.
 
-    The first matrix has the seed in its middle. In each round every seqlet, with half a motif of its sequence to either
-    side, takes the place of the largest log-likelihood ratio against equal letters; seqlets without a place above 0
-    are left out. When no instance moves any more, the matrix is shifted to where its information is largest. (Hard
-    assignment of one instance per seqlet; compare Bailey & Elkan, ISMB 1994.) The result depends on the seed: take the
-    most enriched k-mer.
+    The first matrix has the seed in its middle. In each round every seqlet, extended by half a motif on either side, is
+    placed where the log-likelihood ratio against equal letter frequencies is largest; seqlets without a positive ratio
+    are left out. When no instance moves, the matrix is shifted to where its information is largest. This is hard
+    assignment of one instance per seqlet.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        n sequences, letters of ``ACGTN``.
+    seqlets : sequence of Seqlet
+        As `find_seqlets` returns them.
+    seed : str
+        K-mer to start from; the result depends on it. Use the most enriched one.
+    width : int, default 10
+        Length of the motif.
+    n_rounds : int, default 20
+        Largest number of rounds.
+
+    Raises
+    ------
+    ValueError
+        For a seed longer than the motif.
+
+    References
+    ----------
+    Compare Bailey and Elkan, ISMB 1994.
     """
     if len(seed) > width:
         raise ValueError(f"seed: found {len(seed)} nt, wanted at most the width, {width}")
@@ -243,18 +298,18 @@ def align_seqlets(
             break
         instances = placed
         weights = _frequencies(_count(codes, instances, width))
-    # The seed fixes where the matrix lies on the motif: move it to where it says most.
+    # The seed determines where the matrix lies on the motif: shift it to the most informative place.
     reach = range(-(width // 2), width // 2 + 1)
     shift = max(reach, key=lambda by: (_bits(_frequencies(_count(codes, instances, width, by))).sum(), -abs(by)))
-    # Placed once more: sites at a sequence's end had no room for the matrix as it lay before.
+    # Placed once more: sites at a sequence's end had no room for the matrix before the shift.
     instances = _place(codes, seqlets, _frequencies(_count(codes, instances, width, shift)))
     return Motif(_count(codes, instances, width), instances)
 
 
 def _place(codes: list[np.ndarray], seqlets: Sequence[Seqlet], weights: np.ndarray) -> list[tuple[int, int]]:
-    """Best place of a matrix (width, 4) in each seqlet and half a width around it, where its log-ratio is above 0."""
+    """Return the best place of a matrix (width, 4) in each seqlet extended by half a width, if its ratio is above 0."""
     width = len(weights)
-    # A letter N scores as an average one.
+    # N scores 0, as a letter of background frequency does.
     ratios = np.concatenate([np.log2(weights / 0.25), np.zeros((width, 1))], axis=1)
     placed = []
     for seqlet in seqlets:
@@ -270,22 +325,22 @@ def _place(codes: list[np.ndarray], seqlets: Sequence[Seqlet], weights: np.ndarr
 
 
 def _count(codes: list[np.ndarray], instances: Sequence[tuple[int, int]], width: int, shift: int = 0) -> np.ndarray:
-    """Letters (width, 4) at instances moved by ``shift``, as far as they lie in their sequences; N is not counted."""
+    """Count letters (width, 4) at instances moved by ``shift``, as far as they lie in their sequences, without N."""
     counts = np.zeros((width, 4), dtype=np.int64)
     for record, start in instances:
-        at = start + shift + np.arange(width)
-        at = at[(at >= 0) & (at < len(codes[record]))]
-        letters = codes[record][at]
+        positions = start + shift + np.arange(width)
+        positions = positions[(positions >= 0) & (positions < len(codes[record]))]
+        letters = codes[record][positions]
         known = letters < 4
-        counts[at[known] - start - shift, letters[known]] += 1
+        counts[positions[known] - start - shift, letters[known]] += 1
     return counts
 
 
 def _frequencies(counts: np.ndarray) -> np.ndarray:
-    """With a quarter of a count added to each letter, so that few instances claim little."""
+    """Return frequencies with a quarter of a count added to each letter, so that few instances claim little."""
     return (counts + 0.25) / (counts.sum(1, keepdims=True) + 1)
 
 
 def _bits(frequencies: np.ndarray) -> np.ndarray:
-    """Information of each position, 2 less the entropy of its letters."""
+    """Return the information of each position, 2 minus the entropy of its letters."""
     return 2 + np.where(frequencies > 0, frequencies * np.log2(np.where(frequencies > 0, frequencies, 1)), 0).sum(1)

@@ -30,8 +30,9 @@ from LAMAR.alphabet import EOS, MASK
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
 from LAMAR.embeddings import extract_embeddings
-from LAMAR.interpretation.attribution import EditedSequences, integrated_gradients, mutagenesis
+from LAMAR.interpretation.attribution import integrated_gradients, mutagenesis
 from LAMAR.interpretation.classifiers import load_classifier
+from LAMAR.interpretation.edits import EditedSequences
 
 NODES = {f"{n} nodes": {"n_steps": n, "tolerance": 0.5} for n in (120, 64, 32, 16)}
 NODES["as many as 1e-4 needs"] = {"n_steps": 16, "tolerance": 1e-4}

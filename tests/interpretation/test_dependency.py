@@ -13,8 +13,8 @@ from LAMAR.alphabet import VOCABULARY, reverse_complement
 from LAMAR.checkpoints import build_model
 from LAMAR.configuration import EsmConfig, named_config
 from LAMAR.errors import InputError
+from LAMAR.interpretation.analyses import PARITY_EPS
 from LAMAR.interpretation.dependency import (
-    PARITY_EPS,
     average_product_correction,
     dependency_map,
     nucleotide_log_odds,
@@ -144,7 +144,7 @@ def test_batches_and_ranges_of_rows_change_nothing():
     for budget in (1, 18 * 7, 18 * 1000):
         found = dependency_map(model, SEQUENCE, token_budget=budget)
         assert found.values == pytest.approx(whole.values, abs=1e-4)
-    part = dependency_map(model, SEQUENCE, rows=(3, 11))
+    part = dependency_map(model, SEQUENCE, region=(3, 11))
     assert part.values == pytest.approx(whole.values[3:11], abs=1e-4)
     mean = dependency_map(model, SEQUENCE, reduction="mean")
     found = dependency_map(model, SEQUENCE, reduction="mean", token_budget=18 * 5)
@@ -190,10 +190,10 @@ def test_what_cannot_be_mapped_is_refused():
     model = random_model()
     with pytest.raises(InputError, match="only N"):
         dependency_map(model, "NNN")
-    with pytest.raises(InputError, match="--reduction: found 'sum'"):
+    with pytest.raises(InputError, match="`reduction`: found 'sum'"):
         dependency_map(model, SEQUENCE, reduction="sum")
-    with pytest.raises(ValueError, match="rows: found 3-20"):
-        dependency_map(model, SEQUENCE, rows=(3, 20))
+    with pytest.raises(InputError, match="`region`: found 3-20, wanted 0 <= start < end <= 16"):
+        dependency_map(model, SEQUENCE, region=(3, 20))
     with pytest.raises(InputError, match="not finite"):
         dependency_map(ToyModel(lambda ids: torch.full((*ids.shape, 10), torch.nan)), SEQUENCE)
 

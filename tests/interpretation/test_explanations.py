@@ -9,18 +9,15 @@ import pytest
 from toy_classifiers import Linear
 
 from LAMAR.interpretation import attribution_figures as plots
-from LAMAR.interpretation.explanations import (
-    COLUMNS,
-    METHODS,
-    ExplainOptions,
-    Explanation,
+from LAMAR.interpretation.attribution_tables import (
     bedgraph_rows,
     coordinates,
-    explain,
     record_rows,
     top_rows,
     write_bedgraph,
 )
+from LAMAR.interpretation.explanations import ExplainOptions, Explanation, explain
+from LAMAR.interpretation.methods import METHODS
 
 pytest.importorskip("captum")
 
@@ -39,7 +36,7 @@ def test_every_method_has_its_table(explained):
         for method in METHODS:
             rows = found.rows(method)
             assert len(rows) == (3 * n_known if method == "mutagenesis" else len(sequence))
-            assert all(tuple(row) == COLUMNS[method] for row in rows)
+            assert all(tuple(row) == METHODS[method].columns for row in rows)
             assert {row["record"] for row in rows} == {name}
         substitution = found.rows("mutagenesis")[0]
         assert substitution["alternative"] != substitution["reference"] == sequence[0]

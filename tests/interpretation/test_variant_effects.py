@@ -11,8 +11,9 @@ from toy_classifiers import Linear
 from LAMAR.alphabet import reverse_complement
 from LAMAR.errors import InputError
 from LAMAR.genomics.genome import open_genome
-from LAMAR.interpretation.attribution import mutagenesis
-from LAMAR.interpretation.variant_effects import COLUMNS, place_variants, read_variants, score_variants
+from LAMAR.interpretation.mutagenesis import mutagenesis
+from LAMAR.interpretation.variant_effects import COLUMNS, score_variants
+from LAMAR.interpretation.variants import place_variants, read_variants
 
 #         0         10        20
 GENOME = "ACGTTGCAAGCTTACGGATCCATG"
@@ -104,7 +105,7 @@ def test_windows_move_inwards_at_the_ends(tmp_path, genome):
         ("1\t11\trs7\tG\tA", "line 3: 1:11: found reference G, but .*genome.fa has C there"),
         ("1\t99\t.\tG\tA", "line 3: 1:99: found no such place in"),
         ("7\t3\t.\tG\tA", "line 3: 7:3: found no such place in"),
-        ("chr2\t2\t.\tC\tA", "line 3: chr2:2: its contig has 4 nt in .*, fewer than --variant_window 7"),
+        ("chr2\t2\t.\tC\tA", "line 3: chr2:2: its contig has 4 nt in .*, fewer than `variant_window` 7"),
     ],
 )
 def test_what_does_not_fit_the_genome_names_the_record(tmp_path, genome, line, message):

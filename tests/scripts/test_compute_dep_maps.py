@@ -23,8 +23,8 @@ from LAMAR.interpretation.attribution import mutagenesis, pairwise_mutagenesis
 from LAMAR.interpretation.classifiers import load_classifier
 from LAMAR.interpretation.dependency import average_product_correction, dependency_map, symmetrised, variant_influence
 from LAMAR.interpretation.dependency_files import (
-    Remaining,
-    Shown,
+    MapForm,
+    TimeEstimate,
     block_rows,
     map_by_blocks,
     map_result,
@@ -165,7 +165,7 @@ def test_blocks_of_rows_are_the_whole_map_and_outlive_a_kill(checkpoints, tmp_pa
     whole = dependency_map(model, FIRST)
     monkeypatch.setattr("LAMAR.interpretation.dependency_files.BLOCK_TOKENS", 3 * 29 * 10)
     assert block_rows(len(FIRST)) == [(0, 10), (10, 20), (20, 27)]
-    found = map_by_blocks(model, "x", FIRST, tmp_path, Remaining(1))
+    found = map_by_blocks(model, "x", FIRST, tmp_path, TimeEstimate(1))
     assert found.values == pytest.approx(whole.values, abs=1e-5, nan_ok=True)
     assert found.log_odds == pytest.approx(whole.log_odds, abs=1e-5)
     # What is there is read; what is damaged is computed again.
@@ -173,7 +173,7 @@ def test_blocks_of_rows_are_the_whole_map_and_outlive_a_kill(checkpoints, tmp_pa
     marked["values"][0, 0] = 77
     np.savez(tmp_path / "0000010.npz", **marked)
     (tmp_path / "0000020.npz").write_bytes(b"PK\x03\x04 torn")
-    again = map_by_blocks(model, "x", FIRST, tmp_path, Remaining(1))
+    again = map_by_blocks(model, "x", FIRST, tmp_path, TimeEstimate(1))
     assert again.values[10, 0] == 77
     again.values[10, 0] = found.values[10, 0]
     assert np.array_equal(again.values, found.values, equal_nan=True)
@@ -183,11 +183,11 @@ def test_remaining_time_leaves_out_what_was_there(monkeypatch, caplog):
     caplog.set_level("INFO")
     clock = iter([0.0, 0.0, 30.0, 35.0, 60.0])  # twice at the beginning, then once a call
     monkeypatch.setattr("LAMAR.interpretation.dependency_files.time.monotonic", lambda: next(clock))
-    remaining = Remaining(1000)
-    remaining.skip(600)
-    remaining.advance(100, "a")  # 30 s for a quarter of what is left
-    remaining.advance(50, "b")  # too soon to say
-    remaining.advance(150, "c")
+    estimate = TimeEstimate(1000)
+    estimate.skip(600)
+    estimate.advance(100, "a")  # 30 s for a quarter of the work
+    estimate.advance(50, "b")  # too soon for another message
+    estimate.advance(150, "c")
     assert [record.getMessage() for record in caplog.records] == [
         "a; 25 %, about 90 s left",
         "c; 75 %, about 20 s left",
@@ -200,7 +200,7 @@ def test_stems_in_tables_and_files(tmp_path):
     for k in range(4):
         values[k, 12 - k] = values[12 - k, k] = 10
     found = type("Found", (), {"values": values})
-    result = map_result("hairpin", sequence, found, Shown(symmetric=True), top=3)
+    result = map_result("hairpin", sequence, found, MapForm(symmetric=True), top=3)
     (row,) = stem_rows(result)
     assert (row["start"], row["end"], row["length"], row["dependency"]) == (0, 13, 4, 10)
     assert (row["five_prime"], row["three_prime"]) == ("AAAA", "TTTT")
@@ -285,7 +285,6 @@ def test_both_is_mutagenesis_and_saliency(checkpoints, tmp_path):
         (["--model_path", "{}"], "no weights found"),
         (["--model_path", "{}/lm", "--sequence", "MKVLEAQ"], "--sequence: position 4: found 'L', wanted A, C, G, T"),
         (["--model_path", "{}/lm", "--sequence", "NNNN"], "record sequence: found only N, wanted nucleotides"),
-        (["--model_path", "{}/lm", "--sequence", "ACGT" * 16], "found 64 nucleotides, wanted at most 60"),
         (["--model_path", "{}/lm", "--sequence", SECOND, "--region", "5-40"], "found 19 nucleotides, --region 5-40"),
         (["--model_path", "{}/lm", "--sequence", SECOND, "--region", "9-5"], "wanted START-END"),
         (["--model_path", "{}/classifier", "--window_size", "30"], "fewer than --window_size 30"),
@@ -330,7 +329,7 @@ def test_weights_that_compute_no_numbers_are_named_and_leave_nothing(checkpoints
 
 def test_records_that_cannot_be_mapped_are_named_and_the_others_kept(checkpoints, tmp_path):
     fasta = tmp_path / "records.fa"
-    fasta.write_text(f">n\nNNNN\n>good\n{SECOND}\n>long\n{'ACGT' * 16}\n")
+    fasta.write_text(f">n\nNNNN\n>good\n{SECOND}\n>none\nNN\n")
     done = call("--model_path", checkpoints / "lm", "--seq_file", fasta, "--output_dir", tmp_path / "out")
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
@@ -340,7 +339,7 @@ def test_records_that_cannot_be_mapped_are_named_and_the_others_kept(checkpoints
     assert [file.name for file in (tmp_path / "out" / "maps").iterdir()] == ["00001_good.npz"]
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "finished"
-    assert list(record["summary"]["left_out"]) == ["n", "long"]
+    assert list(record["summary"]["left_out"]) == ["n", "none"]
     proteins = tmp_path / "proteins.fa"
     proteins.write_text(">p\nMKVLEAQ\n")
     done = call("--model_path", checkpoints / "lm", "--seq_file", proteins, "--output_dir", tmp_path / "other")
