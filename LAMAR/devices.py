@@ -23,11 +23,11 @@ def choose_device(model: torch.nn.Module, device: str | torch.device | None = No
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise InputError(f"--device: found {device!r}, wanted cpu, cuda or cuda:<number>") from None
+        raise InputError(f"`device`: found {device!r}, wanted cpu, cuda or cuda:<number>") from None
     if chosen.type not in ("cpu", "cuda") or (chosen.type == "cpu" and chosen.index):
-        raise InputError(f"--device: found {device!r}, wanted cpu, cuda or cuda:<number>")
+        raise InputError(f"`device`: found {device!r}, wanted cpu, cuda or cuda:<number>")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device: found {device}, but {torch.cuda.device_count()} CUDA devices are visible")
+        raise InputError(f"`device`: found {device}, but {torch.cuda.device_count()} CUDA devices are visible")
     return chosen
 
 

@@ -38,7 +38,6 @@ from .runs.storage import partial_path, read_json, write_json
 
 __all__ = [
     "FORMAT_VERSION",
-    "cached_embeddings",
     "cached_outputs",
     "make_cache_folder",
     "model_digest",
@@ -69,25 +68,6 @@ def sequence_digest(sequences: EncodedSequences) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(sequences.offsets, dtype="<i8"))
     digest.update(np.ascontiguousarray(sequences.ids))
     return digest.hexdigest()
-
-
-def cached_embeddings(
-    model: torch.nn.Module,
-    weights_digest: str | None,
-    sequences: Sequence[str],
-    *,
-    layers: Sequence[int],
-    pooling: str,
-    **options,
-) -> dict[int, Embeddings]:
-    """Embeddings of several layers with one pooling; ``options`` are those of :func:`cached_outputs`.
-
-    Returns
-    -------
-    Embeddings by resolved layer, in the order of ``layers``.
-    """
-    found = cached_outputs(model, weights_digest, sequences, [(layer, pooling) for layer in layers], **options)
-    return {layer: embeddings for (layer, _), embeddings in found.items()}
 
 
 def cached_outputs(
@@ -134,11 +114,11 @@ def cached_outputs(
         When ``weights_digest`` is none.
     """
     if not len(sequences):
-        raise InputError("sequences: found none to embed")
+        raise InputError("found no sequences to embed")
     if weights_digest and not re.fullmatch(r"[0-9a-f]{64}", weights_digest):
         raise ValueError(f"weights_digest: found {weights_digest!r}, wanted a SHA-256 in hexadecimal")
-    check_choice("--dtype", dtype, DTYPES)
-    check_choice("--precision", precision, PRECISIONS)
+    check_choice("`dtype`", dtype, DTYPES)
+    check_choice("`precision`", precision, PRECISIONS)
     device = choose_device(model, device)
     config = getattr(model, "esm", model).config
     outputs = resolve_outputs(outputs, config.num_hidden_layers)
@@ -190,7 +170,7 @@ def cached_outputs(
                 entry.publish()
                 found[output] = entry.read(warn=True)
                 if found[output] is None:
-                    raise InputError(f"--cache_dir: {entry.path} cannot be read back after it was written")
+                    raise InputError(f"`cache_dir`: {entry.path} cannot be read back after it was written")
     return {output: found[output] for output in outputs}
 
 
@@ -199,7 +179,7 @@ def make_cache_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--cache_dir: {folder} cannot be made ({error.strerror})") from error
+        raise InputError(f"`cache_dir`: {folder} cannot be made ({error.strerror})") from error
 
 
 @contextmanager
@@ -210,10 +190,10 @@ def _writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"--cache_dir: {folder}: no space left on its disk") from error
+            raise InputError(f"`cache_dir`: {folder}: no space left on its disk") from error
         # Writing elsewhere, or torch reading a file, is no matter of the cache.
         if error.filename is not None and Path(error.filename).is_relative_to(folder):
-            raise InputError(f"--cache_dir: {folder} cannot be written ({error.strerror})") from error
+            raise InputError(f"`cache_dir`: {folder} cannot be written ({error.strerror})") from error
         raise
 
 
@@ -231,7 +211,7 @@ def _check_space(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise InputError(
-            f"--cache_dir: {folder}: found {free:,} bytes free, wanted {wanted:,} for the embeddings; "
+            f"`cache_dir`: {folder}: found {free:,} bytes free, wanted {wanted:,} for the embeddings; "
             "choose a folder on another disk"
         )
 
@@ -245,7 +225,7 @@ def _reserve(path: Path, n_bytes: int) -> None:
             os.posix_fallocate(handle.fileno(), 0, n_bytes)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise InputError(f"--cache_dir: {path.parent.parent}: no room for {n_bytes:,} bytes") from error
+                raise InputError(f"`cache_dir`: {path.parent.parent}: no room for {n_bytes:,} bytes") from error
             # A file system that cannot reserve; the check of free space must do.
             logger.debug("%s: space cannot be reserved (%s)", path, error.strerror)
 

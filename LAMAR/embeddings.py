@@ -19,9 +19,9 @@ import torch
 from .batches import EncodedSequences, batched
 from .devices import check_choice, choose_device
 from .errors import InputError
+from .layers import normalize_layer, resolve_layers
 from .memory_maps import RESIDENT_LIMIT_BYTES, release_pages
-from .modeling_nucESM2 import normalize_layer, nucleotide_mask
-from .sequence_classification_patch import pool
+from .sequence_classification_patch import nucleotide_mask, pool
 from .tasks import HEADS
 
 __all__ = [
@@ -29,12 +29,9 @@ __all__ = [
     "POOLINGS",
     "PRECISIONS",
     "Embeddings",
-    "default_layers",
     "embedding_layout",
-    "extract_embeddings",
     "extract_features",
     "extract_outputs",
-    "resolve_layers",
     "resolve_outputs",
 ]
 
@@ -70,33 +67,6 @@ class Embeddings:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
 
-def default_layers(n_layers: int) -> tuple[int, ...]:
-    """The top and the middle block, 11 and 5 of twelve; one entry for a model of one block."""
-    return tuple(dict.fromkeys((n_layers - 1, (n_layers - 1) // 2)))
-
-
-def resolve_layers(layers: Sequence[int], n_layers: int) -> tuple[int, ...]:
-    """0-based block indices in the order given, negatives counted from the end.
-
-    Raises
-    ------
-    InputError
-        For a layer that the model does not have, one named twice, or none at all.
-    """
-    resolved: dict[int, int] = {}
-    for layer in layers:
-        try:
-            index = normalize_layer(layer, n_layers)
-        except ValueError as error:
-            raise InputError(f"--layers: {error}") from None
-        if index in resolved:
-            raise InputError(f"--layers: found {resolved[index]} and {layer}, which are the same layer")
-        resolved[index] = layer
-    if not resolved:
-        raise InputError(f"--layers: found none, wanted {-n_layers} to {n_layers - 1}")
-    return tuple(resolved)
-
-
 def resolve_outputs(outputs: Sequence[tuple[int, str]], n_layers: int) -> list[tuple[int, str]]:
     """Pairs of layer and pooling with layers as 0-based block indices; refuses what :func:`resolve_layers` refuses."""
     for pooling in dict.fromkeys(pooling for _, pooling in outputs) or [None]:
@@ -114,7 +84,7 @@ def embedding_layout(
     InputError
         For an unknown pooling, or a record without nucleotides.
     """
-    check_choice("--pooling", pooling, POOLINGS)
+    check_choice("`pooling`", pooling, POOLINGS)
     if (sequences.lengths < 3).any():
         raise InputError(f"record {int(np.argmax(sequences.lengths < 3))} (from 0): found no nucleotides")
     if pooling != "none":
@@ -145,7 +115,7 @@ def _convert(pooled: torch.Tensor, dtype: str, layer: int) -> torch.Tensor:
         if torch.isfinite(pooled).all():
             largest = pooled.abs().max().item()
             raise InputError(
-                f"layer {layer}: found a value of {largest:.6g}, too large for float16; use --dtype float32"
+                f"layer {layer}: found a value of {largest:.6g}, too large for float16; use `dtype` float32"
             )
         raise InputError(f"layer {layer}: found values that are not finite; the weights cannot be right")
     return converted
@@ -160,19 +130,6 @@ def _scatter(values: np.ndarray, offsets: np.ndarray | None, indices: np.ndarray
     for index in indices:
         start, stop = stop, stop + int(offsets[index + 1] - offsets[index])
         values[offsets[index] : offsets[index + 1]] = output[start:stop]
-
-
-def extract_embeddings(
-    model: torch.nn.Module, sequences: EncodedSequences, *, layers: Sequence[int], pooling: str, **options
-) -> dict[int, Embeddings]:
-    """Embeddings of several layers with one pooling; ``options`` are those of :func:`extract_outputs`.
-
-    Returns
-    -------
-    Embeddings by resolved layer, in the order of ``layers``.
-    """
-    found = extract_outputs(model, sequences, [(layer, pooling) for layer in layers], **options)
-    return {layer: embeddings for (layer, _), embeddings in found.items()}
 
 
 def extract_outputs(
@@ -224,8 +181,8 @@ def extract_outputs(
     encoder = getattr(model, "esm", model)
     n_layers, width = encoder.config.num_hidden_layers, encoder.config.hidden_size
     outputs = resolve_outputs(outputs, n_layers)
-    check_choice("--dtype", dtype, DTYPES)
-    check_choice("--precision", precision, PRECISIONS)
+    check_choice("`dtype`", dtype, DTYPES)
+    check_choice("`precision`", precision, PRECISIONS)
     device = choose_device(encoder, device)
     values: dict[tuple[int, str], np.ndarray] = {}
     offsets: dict[str, np.ndarray | None] = {}

@@ -1,7 +1,7 @@
-"""The one place that chooses how attention is computed: eager, PyTorch's SDPA, or flash-attn.
+"""Choice of the attention backend: eager, PyTorch's SDPA, or flash-attn.
 
-All backends take the query already scaled by ``head_dim ** -0.5`` (ESM-2 scales it before the rotary
-rotation), so the scale used here is 1.
+All backends take a query that is already scaled by ``head_dim ** -0.5`` (ESM-2 scales it before the rotary rotation),
+so the scale used here is 1.
 """
 
 from __future__ import annotations
@@ -14,15 +14,10 @@ from torch import nn
 
 from .errors import InputError
 
-__all__ = ["BACKENDS", "PaddingMask", "attention", "available_backends", "backend_argument", "resolve_backend"]
+__all__ = ["BACKENDS", "Packing", "PaddingMask", "attention", "resolve_backend"]
 
 BACKENDS = ("eager", "sdpa", "flash_attention_2")
 LONGEST_WITHOUT_SDPA = 160  # tokens
-
-
-def available_backends() -> tuple[str, ...]:
-    """Backends that can run on this machine."""
-    return tuple(name for name in BACKENDS if _why_unavailable(name) is None)
 
 
 def _why_unavailable(backend: str) -> str | None:
@@ -36,42 +31,74 @@ def _why_unavailable(backend: str) -> str | None:
 
 
 def resolve_backend(name: str | None) -> str:
-    """Name of the backend to use; ``None`` and ``auto`` mean SDPA, ``flash`` is short for flash_attention_2.
+    """Return the name of the backend to use.
+
+    Parameters
+    ----------
+    name : str or None
+        A name of `BACKENDS`; None and ``auto`` mean ``sdpa``, ``flash`` is short for ``flash_attention_2``.
 
     Raises
     ------
-    ValueError
-        For an unknown backend, or one that cannot run here.
+    InputError
+        For an unknown backend, or one that cannot run on this machine.
     """
     name = {None: "sdpa", "auto": "sdpa", "flash": "flash_attention_2"}.get(name, name)
     if name not in BACKENDS:
-        raise ValueError(f"attention backend: found {name!r}, wanted one of {', '.join(BACKENDS)}")
+        raise InputError(f"`attention`: found {name!r}, wanted one of {', '.join(BACKENDS)}")
     reason = _why_unavailable(name)
     if reason:
-        raise ValueError(f"attention backend {name!r} cannot be used: {reason}")
+        raise InputError(f"`attention`: {name} cannot be used: {reason}")
     return name
 
 
-def backend_argument(name: str) -> str:
-    """:func:`resolve_backend` for ``--attention``: raises :class:`InputError`."""
-    try:
-        return resolve_backend(name)
-    except ValueError as error:
-        raise InputError(f"--attention: {error}") from error
-
-
 @dataclass(frozen=True)
-class PaddingMask:
-    """A padding mask in the forms that the backends want, made once per forward pass.
+class Packing:
+    """Where the tokens of a padded batch stand once padding is left out.
 
-    ``keep`` is boolean, shape (batch, length), True on tokens that are not padding.
+    Attributes
+    ----------
+    indices : torch.Tensor of int64, shape (tokens,)
+        Positions of the tokens in the flattened batch.
+    starts : torch.Tensor of int32, shape (batch + 1,)
+        First token of each record, then the number of tokens.
+    longest : int
+        Tokens of the longest record.
     """
 
-    keep: torch.Tensor
+    indices: torch.Tensor
+    starts: torch.Tensor
+    longest: int
+
+
+class PaddingMask:
+    """Padding of a batch in the forms that the backends want, each made once per forward pass.
+
+    Parameters
+    ----------
+    keep : torch.Tensor of bool, shape (batch, length)
+        True on tokens that are not padding.
+    """
+
+    def __init__(self, keep: torch.Tensor):
+        self.keep = keep
+        self._additive: dict[torch.dtype, torch.Tensor] = {}
+        self._packing: Packing | None = None
 
     @classmethod
     def from_attention_mask(cls, attention_mask: torch.Tensor | None) -> PaddingMask | None:
-        """``None`` when nothing is padded, so that the fast unmasked kernels are taken."""
+        """Return the mask of a batch, or None where nothing is padded, so that the fast unmasked kernels are taken.
+
+        Parameters
+        ----------
+        attention_mask : torch.Tensor, shape (batch, length), or None
+            1 on tokens and 0 on padding.
+
+        Raises
+        ------
+        ValueError
+            For another shape.
+        """
         if attention_mask is None:
             return None
         if attention_mask.dim() != 2:
@@ -83,9 +110,19 @@ class PaddingMask:
         return cls(keep)
 
     def additive(self, dtype: torch.dtype) -> torch.Tensor:
-        """(batch, 1, 1, length): 0 on tokens, the most negative finite value on padding."""
-        bias = torch.zeros(self.keep.shape, dtype=dtype, device=self.keep.device)
-        return bias.masked_fill(~self.keep, torch.finfo(dtype).min)[:, None, None, :]
+        """Return what is added to the scores, (batch, 1, 1, length): 0, or the most negative finite value."""
+        if dtype not in self._additive:
+            bias = torch.zeros(self.keep.shape, dtype=dtype, device=self.keep.device)
+            self._additive[dtype] = bias.masked_fill(~self.keep, torch.finfo(dtype).min)[:, None, None, :]
+        return self._additive[dtype]
+
+    def packing(self) -> Packing:
+        """Return the places of the tokens without padding. The first call waits for the GPU, later ones do not."""
+        if self._packing is None:
+            lengths = self.keep.sum(dim=1, dtype=torch.int32)
+            starts = nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+            self._packing = Packing(self.keep.flatten().nonzero()[:, 0], starts, int(lengths.max()))
+        return self._packing
 
 
 def attention(
@@ -96,24 +133,25 @@ def attention(
     backend: str,
     dropout: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Bidirectional attention with scale 1.
+    """Return bidirectional attention with scale 1.
 
     Parameters
     ----------
-    query, key, value
-        Shape (batch, heads, length, head_dim), one floating dtype; query already scaled and rotated.
-    mask
-        Padding to ignore, or None.
-    backend
-        One of :data:`BACKENDS`.
-    dropout
+    query, key, value : torch.Tensor, shape (batch, heads, length, head_dim)
+        Of one floating dtype; the query already scaled and rotated.
+    mask : PaddingMask or None
+        Padding to ignore.
+    backend : str
+        A name of `BACKENDS`.
+    dropout : float
         Probability of dropping an attention weight (0 outside training).
 
     Returns
     -------
-    context, weights
-        (batch, heads, length, head_dim); and (batch, heads, length, length) with the eager backend, else None.
+    context : torch.Tensor, shape (batch, heads, length, head_dim)
         Values at padded query positions mean nothing and may differ between backends.
+    weights : torch.Tensor, shape (batch, heads, length, length), or None
+        With the eager backend only.
     """
     if backend == "eager":
         return _eager(query, key, value, mask, dropout)
@@ -140,9 +178,10 @@ def _eager(query, key, value, mask, dropout):
 
 
 def _backward_of_sdpa_is_slow(query: torch.Tensor) -> bool:
-    """Training on a CPU in bfloat16: for short sequences SDPA takes up to four times as long as the plain products.
+    """Return whether this is training on a CPU in bfloat16 with short sequences.
 
-    Longer ones are faster with SDPA, as is float32 of any length (tests/benchmarks/bench_attention.py).
+    There SDPA takes up to four times as long as the plain products. Longer sequences are faster with SDPA, as is
+    float32 of any length (tests/benchmarks/bench_attention.py).
     """
     short = query.shape[-2] <= LONGEST_WITHOUT_SDPA
     return short and query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16
@@ -159,18 +198,15 @@ def _flash(query, key, value, mask, dropout):
         context = flash_attn_func(query, key, value, dropout_p=dropout, softmax_scale=1.0)
         return context.transpose(1, 2).to(dtype)
     batch, length = mask.keep.shape
-    lengths = mask.keep.sum(dim=1, dtype=torch.int32)
-    starts = nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
-    longest = int(lengths.max())
+    packing = mask.packing()
     packed = flash_attn_varlen_func(
-        *(x[mask.keep] for x in (query, key, value)),
-        starts,
-        starts,
-        longest,
-        longest,
+        *(x.flatten(0, 1).index_select(0, packing.indices) for x in (query, key, value)),
+        packing.starts,
+        packing.starts,
+        packing.longest,
+        packing.longest,
         dropout_p=dropout,
         softmax_scale=1.0,
     )
-    context = packed.new_zeros((batch, length, *packed.shape[1:]))
-    context[mask.keep] = packed
-    return context.transpose(1, 2).to(dtype)
+    context = packed.new_zeros((batch * length, *packed.shape[1:])).index_copy(0, packing.indices, packed)
+    return context.unflatten(0, (batch, length)).transpose(1, 2).to(dtype)

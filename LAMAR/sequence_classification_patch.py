@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .alphabet import EOS
 from .tasks import HEADS, LOSSES, TASKS, task_of
 
 __all__ = [
@@ -22,10 +23,37 @@ __all__ = [
     "focal",
     "head_features",
     "masked_mean",
+    "nucleotide_mask",
     "pool",
     "sequence_loss",
     "squared_error",
 ]
+
+
+def nucleotide_mask(input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """Return a mask that is True on nucleotides (``<mask>``, ``<unk>`` and N included).
+
+    It is False on ``<cls>``, ``<eos>`` and ``<pad>``. Without ids (a forward pass from embeddings) the first and the
+    last attended position count as special.
+
+    Parameters
+    ----------
+    input_ids : torch.Tensor of int64, shape (batch, length), or None
+    attention_mask : torch.Tensor, shape (batch, length), or None
+        Necessary without ids.
+
+    Returns
+    -------
+    torch.Tensor of bool, shape (batch, length)
+    """
+    if input_ids is not None:
+        mask = input_ids > EOS
+        return mask if attention_mask is None else mask & attention_mask.bool()
+    keep = attention_mask.bool().clone()
+    last = keep.shape[1] - 1 - keep.flip(1).int().argmax(1)
+    keep[:, 0] = False
+    keep[torch.arange(len(keep), device=keep.device), last] = False
+    return keep
 
 
 def masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -225,7 +225,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from LAMAR.data.sequences import check_lengths
     from LAMAR.data.splits import make_split
     from LAMAR.errors import InputError
-    from LAMAR.flash_attn_patch import backend_argument
+    from LAMAR.flash_attn_patch import resolve_backend
     from LAMAR.runs import storage
     from LAMAR.tokenization import LamarTokenizer, verify_vocabulary
     from LAMAR.training import finetuning, summaries
@@ -268,7 +268,7 @@ def run(arguments: argparse.Namespace) -> dict:
         num_labels=arguments.nlabels,
         head=arguments.head,
         loss=arguments.loss,
-        attention=backend_argument(arguments.attention),
+        attention=resolve_backend(arguments.attention),
         freeze_encoder=arguments.freeze_encoder,
         lora_rank=arguments.lora_rank,
         warmup_epochs=arguments.warmup_epochs,

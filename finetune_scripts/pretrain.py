@@ -273,7 +273,7 @@ def build_model(arguments: argparse.Namespace):
     from LAMAR.checkpoints import config_argument, load_pretrained
     from LAMAR.configuration import EsmConfig
     from LAMAR.errors import InputError
-    from LAMAR.flash_attn_patch import backend_argument
+    from LAMAR.flash_attn_patch import resolve_backend
     from LAMAR.modeling_nucESM2 import EsmForMaskedLM
 
     config = config_argument(arguments.config or ("" if arguments.pretrain_path else "lamar"))
@@ -289,7 +289,7 @@ def build_model(arguments: argparse.Namespace):
         arguments.pretrain_path,
         config=config,
         seed=arguments.seed,
-        attention=backend_argument("flash" if arguments.flash_attention else arguments.attention),
+        attention=resolve_backend("flash" if arguments.flash_attention else arguments.attention),
         **shape,
     )
 

@@ -38,6 +38,23 @@ def parity_folder(repo_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def parity_tensors(parity_folder) -> dict:
+    """Tensors of the weights in ``parity_folder`` under upstream's names, its leftovers included."""
+    from safetensors.torch import load_file
+
+    return load_file(parity_folder / "model.safetensors")
+
+
+@pytest.fixture
+def model_tensors(parity_tensors) -> dict:
+    """Copies of the tensors in ``parity_folder`` that a masked LM has, under upstream's names."""
+    from LAMAR.modeling_nucESM2 import EsmForMaskedLM, named_config
+
+    names = set(EsmForMaskedLM(named_config("lamar-tiny")).state_dict())
+    return {name: tensor.clone() for name, tensor in parity_tensors.items() if name in names}
+
+
+@pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder of the real data (``LAMAR_SHARED``, default ``../shared``); tests are skipped where it is absent."""
     folder = Path(os.environ.get("LAMAR_SHARED", REPO_ROOT.parent / "shared"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import types
 
@@ -10,10 +11,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import BACKEND_TOLERANCE, CPU_BACKENDS, largest_difference, random_batch, states, tiny
+from tiny_models import (
+    BACKEND_TOLERANCE,
+    CPU_BACKENDS,
+    available_backends,
+    largest_difference,
+    random_batch,
+    states,
+    tiny,
+)
 
 from LAMAR import flash_attn_patch
-from LAMAR.flash_attn_patch import PaddingMask, attention, available_backends, resolve_backend
+from LAMAR.errors import InputError
+from LAMAR.flash_attn_patch import PaddingMask, attention, resolve_backend
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM
 
 
@@ -33,7 +43,7 @@ def test_backend_names():
     assert {"eager", "sdpa"} <= set(available_backends())
     assert resolve_backend(None) == resolve_backend("auto") == "sdpa"
     assert resolve_backend("eager") == "eager"
-    with pytest.raises(ValueError, match="attention backend: found 'xformers', wanted one of eager, sdpa"):
+    with pytest.raises(InputError, match="`attention`: found 'xformers', wanted one of eager, sdpa"):
         resolve_backend("xformers")
 
 
@@ -80,7 +90,9 @@ def test_sdpa_leaves_its_kernel_only_to_train_short_sequences_in_bfloat16(monkey
 @pytest.mark.skipif("flash_attention_2" in available_backends(), reason="flash-attn can run here")
 @pytest.mark.parametrize("name", ["flash", "flash_attention_2"])
 def test_flash_says_why_it_cannot_run(name):
-    with pytest.raises(ValueError, match=r"'flash_attention_2' cannot be used: (it needs a CUDA|the package)"):
+    with pytest.raises(
+        InputError, match=r"`attention`: flash_attention_2 cannot be used: (it needs a CUDA|the package)"
+    ):
         resolve_backend(name)
 
 
@@ -92,9 +104,14 @@ def test_flash_agrees_on_a_gpu():
     assert largest_difference(states(tiny(backend="flash_attention_2").cuda(), ids, mask), wanted, mask) < 0.1
 
 
-@pytest.mark.parametrize("lengths", [[9, 9], [12, 5, 7]], ids=["unpadded", "padded"])
-def test_flash_packs_and_unpacks_records(lengths, monkeypatch):
-    # A stand-in with flash-attn's interface, in plain torch: what is tested is the packing around it.
+@pytest.fixture
+def flash_stand_in(monkeypatch) -> list[torch.Tensor]:
+    """Replace flash-attn by plain torch with its interface, so that the packing around it is tested.
+
+    The list holds the starts of each call of the kernel for packed records.
+    """
+    calls = []
+
     def dense(q, k, v, dropout_p, softmax_scale):
         assert q.dtype in (torch.float16, torch.bfloat16)
         assert dropout_p == 0.0
@@ -104,14 +121,21 @@ def test_flash_packs_and_unpacks_records(lengths, monkeypatch):
 
     def packed(q, k, v, starts_q, starts_k, longest_q, longest_k, dropout_p, softmax_scale):
         assert starts_q.dtype == starts_k.dtype == torch.int32
-        assert starts_q.tolist() == np.cumsum([0, *lengths]).tolist()
-        assert longest_q == longest_k == max(lengths)
-        pieces = [slice(a, b) for a, b in zip(starts_q.tolist(), starts_q.tolist()[1:])]
+        starts = starts_q.tolist()
+        assert starts == starts_k.tolist()
+        assert longest_q == longest_k == max(np.diff(starts))
+        calls.append(starts_q)
+        pieces = [slice(start, stop) for start, stop in itertools.pairwise(starts)]
         return torch.cat([dense(q[p], k[p], v[p], dropout_p, softmax_scale) for p in pieces])
 
     stand_in = types.SimpleNamespace(flash_attn_func=dense, flash_attn_varlen_func=packed)
     monkeypatch.setitem(sys.modules, "flash_attn", stand_in)
     monkeypatch.setattr(flash_attn_patch, "_why_unavailable", lambda backend: None)
+    return calls
+
+
+@pytest.mark.parametrize("lengths", [[9, 9], [12, 5, 7]], ids=["unpadded", "padded"])
+def test_flash_packs_and_unpacks_records(lengths, flash_stand_in):
     _, mask = random_batch(lengths)
     q, k, v = torch.randn(3, len(lengths), 4, max(lengths), 16, generator=torch.Generator().manual_seed(0))
     padding = PaddingMask.from_attention_mask(mask)
@@ -120,9 +144,63 @@ def test_flash_packs_and_unpacks_records(lengths, monkeypatch):
     assert weights is None
     assert found.dtype == q.dtype
     keep = mask.bool()
-    found, wanted = (x.transpose(1, 2)[keep] for x in (found, wanted))
+    assert [starts.tolist() for starts in flash_stand_in] == ([[0, 12, 17, 24]] if padding else [])
     # Inputs rounded to bfloat16: 0.4 % of logits of size 10.
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0.1)
+    torch.testing.assert_close(found.transpose(1, 2)[keep], wanted.transpose(1, 2)[keep], rtol=0, atol=0.1)
+    assert found.transpose(1, 2)[~keep].abs().sum() == 0.0
+
+
+def test_gradients_flow_through_the_packing(flash_stand_in):
+    _, mask = random_batch([12, 5, 7])
+    padding = PaddingMask.from_attention_mask(mask)
+    drawn = torch.randn(3, 3, 4, 12, 16, generator=torch.Generator().manual_seed(1)) / 2
+    upstream = torch.randn(3, 4, 12, 16, generator=torch.Generator().manual_seed(2)) * mask[:, None, :, None]
+
+    def gradients(backend):
+        inputs = [x.clone().requires_grad_() for x in drawn]
+        attention(*inputs, padding, backend)[0].backward(upstream)
+        return [x.grad for x in inputs]
+
+    for found, wanted in zip(gradients("flash_attention_2"), gradients("eager")):
+        assert (found - wanted).norm() < 0.03 * wanted.norm()
+
+
+def test_the_packing_is_found_once_per_forward_pass(flash_stand_in, monkeypatch):
+    # On a GPU each of these look-ups waits for the device: once a pass, not once a layer.
+    model = tiny()
+    monkeypatch.setattr(model.config, "_attn_implementation_internal", "flash_attention_2", raising=False)
+    nonzero, lookups = torch.Tensor.nonzero, []
+    monkeypatch.setattr(torch.Tensor, "nonzero", lambda *a, **k: lookups.append(1) or nonzero(*a, **k))
+    ids, mask = random_batch([12, 5, 7])
+    wanted = states(tiny(backend="eager"), ids, mask)
+    for number in (1, 2):
+        found = states(model, ids, mask)
+        assert len(lookups) == number
+        assert len(flash_stand_in) == number * model.config.num_hidden_layers
+    assert len({id(starts) for starts in flash_stand_in[:3]}) == 1
+    assert largest_difference(found, wanted, mask) < 0.1
+
+
+def test_forms_of_a_mask_are_made_once():
+    padding = PaddingMask.from_attention_mask(torch.tensor([[1, 1, 0], [1, 1, 1]]))
+    assert padding.additive(torch.float32) is padding.additive(torch.float32)
+    lowest = torch.finfo(torch.float32).min
+    assert padding.additive(torch.float32)[:, 0, 0].tolist() == [[0, 0, lowest], [0, 0, 0]]
+    assert padding.additive(torch.float64).dtype == torch.float64
+    packing = padding.packing()
+    assert packing is padding.packing()
+    assert packing.indices.tolist() == [0, 1, 3, 4, 5]
+    assert (packing.starts.tolist(), packing.longest) == ([0, 2, 5], 3)
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_the_additive_mask_is_made_once_per_forward_pass(backend, monkeypatch):
+    made = []
+    fill = torch.Tensor.masked_fill
+    monkeypatch.setattr(torch.Tensor, "masked_fill", lambda *a, **k: made.append(1) or fill(*a, **k))
+    ids, mask = random_batch([12, 5])
+    states(tiny(backend=backend), ids, mask)
+    assert len(made) == (1 if backend == "eager" else 0)
 
 
 @pytest.mark.parametrize("backend", CPU_BACKENDS)

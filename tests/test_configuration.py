@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from tiny_models import random_batch, tiny
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
@@ -45,54 +44,6 @@ def test_saved_models_come_back_to_the_last_bit(model_class, tmp_path):
         assert (config.num_labels, config.head_type, config.loss_type) == (3, "mean", "focal")
         assert (config.focal_gamma, config.rope_theta) == (1.5, 500.0)
     assert type(AutoConfig.from_pretrained(tmp_path)) is EsmConfig
-
-
-def test_the_encoder_alone_is_read_from_a_masked_lm_checkpoint(tmp_path):
-    model = tiny(EsmForMaskedLM)
-    model.save_pretrained(tmp_path)
-    encoder = AutoModel.from_pretrained(tmp_path)
-    assert type(encoder) is EsmModel
-    for name, tensor in model.esm.state_dict().items():
-        assert torch.equal(encoder.state_dict()[name], tensor), name
-    # A new head is allowed, and known not to be trained.
-    classifier = EsmForSequenceClassification.from_pretrained(tmp_path)
-    assert torch.equal(
-        classifier.esm.encoder.layer[2].output.dense.weight, encoder.encoder.layer[2].output.dense.weight
-    )
-    assert classifier.config.head_trained is False
-
-
-def test_a_missing_head_is_never_a_trained_one(tmp_path):
-    tiny(EsmForMaskedLM, head_trained=True).save_pretrained(tmp_path)
-    assert EsmForSequenceClassification.from_pretrained(tmp_path).config.head_trained is False
-    tiny(EsmForSequenceClassification, head_trained=True).save_pretrained(tmp_path)
-    assert EsmForSequenceClassification.from_pretrained(tmp_path).config.head_trained is True
-
-
-@pytest.mark.parametrize("change", ["missing", "unexpected"])
-def test_from_pretrained_refuses_an_encoder_that_does_not_fit(change, tmp_path):
-    tiny(EsmForMaskedLM).save_pretrained(tmp_path)
-    file = tmp_path / "model.safetensors"
-    tensors = load_file(file)
-    name = "esm.encoder.layer.1.attention.self.key.weight"
-    if change == "missing":
-        del tensors[name]
-    else:
-        name = "esm.encoder.layer.1.attention.self.gate.weight"
-        tensors[name] = torch.zeros(64, 64)
-    save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=rf"weights do not fit the model: {change}: {name}"):
-        EsmForMaskedLM.from_pretrained(tmp_path)
-
-
-def test_from_pretrained_refuses_another_shape(tmp_path):
-    tiny().save_pretrained(tmp_path)
-    file = tmp_path / "model.safetensors"
-    tensors = load_file(file)
-    tensors["encoder.layer.0.output.dense.weight"] = torch.zeros(64, 128)
-    save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises((ValueError, RuntimeError), match="mismatch"):
-        EsmModel.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("first", ["LAMAR", "transformers"])

@@ -18,12 +18,12 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from embedding_calls import cached_layers, extract_layers
 
 from LAMAR import embedding_cache, embeddings
 from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import build_model
-from LAMAR.embedding_cache import cached_embeddings, model_digest, sequence_digest
-from LAMAR.embeddings import extract_embeddings
+from LAMAR.embedding_cache import model_digest, sequence_digest
 from LAMAR.errors import InputError
 from LAMAR.modeling_nucESM2 import EsmForSequenceClassification, EsmModel, named_config
 
@@ -45,7 +45,7 @@ def model():
 
 def cached(model, folder, weights=WEIGHTS, sequences=SEQUENCES, **changed):
     options = {"layers": [2], "pooling": "none", "dtype": "float16", "cache_dir": folder, **changed}
-    return cached_embeddings(model, weights, sequences, **options)
+    return cached_layers(model, weights, sequences, **options)
 
 
 def entries(folder: Path) -> list[Path]:
@@ -62,7 +62,7 @@ def leftovers(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("pooling", embeddings.POOLINGS)
 def test_second_call_reads_what_the_first_computed(model, tmp_path, pooling, dtype):
-    wanted = extract_embeddings(model, EncodedSequences.encode(SEQUENCES), layers=[0, 2], pooling=pooling, dtype=dtype)
+    wanted = extract_layers(model, EncodedSequences.encode(SEQUENCES), layers=[0, 2], pooling=pooling, dtype=dtype)
     first = cached(model, tmp_path, layers=[0, -1], pooling=pooling, dtype=dtype)
     model.stops.clear()
     second = cached(model, tmp_path, layers=[2, 0], pooling=pooling, dtype=dtype)
@@ -145,7 +145,7 @@ def test_only_missing_layers_are_computed(model, tmp_path):
     assert model.stops == [1]
     assert len(entries(tmp_path)) == 3
     assert all((entry / "values.npy").stat().st_mtime_ns == time for entry, time in before.items())
-    wanted = extract_embeddings(
+    wanted = extract_layers(
         model, EncodedSequences.encode(SEQUENCES), layers=[0, 1, 2], pooling="none", dtype="float16"
     )
     for layer in range(3):
@@ -170,7 +170,7 @@ def test_random_weights_have_entries_of_their_own(tmp_path):
     for seed in (0, 1, 0):
         model = build_model(EsmModel, named_config("lamar-tiny"), seed)
         found = cached(model, tmp_path, weights=None, pooling="mean", dtype="float32")[2].values
-        wanted = extract_embeddings(model, EncodedSequences.encode(SEQUENCES), layers=[2], pooling="mean")[2].values
+        wanted = extract_layers(model, EncodedSequences.encode(SEQUENCES), layers=[2], pooling="mean")[2].values
         np.testing.assert_array_equal(found, wanted)
     assert len(entries(tmp_path)) == 2
 
@@ -257,7 +257,7 @@ def test_failure_half_way_leaves_no_entry(model, tmp_path):
 def test_overflow_leaves_no_entry(model, tmp_path):
     with torch.no_grad():
         model.encoder.emb_layer_norm_after.bias += 1e5
-    with pytest.raises(InputError, match="--dtype float32"):
+    with pytest.raises(InputError, match="`dtype` float32"):
         cached(model, tmp_path)
     assert entries(tmp_path) == leftovers(tmp_path) == []
     assert cached(model, tmp_path, dtype="float32")[2].values.min() > 9e4
@@ -270,7 +270,7 @@ def test_full_disk_is_found_before_the_start(model, tmp_path, monkeypatch):
     wanted = N_NUCLEOTIDES * 64 * 2 + (len(SEQUENCES) + 1) * 8
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 2 * wanted - 1))
-    with pytest.raises(InputError, match=rf"--cache_dir: {tmp_path}: found .* free, wanted {2 * wanted:,} for"):
+    with pytest.raises(InputError, match=rf"`cache_dir`: {tmp_path}: found .* free, wanted {2 * wanted:,} for"):
         cached(model, tmp_path, layers=[0, 2])
     assert model.stops == []
     # What is there already needs no room.
@@ -286,7 +286,7 @@ def test_disk_that_fills_meanwhile_is_found_before_the_start(model, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(InputError, match=rf"--cache_dir: {tmp_path}.*no room for \d"):
+    with pytest.raises(InputError, match=rf"`cache_dir`: {tmp_path}.*no room for \d"):
         cached(model, tmp_path)
     assert model.stops == []
     assert entries(tmp_path) == leftovers(tmp_path) == []
@@ -295,7 +295,7 @@ def test_disk_that_fills_meanwhile_is_found_before_the_start(model, tmp_path, mo
 def test_folder_that_cannot_be_made_is_an_error(model, tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
-        with pytest.raises(InputError, match=rf"--cache_dir: {folder} cannot be made"):
+        with pytest.raises(InputError, match=rf"`cache_dir`: {folder} cannot be made"):
             cached(model, folder)
 
 
@@ -311,18 +311,18 @@ def test_folder_that_cannot_be_written_is_an_error_but_can_be_read(model, tmp_pa
 
     monkeypatch.setattr(os, "open", refuse)
     np.testing.assert_array_equal(cached(model, tmp_path)[2].values, wanted)
-    with pytest.raises(InputError, match=rf"--cache_dir: {tmp_path} cannot be written \(Permission denied\)"):
+    with pytest.raises(InputError, match=rf"`cache_dir`: {tmp_path} cannot be written \(Permission denied\)"):
         cached(model, tmp_path, layers=[0])
 
 
 def test_wrong_input(model, tmp_path):
-    with pytest.raises(InputError, match="sequences: found none"):
+    with pytest.raises(InputError, match="found no sequences"):
         cached(model, tmp_path, sequences=[])
-    with pytest.raises(InputError, match=r"--layers: layer: found 3"):
+    with pytest.raises(InputError, match=r"`layers`: found 3"):
         cached(model, tmp_path, layers=[3])
-    with pytest.raises(InputError, match="--dtype: found 'int8'"):
+    with pytest.raises(InputError, match="`dtype`: found 'int8'"):
         cached(model, tmp_path, dtype="int8")
-    with pytest.raises(InputError, match="--device: found 'abacus'"):
+    with pytest.raises(InputError, match="`device`: found 'abacus'"):
         cached(model, tmp_path, device="abacus")
     with pytest.raises(ValueError, match="weights_digest: found 'latest', wanted a SHA-256"):
         cached(model, tmp_path, weights="latest")
@@ -365,7 +365,7 @@ WORKER = f"""
 import os, signal, sys, time
 from pathlib import Path
 from LAMAR.checkpoints import build_model
-from LAMAR.embedding_cache import cached_embeddings
+from LAMAR.embedding_cache import cached_outputs
 from LAMAR.modeling_nucESM2 import EsmModel, named_config
 
 folder, kill_after = Path(sys.argv[1]), int(sys.argv[2])
@@ -383,10 +383,10 @@ model.register_forward_hook(count)
 (folder.parent / f"ready-{{os.getpid()}}").touch()
 while not (folder.parent / "go").exists():
     time.sleep(0.01)
-found = cached_embeddings(
-    model, "{WEIGHTS}", {SEQUENCES}, layers=[2], pooling="none", dtype="float16", cache_dir=folder, token_budget=1
+found = cached_outputs(
+    model, "{WEIGHTS}", {SEQUENCES}, [(2, "none")], dtype="float16", cache_dir=folder, token_budget=1
 )
-print(len(calls), found[2].values.astype("float64").sum())
+print(len(calls), found[2, "none"].values.astype("float64").sum())
 """
 
 
@@ -430,7 +430,7 @@ def test_two_processes_at_once_compute_once(start_worker, model, tmp_path):
     assert not leftovers(folder)
     found = cached(model, folder)[2].values
     assert model.stops == []
-    wanted = extract_embeddings(
+    wanted = extract_layers(
         model, EncodedSequences.encode(SEQUENCES), layers=[2], pooling="none", dtype="float16", token_budget=1
     )
     np.testing.assert_array_equal(found, wanted[2].values)
@@ -451,7 +451,7 @@ def test_killed_process_leaves_nothing_that_counts(start_worker, model, tmp_path
     assert model.stops
     assert len(entries(folder)) == 1
     assert not leftovers(folder)
-    wanted = extract_embeddings(model, EncodedSequences.encode(SEQUENCES), layers=[2], pooling="none", dtype="float16")
+    wanted = extract_layers(model, EncodedSequences.encode(SEQUENCES), layers=[2], pooling="none", dtype="float16")
     np.testing.assert_array_equal(found, wanted[2].values)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from embedding_calls import extract_layers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,13 +15,11 @@ from LAMAR.devices import choose_device
 from LAMAR.embeddings import (
     POOLINGS,
     Embeddings,
-    default_layers,
-    extract_embeddings,
     extract_features,
     extract_outputs,
-    resolve_layers,
 )
 from LAMAR.errors import InputError
+from LAMAR.layers import default_layers, resolve_layers
 from LAMAR.memory_maps import release_pages
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM, EsmForSequenceClassification, named_config
 from LAMAR.tokenization import LamarTokenizer
@@ -264,7 +263,7 @@ POOLED_BY_HAND = {
 def test_batches_order_and_padding_change_no_value(model_and_alone, states_alone, pooling, budget, order):
     model, sequences, _ = model_and_alone
     encoded = EncodedSequences.encode([sequences[i] for i in order])
-    found = extract_embeddings(model, encoded, layers=[0, 1, 2], pooling=pooling, token_budget=budget)
+    found = extract_layers(model, encoded, layers=[0, 1, 2], pooling=pooling, token_budget=budget)
     for layer in range(3):
         assert found[layer].values.dtype == np.float32
         assert len(found[layer]) == len(sequences)
@@ -278,10 +277,10 @@ def test_batches_order_and_padding_change_no_value(model_and_alone, states_alone
 def test_several_layers_in_one_pass_equal_one_pass_each(model_and_alone, pooling):
     model, sequences, _ = model_and_alone
     encoded = EncodedSequences.encode(sequences)
-    together = extract_embeddings(model, encoded, layers=[-1, 0, 1], pooling=pooling)
+    together = extract_layers(model, encoded, layers=[-1, 0, 1], pooling=pooling)
     assert list(together) == [2, 0, 1]
     for layer, embeddings_of_layer in together.items():
-        alone = extract_embeddings(model, encoded, layers=[layer], pooling=pooling)[layer]
+        alone = extract_layers(model, encoded, layers=[layer], pooling=pooling)[layer]
         np.testing.assert_array_equal(alone.values, embeddings_of_layer.values)
 
 
@@ -296,7 +295,7 @@ def test_several_poolings_in_one_pass_equal_one_pass_each(model_and_alone):
     assert list(together) == [(2, "none"), (0, "mean"), (2, "mean"), (1, "cls")]
     assert len(passes) == 1  # all records fit into one batch
     for (layer, pooling), found in together.items():
-        alone = extract_embeddings(model, encoded, layers=[layer], pooling=pooling)[layer]
+        alone = extract_layers(model, encoded, layers=[layer], pooling=pooling)[layer]
         np.testing.assert_array_equal(alone.values, found.values)
     with pytest.raises(InputError, match="found 2 and -1, which are the same layer"):
         extract_outputs(model, encoded, [(2, "mean"), (0, "none"), (-1, "mean")])
@@ -304,7 +303,7 @@ def test_several_poolings_in_one_pass_equal_one_pass_each(model_and_alone):
 
 def test_last_layer_is_the_last_hidden_state(model_and_alone):
     model, sequences, alone = model_and_alone
-    found = extract_embeddings(model, EncodedSequences.encode(sequences), layers=[-1], pooling="none")[2]
+    found = extract_layers(model, EncodedSequences.encode(sequences), layers=[-1], pooling="none")[2]
     for i, hidden in enumerate(alone):
         np.testing.assert_allclose(found[i], hidden[1:-1], rtol=0, atol=1e-5)
 
@@ -334,7 +333,7 @@ def test_pooling_by_hand(monkeypatch, pooling, wanted):
     monkeypatch.setattr(model.esm, "forward", lambda ids, mask, **kwargs: _Output(ids, mask))
     encoded = EncodedSequences.encode(["G", "ACTC"])
     for dtype in ("float32", "float16"):
-        found = extract_embeddings(model, encoded, layers=[0], pooling=pooling, dtype=dtype)[0]
+        found = extract_layers(model, encoded, layers=[0], pooling=pooling, dtype=dtype)[0]
         assert found.values.tolist() == wanted
         assert (found.offsets is None) == (pooling != "none")
 
@@ -351,7 +350,7 @@ def test_blocks_above_the_highest_layer_are_not_run(model, sequences, layers, wa
 
     for index, block in enumerate(model.esm.encoder.layer):
         block.register_forward_hook(counter(index))
-    extract_embeddings(model, EncodedSequences.encode(sequences), layers=layers, pooling="mean", token_budget=10_000)
+    extract_layers(model, EncodedSequences.encode(sequences), layers=layers, pooling="mean", token_budget=10_000)
     assert calls == wanted
 
 
@@ -359,8 +358,8 @@ def test_blocks_above_the_highest_layer_are_not_run(model, sequences, layers, wa
 def test_float16_is_float32_rounded(model_and_alone, pooling):
     model, sequences, _ = model_and_alone
     encoded = EncodedSequences.encode(sequences)
-    single = extract_embeddings(model, encoded, layers=[1], pooling=pooling)[1]
-    half = extract_embeddings(model, encoded, layers=[1], pooling=pooling, dtype="float16")[1]
+    single = extract_layers(model, encoded, layers=[1], pooling=pooling)[1]
+    half = extract_layers(model, encoded, layers=[1], pooling=pooling, dtype="float16")[1]
     assert half.values.dtype == np.float16
     np.testing.assert_array_equal(half.values, single.values.astype(np.float16))
 
@@ -369,27 +368,27 @@ def test_values_too_large_for_float16_are_an_error(model, sequences):
     encoded = EncodedSequences.encode(sequences)
     with torch.no_grad():
         model.esm.encoder.layer[0].output.dense.bias[0] = 70_000.0
-    extract_embeddings(model, encoded, layers=[0], pooling="mean")
-    with pytest.raises(InputError, match=r"layer 0: found a value of 7\d{4}.*, too large for float16.*--dtype float32"):
-        extract_embeddings(model, encoded, layers=[0], pooling="mean", dtype="float16")
+    extract_layers(model, encoded, layers=[0], pooling="mean")
+    with pytest.raises(InputError, match=r"layer 0: found a value of 7\d{4}.*, too large for float16.*`dtype` float32"):
+        extract_layers(model, encoded, layers=[0], pooling="mean", dtype="float16")
     with torch.no_grad():
         model.esm.encoder.layer[0].output.dense.bias[0] = torch.nan
     with pytest.raises(InputError, match="layer 0: found values that are not finite"):
-        extract_embeddings(model, encoded, layers=[0], pooling="mean")
+        extract_layers(model, encoded, layers=[0], pooling="mean")
 
 
 def test_models_with_other_heads_and_without_one(model, sequences):
     encoded = EncodedSequences.encode(sequences)
     masked = EsmForMaskedLM(named_config("lamar-tiny"))
     masked.esm.load_state_dict(model.esm.state_dict())
-    wanted = extract_embeddings(model, encoded, layers=[2], pooling="mean")[2].values
+    wanted = extract_layers(model, encoded, layers=[2], pooling="mean")[2].values
     for other in (masked, model.esm):
-        np.testing.assert_array_equal(extract_embeddings(other, encoded, layers=[2], pooling="mean")[2].values, wanted)
+        np.testing.assert_array_equal(extract_layers(other, encoded, layers=[2], pooling="mean")[2].values, wanted)
 
 
 def test_given_arrays_are_filled(model, sequences, tmp_path, monkeypatch):
     encoded = EncodedSequences.encode(sequences)
-    wanted = extract_embeddings(model, encoded, layers=[0, 2], pooling="none")
+    wanted = extract_layers(model, encoded, layers=[0, 2], pooling="none")
     mapped = np.lib.format.open_memmap(tmp_path / "values.npy", mode="w+", dtype="float32", shape=(sum(LENGTHS), 64))
     released = []
 
@@ -399,23 +398,21 @@ def test_given_arrays_are_filled(model, sequences, tmp_path, monkeypatch):
 
     monkeypatch.setattr(embeddings, "release_pages", counted)
     monkeypatch.setattr(embeddings, "RESIDENT_LIMIT_BYTES", 1)
-    found = extract_embeddings(
-        model, encoded, layers=[0, 2], pooling="none", out={(2, "none"): mapped}, token_budget=64
-    )
+    found = extract_layers(model, encoded, layers=[0, 2], pooling="none", out={(2, "none"): mapped}, token_budget=64)
     assert found[2].values is mapped
     # After each of the three or more batches, pages leave this process; what they held is still there.
     assert len(released) >= 2 * 3
     for layer in (0, 2):
         np.testing.assert_allclose(found[layer].values, wanted[layer].values, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"out\[0, mean\]: found float32 \(124, 64\), wanted float32 \(7, 64\)"):
-        extract_embeddings(model, encoded, layers=[0], pooling="mean", out={(0, "mean"): mapped})
+        extract_layers(model, encoded, layers=[0], pooling="mean", out={(0, "mean"): mapped})
 
 
 def test_reduced_precision_of_the_forward_pass(model_and_alone):
     model, sequences, _ = model_and_alone
     encoded = EncodedSequences.encode(sequences)
-    exact = extract_embeddings(model, encoded, layers=[2], pooling="mean")[2].values
-    rough = extract_embeddings(model, encoded, layers=[2], pooling="mean", precision="bfloat16")[2].values
+    exact = extract_layers(model, encoded, layers=[2], pooling="mean")[2].values
+    rough = extract_layers(model, encoded, layers=[2], pooling="mean", precision="bfloat16")[2].values
     assert rough.dtype == np.float32
     assert 0 < np.abs(rough - exact).max() < 0.1 * np.abs(exact).max()
 
@@ -426,10 +423,10 @@ def test_layers_by_number():
     assert default_layers(1) == (0,)
     assert resolve_layers([-1, 5, 0], 12) == (11, 5, 0)
     for layers, message in (
-        ([12], r"--layers: layer: found 12, wanted -12 to 11"),
-        ([-13], r"--layers: layer: found -13"),
-        ([11, 3, -1], r"--layers: found 11 and -1, which are the same layer"),
-        ([], r"--layers: found none, wanted -12 to 11"),
+        ([12], r"`layers`: found 12, wanted -12 to 11"),
+        ([-13], r"`layers`: found -13"),
+        ([11, 3, -1], r"`layers`: found 11 and -1, which are the same layer"),
+        ([], r"`layers`: found none, wanted -12 to 11"),
     ):
         with pytest.raises(InputError, match=message):
             resolve_layers(layers, 12)
@@ -438,21 +435,21 @@ def test_layers_by_number():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"pooling": "sum"}, "--pooling: found 'sum', wanted one of none, mean, cls, max"),
-        ({"dtype": "int8"}, "--dtype: found 'int8', wanted one of float32, float16"),
-        ({"precision": "float16"}, "--precision: found 'float16', wanted one of float32, bfloat16"),
-        ({"device": "abacus"}, "--device: found 'abacus'"),
-        ({"device": "cuda:99"}, "--device: found cuda:99, but"),
+        ({"pooling": "sum"}, "`pooling`: found 'sum', wanted one of none, mean, cls, max"),
+        ({"dtype": "int8"}, "`dtype`: found 'int8', wanted one of float32, float16"),
+        ({"precision": "float16"}, "`precision`: found 'float16', wanted one of float32, bfloat16"),
+        ({"device": "abacus"}, "`device`: found 'abacus'"),
+        ({"device": "cuda:99"}, "`device`: found cuda:99, but"),
     ],
 )
 def test_wrong_choices_name_their_argument(model, sequences, wrong, message):
     with pytest.raises(InputError, match=message):
-        extract_embeddings(model, EncodedSequences.encode(sequences), **{"layers": [0], "pooling": "mean", **wrong})
+        extract_layers(model, EncodedSequences.encode(sequences), **{"layers": [0], "pooling": "mean", **wrong})
 
 
 def test_record_without_nucleotides_is_an_error(model):
     with pytest.raises(InputError, match=r"record 1 .*no nucleotides"):
-        extract_embeddings(model, EncodedSequences.encode(["A", ""]), layers=[0], pooling="max")
+        extract_layers(model, EncodedSequences.encode(["A", ""]), layers=[0], pooling="max")
 
 
 def test_device_is_the_models_own_unless_asked(model):
@@ -463,8 +460,8 @@ def test_device_is_the_models_own_unless_asked(model):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_same_and_hands_the_model_back(model, sequences):
     encoded = EncodedSequences.encode(sequences)
-    wanted = extract_embeddings(model, encoded, layers=[1, 2], pooling="none", device="cpu")
-    found = extract_embeddings(model, encoded, layers=[1, 2], pooling="none")
+    wanted = extract_layers(model, encoded, layers=[1, 2], pooling="none", device="cpu")
+    found = extract_layers(model, encoded, layers=[1, 2], pooling="none")
     assert next(model.parameters()).device.type == "cpu"
     for layer in (1, 2):
         np.testing.assert_allclose(found[layer].values, wanted[layer].values, rtol=0, atol=5e-5)

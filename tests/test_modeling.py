@@ -8,21 +8,21 @@ import torch
 from tiny_models import CPU_BACKENDS, largest_difference, random_batch, states, tiny
 from torch import nn
 
+from LAMAR import modeling_nucESM2
+from LAMAR.errors import InputError
 from LAMAR.flash_attn_patch import PaddingMask
+from LAMAR.layers import normalize_layer
 from LAMAR.modeling_nucESM2 import (
     CONFIGS,
     EsmForMaskedLM,
     EsmForSequenceClassification,
     EsmModel,
-    RotaryEmbedding,
-    apply_rotary_pos_emb,
     count_parameters,
     gelu,
     named_config,
-    normalize_layer,
-    nucleotide_mask,
-    rotate_half,
 )
+from LAMAR.rotary import RotaryEmbedding, apply_rotary_pos_emb, rotate_half
+from LAMAR.sequence_classification_patch import nucleotide_mask
 from LAMAR.tasks import HEADS
 
 # ------------------------------------------------------------------------------------- architecture
@@ -91,6 +91,22 @@ def test_inference_without_gradients_gives_what_training_sees(backend):
     assert largest <= (0 if backend == "eager" else 1e-5)
 
 
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_masked_lm_head_is_the_same_function_with_and_without_gradients(backend, monkeypatch):
+    model = tiny(EsmForMaskedLM, backend)
+    hidden = 4 * torch.randn(50, 64, generator=torch.Generator().manual_seed(0))
+    kept, exact = hidden.clone(), []
+    monkeypatch.setattr(modeling_nucESM2, "gelu", lambda x: exact.append(1) or gelu(x))
+    wanted = model.lm_head(hidden).detach()
+    assert len(exact) == 1
+    with torch.no_grad():
+        found = model.lm_head(hidden)
+    # The fused form is some 20 times as fast; the eager backend keeps to upstream's operations.
+    assert len(exact) == (2 if backend == "eager" else 1)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0 if backend == "eager" else 2e-6)
+    assert torch.equal(hidden, kept)
+
+
 def test_hidden_states_begin_with_the_embeddings_and_end_with_the_final_norm():
     model = tiny()
     ids, mask = random_batch([12, 8])
@@ -115,7 +131,7 @@ def test_ids_and_embeddings_together_or_neither_are_refused():
     model = tiny()
     ids, _ = random_batch([5])
     for arguments in ({}, {"input_ids": ids, "inputs_embeds": torch.zeros(1, 5, 64)}):
-        with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds"):
+        with pytest.raises(ValueError, match="`input_ids` and `inputs_embeds`: wanted exactly one"):
             model(**arguments)
 
 
@@ -142,6 +158,19 @@ def test_masked_lm_loss_is_the_mean_over_labelled_positions():
     assert float(output.loss.detach()) == pytest.approx(float(-(log_p[0, 3, 5] + log_p[1, 2, 8]).detach() / 2))
 
 
+def test_head_at_labelled_positions_only():
+    model = tiny(EsmForMaskedLM)
+    ids, mask = random_batch([9, 6])
+    labels = torch.full_like(ids, -100)
+    labels[0, 3], labels[1, 2] = 5, 8
+    whole = model(ids, mask, labels=labels)
+    part = model(ids, mask, labels=labels, labelled_only=True)
+    torch.testing.assert_close(part.logits, torch.stack([whole.logits[0, 3], whole.logits[1, 2]]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(part.loss, whole.loss, rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match="`labelled_only` needs `labels`"):
+        model(ids, mask, labelled_only=True)
+
+
 @pytest.mark.parametrize(("layer", "index"), [(0, 0), (11, 11), (-1, 11), (-12, 0)])
 def test_layers_are_counted_from_0_and_negatives_from_the_end(layer, index):
     assert normalize_layer(layer, 12) == index
@@ -149,7 +178,7 @@ def test_layers_are_counted_from_0_and_negatives_from_the_end(layer, index):
 
 @pytest.mark.parametrize("layer", [12, -13])
 def test_layers_outside_the_model_are_refused(layer):
-    with pytest.raises(ValueError, match=rf"layer: found {layer}, wanted -12 to 11"):
+    with pytest.raises(ValueError, match=rf"`layer`: found {layer}, wanted -12 to 11"):
         normalize_layer(layer, 12)
 
 
@@ -180,7 +209,8 @@ def test_rotation_keeps_norms_and_sees_distance_only(dim):
     generator = torch.Generator().manual_seed(dim)
     q, k = torch.randn(2, dim, generator=generator, dtype=torch.float64)
     length = 50
-    rotated_q, rotated_k = RotaryEmbedding(dim)(q.expand(1, 2, length, dim), k.expand(1, 2, length, dim))
+    cos, sin = RotaryEmbedding(dim).cos_sin(length)
+    rotated_q, rotated_k = (apply_rotary_pos_emb(x.expand(1, 2, length, dim), cos, sin) for x in (q, k))
     for rotated, vector in ((rotated_q, q), (rotated_k, k)):
         torch.testing.assert_close(rotated.norm(dim=-1), vector.norm().expand(1, 2, length), rtol=1e-5, atol=1e-5)
     products = rotated_q[0, 0] @ rotated_k[0, 0].T
@@ -189,6 +219,15 @@ def test_rotation_keeps_norms_and_sees_distance_only(dim):
         torch.testing.assert_close(diagonal, diagonal[0].expand_as(diagonal), rtol=1e-4, atol=1e-4)
     # Distances are told apart, and so is their sign.
     assert len({round(float(products.diagonal(d)[0]), 4) for d in range(-10, 11)}) == 21
+
+
+@pytest.mark.parametrize("model_class", [EsmModel, EsmForMaskedLM, EsmForSequenceClassification])
+def test_sequences_may_be_longer_than_max_position_embeddings(model_class):
+    # The field is upstream's; rotary positions have no table that could end.
+    short, long = (tiny(model_class, max_position_embeddings=n) for n in (16, 4096))
+    ids, mask = random_batch([60, 33])
+    with torch.no_grad():
+        assert torch.equal(short(ids, mask)[0], long(ids, mask)[0])
 
 
 def swapped_states(model) -> tuple[torch.Tensor, torch.Tensor]:
@@ -326,7 +365,7 @@ def test_attention_weights_are_probabilities_and_ignore_padding():
 
 def test_attention_weights_need_the_eager_backend():
     ids, mask = random_batch([5])
-    with pytest.raises(ValueError, match="output_attentions needs attn_implementation='eager'"):
+    with pytest.raises(ValueError, match="`output_attentions` needs the eager backend"):
         tiny(backend="sdpa")(ids, mask, output_attentions=True)
 
 

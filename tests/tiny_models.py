@@ -5,11 +5,24 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from LAMAR.flash_attn_patch import available_backends
+from LAMAR.errors import InputError
+from LAMAR.flash_attn_patch import BACKENDS, resolve_backend
 from LAMAR.modeling_nucESM2 import EsmModel, named_config
 
 BACKEND_TOLERANCE = 5e-5
-CPU_BACKENDS = tuple(name for name in available_backends() if name != "flash_attention_2")
+CPU_BACKENDS = ("eager", "sdpa")
+
+
+def available_backends() -> list[str]:
+    """Backends that can run on this machine."""
+
+    def is_available(name: str) -> bool:
+        try:
+            return resolve_backend(name) == name
+        except InputError:
+            return False
+
+    return [name for name in BACKENDS if is_available(name)]
 
 
 def randomise(model: nn.Module, seed: int = 0, scale: float = 0.15) -> nn.Module:

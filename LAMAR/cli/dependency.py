@@ -34,7 +34,7 @@ def map_dependencies(arguments: argparse.Namespace, defaults: argparse.Namespace
     complete(arguments)
     records = _input_records(arguments)
 
-    from ..checkpoints import stored_heads
+    from ..checkpoint_files import stored_heads
     from ..interpretation.dependency_run import run_dependency
     from ..interpretation.run_record import refuse_left_out
     from ..runs.checkpoint_folders import checkpoints_of

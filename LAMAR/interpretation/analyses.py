@@ -28,7 +28,7 @@ __all__ = [
 
 CLASSIFIER, MASKED_LM = "classifier", "masked LM"
 ALL = "all"  # the choice that stands for all analyses that the checkpoint's heads allow
-# Models by the heads that `LAMAR.checkpoints.stored_heads` finds in a checkpoint.
+# Models by the heads that `LAMAR.checkpoint_files.stored_heads` finds in a checkpoint.
 _MODELS = {"masked-LM head": MASKED_LM, "classification head": CLASSIFIER}
 
 REDUCTIONS = ("max", "mean")
@@ -104,7 +104,7 @@ def resolve_analyses(
     analysis_type : str
         Name of an analysis, or ``all`` for all that the heads allow; those that need a region only with one.
     heads : sequence of str
-        Heads of the checkpoint, see `LAMAR.checkpoints.stored_heads`.
+        Heads of the checkpoint, see `LAMAR.checkpoint_files.stored_heads`.
     model_path : path
         The checkpoint, for messages.
     has_region : bool

@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from LAMAR import runs
     from LAMAR.devices import choose_device
-    from LAMAR.embeddings import resolve_layers
+    from LAMAR.layers import resolve_layers
     from LAMAR.evaluation import geometry
     from LAMAR.evaluation.geometry import difference_rows, figure_rows
     from LAMAR.runs import storage

@@ -29,7 +29,7 @@ from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.alphabet import EOS, MASK
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
-from LAMAR.embeddings import extract_embeddings
+from LAMAR.embeddings import extract_outputs
 from LAMAR.interpretation.attribution import integrated_gradients, mutagenesis
 from LAMAR.interpretation.classifiers import load_classifier
 from LAMAR.interpretation.edits import EditedSequences
@@ -90,7 +90,7 @@ def bench_mutagenesis(name: str, model, sequences: list[str], rounds: int, sourc
         found["batched"] = [result.effects() for result in mutagenesis(model, sequences, target=1, device="cpu")]
 
     def extraction():
-        extract_embeddings(model, copies, layers=[top], pooling="mean", device="cpu")
+        extract_outputs(model, copies, [(top, "mean")], device="cpu")
 
     def single():
         found["single"] = [single_mutants(model, sequence) for sequence in sequences]

@@ -30,7 +30,7 @@ from LAMAR.alphabet import NUCLEOTIDES
 from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import build_model
 from LAMAR.cli.demo import REPOSITORY
-from LAMAR.embeddings import extract_embeddings
+from LAMAR.embeddings import extract_outputs
 from LAMAR.interpretation.dependency import dependency_map, nucleotide_log_odds
 
 WANTED_GIB, WANTED_SHARE = 1, 0.85
@@ -78,7 +78,7 @@ def speed(name: str, length: int, rounds: int) -> None:
     layer = top.num_hidden_layers - 1
     alternatives = {
         "dependency map": batched,
-        "extraction": lambda: extract_embeddings(model, encoded, layers=[layer], pooling="mean", device="cpu"),
+        "extraction": lambda: extract_outputs(model, encoded, [(layer, "mean")], device="cpu"),
     }
     record = side_by_side("dependency map beside the extraction loop", alternatives, rounds=rounds, **facts)
     if "seconds" in record:

@@ -3,7 +3,7 @@
 Run: python tests/benchmarks/bench_embeddings.py
 Tiny: python tests/benchmarks/bench_embeddings.py --model lamar-tiny --n_sequences 16 --rounds 1
 
-1. 101-nt windows: extract_embeddings of the top and of the middle layer, against what is commonly written: batches of
+1. 101-nt windows: extract_outputs of the top and of the middle layer, against what is commonly written: batches of
    8 padded to 512 tokens, eager attention, all hidden states returned. The outputs are compared.
 2. The same windows by token budget: the fastest is the one to have as default.
 3. Share of this machine's float32 matrix multiplication: windows per second times arithmetic per window, over the
@@ -23,7 +23,8 @@ from timing import flop_per_sequence, real_windows, side_by_side
 from LAMAR import EsmModel, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
-from LAMAR.embeddings import default_layers, extract_embeddings
+from LAMAR.embeddings import extract_outputs
+from LAMAR.layers import default_layers
 
 PADDED, NAIVE_BATCH = 512, 8
 # In windows of 103 tokens: 1, 2, 4, 8, 16, 20 (the default of 2,048 tokens gives 19), 32, 64.
@@ -59,9 +60,8 @@ def windows(model, eager, encoded: EncodedSequences, source: str, rounds: int) -
 
     def fast(layer):
         def run():
-            found[layer] = extract_embeddings(model, encoded, layers=[layer], pooling="mean", device="cpu")[
-                layer
-            ].values
+            (output,) = extract_outputs(model, encoded, [(layer, "mean")], device="cpu").values()
+            found[layer] = output.values
 
         return run
 
@@ -85,9 +85,7 @@ def budgets_and_limit(model, encoded: EncodedSequences, source: str, rounds: int
     layer = config.num_hidden_layers - 1
 
     def with_budget(size):
-        return lambda: extract_embeddings(
-            model, encoded, layers=[layer], pooling="mean", token_budget=size * n_tokens, device="cpu"
-        )
+        return lambda: extract_outputs(model, encoded, [(layer, "mean")], token_budget=size * n_tokens, device="cpu")
 
     def products(rows, inner, columns, repeats):
         a, b, result = torch.randn(rows, inner), torch.randn(inner, columns), torch.empty(rows, columns)
@@ -114,9 +112,7 @@ def budgets_and_limit(model, encoded: EncodedSequences, source: str, rounds: int
     if work < 2 * SQUARE**3:  # a tiny model: the large product would take all the time
         shapes.popitem()
     alternatives = {f"batch {size}": with_budget(size) for size in BATCH_SIZES if size <= len(encoded)}
-    alternatives["default budget"] = lambda: extract_embeddings(
-        model, encoded, layers=[layer], pooling="mean", device="cpu"
-    )
+    alternatives["default budget"] = lambda: extract_outputs(model, encoded, [(layer, "mean")], device="cpu")
     limits = {name: products(*shape, repeats[name]) for name, shape in shapes.items()}
     record = side_by_side(
         "token budgets and the limit of this machine",
@@ -148,7 +144,8 @@ def mixed(model, eager, n: int, rounds: int, seed: int) -> None:
     found = {}
 
     def by_budget():
-        found["budget"] = extract_embeddings(model, encoded, layers=[layer], pooling="mean", device="cpu")[layer].values
+        (output,) = extract_outputs(model, encoded, [(layer, "mean")], device="cpu").values()
+        found["budget"] = output.values
 
     def padded():
         found["padded"] = naive(model, encoded, layer, longest)

@@ -28,8 +28,7 @@ from LAMAR.cli.demo import demo_data
 from LAMAR.configuration import EsmConfig
 from LAMAR.evaluation.geometry import sample_rows
 from LAMAR.evaluation.probes import find_sets
-from LAMAR.modeling_nucESM2 import nucleotide_mask
-from LAMAR.sequence_classification_patch import masked_mean
+from LAMAR.sequence_classification_patch import masked_mean, nucleotide_mask
 from LAMAR.statistics.isotropy import geometry
 from LAMAR.statistics.moments import Moments
 

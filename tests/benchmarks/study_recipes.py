@@ -40,12 +40,12 @@ def records_of(representation: str, sequences: list[str], folder: Path):
         return encode_one_hot(sequences)
     from LAMAR.checkpoints import load_pretrained
     from LAMAR.configuration import named_config
-    from LAMAR.embedding_cache import cached_embeddings
+    from LAMAR.embedding_cache import cached_outputs
     from LAMAR.modeling_nucESM2 import EsmModel
 
     model, _ = load_pretrained(EsmModel, "", config=named_config("lamar-mini"), seed=42)
-    options = {"layers": [-1], "pooling": "none", "dtype": "float16", "cache_dir": folder}
-    (embeddings,) = cached_embeddings(model, None, sequences, **options).values()
+    outputs = cached_outputs(model, None, sequences, [(-1, "none")], dtype="float16", cache_dir=folder)
+    (embeddings,) = outputs.values()
     return embeddings
 
 

@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(fetch_lamar, model, ups
     wanted = {
         "missing": "tensors missing",
         "finite": "not finite",
-        "home": "without a home",
+        "home": "without a place",
         "range": "beyond its range",
     }
     for name, tensors in broken.items():

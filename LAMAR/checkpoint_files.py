@@ -1,0 +1,222 @@
+"""Tensors of checkpoint files: reading them safely, and what their names mean.
+
+The names that DistributedDataParallel, ``torch.compile``, upstream LAMAR and bare encoders write are brought to one
+form, the canonical names: the encoder under ``esm.``, heads beside it under ``lm_head.`` and ``classifier.``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from .errors import InputError, shortened
+from .runs.storage import read_json, sha256_file
+
+__all__ = [
+    "HEAD_NAMES",
+    "canonical_name",
+    "canonical_state",
+    "half_heads",
+    "head_of",
+    "read_json_object",
+    "read_state_dict",
+    "stored_heads",
+    "tensor_problem",
+    "why_left_out",
+]
+
+# Heads by the start of their tensors' canonical names.
+HEAD_NAMES = {"lm_head.": "masked-LM head", "classifier.": "classification head"}
+_WRAPPERS = ("module.", "_orig_mod.")
+_LEFTOVERS = (
+    (re.compile(r"esm\.embeddings\.position_ids"), "position index buffer; rotary positions need none"),
+    (re.compile(r"esm\.embeddings\.position_embeddings\.weight"), "absolute position table, unused with rotary"),
+    (re.compile(r"esm\.(.*\.)?rotary_embeddings\.inv_freq"), "rotary frequencies, checked and recomputed"),
+    (re.compile(r"esm\.contact_head\..*"), "contact head, not part of LAMAR"),
+    (re.compile(r"esm\.pooler\..*"), "pooling layer, not part of LAMAR"),
+)
+_SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
+_INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def read_json_object(path: Path) -> dict:
+    """Return the object that a JSON file holds; `InputError` where it holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: found a JSON {type(content).__name__}, wanted an object")
+    return content
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(f"{index}: no weight_map, wanted the index of a sharded checkpoint")
+    for shard in weight_map.values():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise InputError(f"{index}: found shard {shard!r}, wanted the name of a file beside the index")
+    files = sorted({index.with_name(shard) for shard in weight_map.values()})
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise InputError(f"{index}: names shards that do not exist: {shortened(missing)}")
+    return files
+
+
+def _weight_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    for name in _SINGLE_FILES:
+        if (path / name).is_file():
+            return [path / name]
+    for name in _INDEX_FILES:
+        if (path / name).is_file():
+            return _shards(path / name)
+    raise InputError(f"{path}: no weights found, wanted {', '.join(_SINGLE_FILES)} or a sharded index in the folder")
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        # weights_only refuses everything except tensors and plain containers: a pickle can run code.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to spell
+        # The reason that torch gives ends in advice to load it unsafely, so it is not passed on.
+        raise InputError(f"{path}: truncated, or a pickle that holds more than plain tensors; not loaded") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
+        raise InputError(f"{path}: found {type(content).__name__} with other things than tensors, wanted a state dict")
+    return content
+
+
+def _read_file(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
+        return _read_pickle(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: found suffix {path.suffix!r}, wanted .safetensors, .bin, .pt, .pth or .ckpt")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error})") from error
+
+
+def read_state_dict(path: str | Path) -> tuple[dict[str, torch.Tensor], str]:
+    """Return the tensors of a weights file or checkpoint folder under the file's names, and their SHA-256.
+
+    Parameters
+    ----------
+    path : path
+        A safetensors file, a pickle of plain tensors, or a folder with one of them or a sharded checkpoint.
+
+    Returns
+    -------
+    state : dict of str to torch.Tensor
+    sha256 : str
+        Of the file; of the concatenated digests for a sharded checkpoint.
+
+    Raises
+    ------
+    InputError
+        When the path does not exist or holds no weights, a file is truncated, or a pickle holds more than tensors.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; wanted pretrained weights")
+    files = _weight_files(path)
+    state: dict[str, torch.Tensor] = {}
+    for file in files:
+        tensors = _read_file(file)
+        repeated = sorted(set(tensors) & set(state))
+        if repeated:
+            raise InputError(f"{file}: tensors that another shard has too: {shortened(repeated, 6)}")
+        state.update(tensors)
+    if not state:
+        raise InputError(f"{path}: holds no tensors")
+    digests = [sha256_file(file) for file in files]
+    if len(digests) == 1:
+        return state, digests[0]
+    return state, hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def canonical_name(name: str) -> str:
+    """Return the canonical name of a tensor: without wrappers' prefixes, the encoder under ``esm.``."""
+    while name.startswith(_WRAPPERS):
+        name = name.split(".", 1)[1]
+    if name.startswith("esm.lm_head."):
+        name = name.removeprefix("esm.")
+    if not name.startswith(("esm.", *HEAD_NAMES)):
+        name = f"esm.{name}"
+    return name
+
+
+def canonical_state(state: dict[str, torch.Tensor], source) -> dict[str, tuple[str, torch.Tensor]]:
+    """Return the file's name and the tensor by canonical name.
+
+    Raises
+    ------
+    InputError
+        When two tensors of the file have one canonical name; ``source`` names the file.
+    """
+    canonical: dict[str, tuple[str, torch.Tensor]] = {}
+    for name, tensor in state.items():
+        target = canonical_name(name)
+        if target in canonical:
+            raise InputError(f"{source}: {name} and {canonical[target][0]} are both {target}, wanted one of them")
+        canonical[target] = (name, tensor)
+    return canonical
+
+
+def head_of(name: str) -> str | None:
+    """Return the head that a tensor belongs to by its canonical name, None for the encoder's."""
+    return next((head for start, head in HEAD_NAMES.items() if name.startswith(start)), None)
+
+
+def half_heads(stored: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Return one phrase for each head of which a file and a model share some tensors and not all.
+
+    Parameters
+    ----------
+    stored, wanted : iterable of str
+        Canonical names of the file's and of the model's tensors.
+    """
+    problems = []
+    for start in HEAD_NAMES:
+        found, needed = ({name for name in names if name.startswith(start)} for names in (stored, wanted))
+        if found & needed and needed - found:
+            problems.append(f"half a head: {shortened(sorted(needed - found), 6)} missing")
+        if found & needed and found - needed:
+            problems.append(f"head of another form: {shortened(sorted(found - needed), 6)} without a place")
+    return problems
+
+
+def stored_heads(path: str | Path) -> tuple[str, ...]:
+    """Return the heads that a checkpoint holds: ``masked-LM head``, ``classification head``, both or none."""
+    state, _ = read_state_dict(path)
+    stored = {head_of(canonical_name(name)) for name in state}
+    return tuple(head for head in HEAD_NAMES.values() if head in stored)
+
+
+def why_left_out(name: str) -> str | None:
+    """Return why a tensor of upstream's files is not used, by its canonical name; None for all others."""
+    return next((reason for pattern, reason in _LEFTOVERS if pattern.fullmatch(name)), None)
+
+
+def tensor_problem(name: str, tensor: torch.Tensor, wanted: torch.Tensor) -> str | None:
+    """Return what is wrong with a tensor that is to fill ``wanted``, or None: shape, dtype, values not finite."""
+    if tensor.shape != wanted.shape:
+        return f"{name}: found shape {list(tensor.shape)}, wanted {list(wanted.shape)}"
+    if not tensor.is_floating_point():
+        return f"{name}: found dtype {tensor.dtype}, wanted floating point"
+    if not bool(torch.isfinite(tensor).all()):
+        return f"{name}: {int((~torch.isfinite(tensor)).sum())} values are not finite"
+    return None
