@@ -89,9 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     from LAMAR import runs
     from LAMAR.devices import choose_device
-    from LAMAR.layers import resolve_layers
     from LAMAR.evaluation import geometry
     from LAMAR.evaluation.geometry import difference_rows, figure_rows
+    from LAMAR.layers import resolve_layers
     from LAMAR.runs import storage
     from LAMAR.training.finetuned_runs import find_runs, fold_encoder, fold_records, open_run
 
