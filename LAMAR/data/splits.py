@@ -1,13 +1,13 @@
-"""The one place that makes train, validation and test parts, and folds.
+"""Division of labelled sets into train, dev and test parts.
 
-Everything here works on indices into a data set and is determined by a seed. Sequences are compared on the strand
-given: a reverse complement is another RNA.
+Parts are indices into a data set and are determined by a seed. Sequences are compared on the strand given: a reverse
+complement is another RNA.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,15 +16,10 @@ from ..errors import InputError
 from .folds import assign_groups, strata_of
 from .kmers import SharedRuns, cluster_sequences
 from .labelled import LabelledSet
+from .split_methods import SPLITS, refuse_unread
 
-__all__ = [
-    "Split",
-    "chromosome_split",
-    "cluster_split",
-    "given_split",
-    "make_split",
-    "random_split",
-]
+__all__ = ["Split", "SplitOptions", "chromosome_split", "cluster_split", "given_split", "make_split", "random_split"]
+__all__ += ["split_auto", "split_by_chromosome", "split_by_cluster", "split_given", "split_random"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +33,13 @@ class Split:
 
     Attributes
     ----------
-    train, dev, test : int64 (n_part,)
+    train, dev, test : int64, shape (n_part,)
         Disjoint. ``dev`` is empty when the source has none, or when its fraction is 0.
     report : dict
-        Ready for JSON: method, seed, sizes, labels per part, groups per part; from `make_split` also duplicates
-        and how much test and train share.
-    groups : int64 (n,), optional
-        Chromosome or cluster of every record, for folds that must not separate them either.
+        Ready for JSON: method, seed, sizes, labels per part, groups per part. `make_split` adds duplicates and how
+        much test and train share.
+    groups : int64, shape (n,), optional
+        Chromosome or cluster of every record, which folds, draws and inner validation must not divide either.
     """
 
     train: np.ndarray
@@ -52,6 +47,16 @@ class Split:
     test: np.ndarray
     report: dict
     groups: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Options of the methods in `LAMAR.data.split_methods.SPLITS`; see `make_split`."""
+
+    fractions: Sequence[float] = FRACTIONS
+    test_chroms: Sequence[str] = ()
+    dev_chroms: Sequence[str] = ()
+    seed: int = 0
 
 
 def _describe_labels(labels: np.ndarray) -> dict:
@@ -63,19 +68,19 @@ def _describe_labels(labels: np.ndarray) -> dict:
 
 
 def _split(
-    method: str, part: np.ndarray, labels, seed: int | None, groups=None, argument="--split", optional=()
+    method: str, part: np.ndarray, labels, seed: int | None, groups=None, parameter="split", optional=()
 ) -> Split:
-    """A `Split` from the part index of every record; refuses empty parts and parts of one class."""
+    """Return a `Split` from the part index of every record; refuse empty parts and parts of one class."""
     labels = np.zeros(len(part), dtype=np.int64) if labels is None else np.asarray(labels)
     indices = {name: np.flatnonzero(part == i) for i, name in enumerate(PARTS)}
     classes = np.unique(strata_of(labels))
     for name, records in indices.items():
         if not len(records) and name not in optional:
-            raise InputError(f"{argument}: found no record for the {name} part of --split {method}, wanted some")
-        found = np.unique(strata_of(labels)[records])
-        if len(records) and len(found) < 2 <= len(classes):
-            of = f"the {len(records)} records of the {name} part of --split {method}"
-            raise InputError(f"{argument}: found only label {found[0]} in {of}, wanted {len(classes)} classes")
+            raise InputError(f"`{parameter}`: found no record for the {name} part of `split` {method}, wanted some")
+        present = np.unique(strata_of(labels)[records])
+        if len(records) and len(present) < 2 <= len(classes):
+            where = f"the {len(records)} records of the {name} part of `split` {method}"
+            raise InputError(f"`{parameter}`: found only label {present[0]} in {where}, wanted {len(classes)} classes")
     report = {
         "method": method,
         "seed": seed,
@@ -84,59 +89,61 @@ def _split(
     }
     if groups is not None:
         members = {name: set(groups[records].tolist()) for name, records in indices.items()}
-        report["groups"] = {name: len(found) for name, found in members.items()}
+        report["groups"] = {name: len(distinct) for name, distinct in members.items()}
         report["groups_straddling"] = sum(report["groups"].values()) - len(set.union(*members.values()))
     return Split(*indices.values(), report=report, groups=groups)
 
 
 def _check_fractions(fractions: Sequence[float]) -> tuple[str, ...]:
-    """Refuse fractions that make no sense; the parts that are meant to be empty."""
+    """Return the parts that are meant to be empty; refuse fractions that make no sense."""
     values = np.asarray(fractions, dtype=np.float64)
     if values.shape != (3,) or not (values >= 0).all() or values[0] == 0 or abs(values.sum() - 1) > 1e-6:
-        raise InputError(f"fractions: found {tuple(fractions)}, wanted train, dev and test with sum 1, train above 0")
+        raise InputError(f"`fractions`: found {tuple(fractions)}, wanted train, dev and test with sum 1, train above 0")
     return tuple(name for name, value in zip(PARTS, values) if value == 0)
 
 
 def given_split(dataset: LabelledSet) -> Split:
-    """The parts that the source itself names; ``dev`` may be absent and is never taken from elsewhere.
+    """Return the parts that the source itself names; ``dev`` may be absent and is never taken from elsewhere.
 
     Raises
     ------
     InputError
-        The source names no parts, has no train or no test part, or a part has one class only.
+        If the source names no parts, has no train or no test part, or a part has one class only.
     """
     if dataset.split is None:
-        raise InputError(f"--split given: found no parts in {dataset.name or 'the data set'}, wanted train and test")
+        raise InputError(f"`split` given: found no parts in {dataset.name or 'the data set'}, wanted train and test")
     part = np.select([dataset.split == name for name in PARTS], [0, 1, 2], default=-1)
     return _split("given", part, dataset.labels, None, optional=("dev",))
 
 
 def random_split(labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> Split:
-    """Random parts, stratified by class where labels are integers.
+    """Return random parts, stratified by class where labels are integers.
 
     Parameters
     ----------
-    labels : (n,) or (n, n_labels)
+    labels : int or float, shape (n,) or (n, n_labels)
     fractions : three floats with sum 1
-        Train, dev, test; a part with fraction 0 is empty.
+        Shares of train, dev, test; a part with fraction 0 is empty.
     seed : int
+        Seed of the draw.
 
     Raises
     ------
     InputError
-        Fractions that make no sense, an empty part, or a part of one class.
+        If the fractions make no sense, a part is empty, or a part has one class only.
     """
     optional = _check_fractions(fractions)
     part = assign_groups(np.arange(len(labels)), strata_of(labels), fractions, seed)
     return _split("random", part, labels, seed, optional=optional)
 
 
-def _chromosomes(argument: str, wanted: str | Iterable[str], present: np.ndarray) -> list[str]:
-    """Names out of a list, or joined by commas, or both; each must have records."""
-    names = list(dict.fromkeys(",".join([wanted] if isinstance(wanted, str) else wanted).split(",")))
-    names = [name.strip() for name in names if name.strip()]
+def _chromosomes(parameter: str, wanted: str | Sequence[str], present: np.ndarray) -> list[str]:
+    """Return the distinct names of a list, or of a text with commas, in order; each must have records."""
+    names = ",".join([wanted] if isinstance(wanted, str) else wanted).split(",")
+    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
     if missing := [name for name in names if name not in present]:
-        raise InputError(f"{argument}: found no record on {', '.join(missing)}, wanted some of {', '.join(present)}")
+        found = f"found no record on {', '.join(missing)}"
+        raise InputError(f"`{parameter}`: {found}, wanted some of {', '.join(present)}")
     return names
 
 
@@ -148,31 +155,37 @@ def chromosome_split(
     seed: int = 0,
     labels: np.ndarray | None = None,
 ) -> Split:
-    """Whole chromosomes for test and for validation.
+    """Return parts that are whole chromosomes.
 
     Parameters
     ----------
-    chrom : str (n,)
+    chrom : str, shape (n,)
+        Chromosome of every record.
     test_chroms, dev_chroms : sequence of str
         Names as in ``chrom``. Without ``dev_chroms``, chromosomes in random order go to dev as long as each brings
         it nearer to ``dev_fraction`` of all records; 0 leaves dev empty.
-    labels : (n,), optional
+    dev_fraction : float
+        Share of the records wanted in dev.
+    seed : int
+        Seed of the order of chromosomes.
+    labels : array, shape (n,), optional
         For the report and the check that each part has both classes.
 
     Raises
     ------
     InputError
-        No coordinates, a chromosome without records or in two parts, an empty part, or a part of one class.
+        If there are no coordinates, a chromosome has no records or is in two parts, a part is empty or has one class
+        only.
     """
     if chrom is None:
-        raise InputError("--split chromosome: found no coordinates, wanted a chrom column or headers as chr1:5-9")
+        raise InputError("`split` chromosome: found no coordinates, wanted a chrom column or headers as chr1:5-9")
     names, code, sizes = np.unique(np.asarray(chrom), return_inverse=True, return_counts=True)
-    test = _chromosomes("--test_chroms", test_chroms or (), names)
-    dev = _chromosomes("--dev_chroms", dev_chroms or (), names)
+    test = _chromosomes("test_chroms", test_chroms or (), names)
+    dev = _chromosomes("dev_chroms", dev_chroms or (), names)
     if not test:
-        raise InputError(f"--test_chroms: found none, wanted some of {', '.join(names)} for --split chromosome")
+        raise InputError(f"`test_chroms`: found none, wanted some of {', '.join(names)} for `split` chromosome")
     if both := set(test) & set(dev):
-        raise InputError(f"--dev_chroms: found {', '.join(sorted(both))} in --test_chroms too, wanted others")
+        raise InputError(f"`dev_chroms`: found {', '.join(sorted(both))} in `test_chroms` too, wanted others")
     if not dev and dev_fraction > 0:
         rest = [i for i in np.random.default_rng(seed).permutation(len(names)) if names[i] not in test]
         goal, size = dev_fraction * len(chrom), 0
@@ -184,7 +197,7 @@ def chromosome_split(
             dev.append(str(names[min(rest, key=lambda i: sizes[i])]))
     part = np.select([np.isin(names, test), np.isin(names, dev)], [2, 1], default=0)[code]
     optional = () if dev_chroms or dev_fraction > 0 else ("dev",)
-    split = _split("chromosome", part, labels, seed, code, "--test_chroms", optional)
+    split = _split("chromosome", part, labels, seed, code, "test_chroms", optional)
     split.report.update(test_chroms=sorted(test), dev_chroms=sorted(dev))
     return split
 
@@ -192,9 +205,18 @@ def chromosome_split(
 def cluster_split(
     sequences: Sequence[str], labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, seed: int = 0, **options
 ) -> Split:
-    """Random parts, as of `random_split`, that never separate similar sequences.
+    """Return random parts, as `random_split` does, that never divide clusters of similar sequences.
 
-    ``options`` go to `cluster_sequences`. Fractions and balance are kept as far as the clusters' sizes allow.
+    Fractions and balance of classes are kept as far as the clusters' sizes allow.
+
+    Parameters
+    ----------
+    sequences : sequence of str, length n
+        Letters of ``ACGTN``.
+    labels, fractions, seed
+        See `random_split`.
+    **options
+        Passed to `LAMAR.data.kmers.cluster_sequences`.
     """
     optional = _check_fractions(fractions)
     clusters = cluster_sequences(sequences, **options)
@@ -207,13 +229,45 @@ def cluster_split(
     return split
 
 
+def split_auto(dataset: LabelledSet, options: SplitOptions) -> Split:
+    """Return the parts that the source names where it has a test part, else random parts of all its records."""
+    present = () if dataset.split is None else np.unique(dataset.split)
+    if "test" in present:
+        return given_split(dataset)
+    if len(present) > 1:
+        logger.warning("%s has no test part: its parts are joined and split at random", dataset.name)
+    return split_random(dataset, options)
+
+
+def split_given(dataset: LabelledSet, options: SplitOptions) -> Split:
+    """Return the parts that the source names; see `given_split`."""
+    return given_split(dataset)
+
+
+def split_random(dataset: LabelledSet, options: SplitOptions) -> Split:
+    """Return random parts; see `random_split`."""
+    return random_split(dataset.labels, options.fractions, options.seed)
+
+
+def split_by_chromosome(dataset: LabelledSet, options: SplitOptions) -> Split:
+    """Return parts that are whole chromosomes; see `chromosome_split`."""
+    _check_fractions(options.fractions)
+    chroms = options.test_chroms, options.dev_chroms
+    return chromosome_split(dataset.chrom, *chroms, options.fractions[1], options.seed, dataset.labels)
+
+
+def split_by_cluster(dataset: LabelledSet, options: SplitOptions) -> Split:
+    """Return random parts that never divide clusters of similar sequences; see `cluster_split`."""
+    return cluster_split(dataset.sequences, dataset.labels, options.fractions, options.seed)
+
+
 def make_split(
     dataset: LabelledSet,
-    method: str = "auto",
+    split: str = "auto",
     *,
     fractions: Sequence[float] = FRACTIONS,
-    test_chroms: Sequence[str] = (),
-    dev_chroms: Sequence[str] = (),
+    test_chroms: Sequence[str] | None = None,
+    dev_chroms: Sequence[str] | None = None,
     seed: int = 0,
     allow_duplicates: bool = False,
 ) -> Split:
@@ -221,54 +275,46 @@ def make_split(
 
     Parameters
     ----------
-    method : {"auto", "given", "random", "chromosome", "cluster"}
-        ``auto`` takes the source's own parts where it has a test part, else ``random``.
+    dataset : LabelledSet
+        Sequences, labels, and for some methods parts or chromosomes.
+    split : str
+        Name of a method in `LAMAR.data.split_methods.SPLITS`: ``auto`` takes the source's own parts where it has a
+        test part, else ``random``; ``given``, ``random``, ``chromosome``, ``cluster``.
     fractions : three floats with sum 1
-        Train, dev, test for ``random`` and ``cluster``; ``chromosome`` uses the second for dev.
+        Shares of train, dev, test for ``random`` and ``cluster``; ``chromosome`` uses the second for dev.
+    test_chroms, dev_chroms : sequence of str, optional
+        Chromosomes of the test and the dev part for ``chromosome``.
+    seed : int
+        Seed of everything random.
     allow_duplicates : bool
-        Let one sequence appear in several parts.
+        Accept a sequence in several parts.
 
     Returns
     -------
     Split
-        Its report adds to the method's own: ``duplicates_across_parts`` (sequences), ``conflicting_duplicates``
+        Its report adds to that of the method: ``duplicates_across_parts`` (sequences), ``conflicting_duplicates``
         (sequences with two classes), ``longest_shared_run`` (nt, train against test), ``test_sharing_30mer``
         (share of test records with 30 nt in common with train).
 
     Raises
     ------
     InputError
-        What the method raises, duplicates across parts, and chromosomes for a method that does not read them.
+        If the method fails, there are duplicates across parts, or chromosomes are given to a method that does not
+        read them.
     """
-    for name, chroms in (("test_chroms", test_chroms), ("dev_chroms", dev_chroms)):
-        if chroms and method != "chromosome":
-            raise InputError(f"--{name} goes with --split chromosome, found --split {method}")
-    if method == "auto":
-        own = () if dataset.split is None else np.unique(dataset.split)
-        method = "given" if "test" in own else "random"
-        if method == "random" and len(own) > 1:
-            logger.warning("%s has no test part: its parts are joined and split at random", dataset.name)
-    if method == "given":
-        split = given_split(dataset)
-    elif method == "random":
-        split = random_split(dataset.labels, fractions, seed)
-    elif method == "chromosome":
-        _check_fractions(fractions)
-        split = chromosome_split(dataset.chrom, test_chroms, dev_chroms, fractions[1], seed, dataset.labels)
-    elif method == "cluster":
-        split = cluster_split(dataset.sequences, dataset.labels, fractions, seed)
-    else:
-        raise InputError(f"--split: found {method!r}, wanted auto, given, random, chromosome or cluster")
-    report = split.report | _duplicates(dataset, split, allow_duplicates)
-    train, test = ([dataset.sequences[i] for i in part] for part in (split.train, split.test))
+    chroms = {"test_chroms": test_chroms or (), "dev_chroms": dev_chroms or ()}
+    refuse_unread(split, **chroms)
+    parts = SPLITS.choose(split).load()(dataset, SplitOptions(fractions, **chroms, seed=seed))
+    report = parts.report | _duplicates(dataset, parts, allow_duplicates)
+    train, test = ([dataset.sequences[i] for i in part] for part in (parts.train, parts.test))
     runs = SharedRuns(train, test)
     report["longest_shared_run"] = runs.longest()
     report["test_sharing_30mer"] = runs.records_sharing(30) / max(len(test), 1)
-    return replace(split, report=report)
+    return replace(parts, report=report)
 
 
 def _duplicates(dataset: LabelledSet, split: Split, allowed: bool) -> dict:
-    """Count sequences that appear in several parts or under several classes."""
+    """Count the sequences that appear in several parts, and those with several classes."""
     part = np.full(len(dataset), -1)
     for i, name in enumerate(PARTS):
         part[getattr(split, name)] = i
@@ -289,7 +335,7 @@ def _duplicates(dataset: LabelledSet, split: Split, allowed: bool) -> dict:
         one, two = (f"{dataset.ids[i]} ({PARTS[part[i]]})" for i in next(iter(across.values())))
         message = f"found {len(across)} sequences in more than one part, for example {one} and {two}"
         if not allowed:
-            advice = "wanted none: remove them, use --split cluster, or give --allow_duplicates"
-            raise InputError(f"--split {split.report['method']}: {message}; {advice}")
+            advice = "wanted none: remove them, use `split` cluster, or set `allow_duplicates`"
+            raise InputError(f"`split` {split.report['method']}: {message}; {advice}")
         logger.warning("%s: %s", dataset.name, message)
     return {"duplicates_across_parts": len(across), "conflicting_duplicates": len(conflicting)}

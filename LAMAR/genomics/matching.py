@@ -1,4 +1,4 @@
-"""Choosing negatives that are like the positives: in GC content, dinucleotides, or category."""
+"""Choice of negatives that are like the positives: in GC content, dinucleotides, or category."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data.composition import gc_content, kmer_frequencies
 
-__all__ = ["match", "match_categories", "match_dinucleotide", "match_gc"]
+__all__ = ["match", "match_categories", "match_dinucleotide", "match_gc", "take_first"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +25,13 @@ _SLACK = 1.0
 _JITTER = 1e-6  # standard deviations: equal candidates are drawn at random
 
 
+def take_first(positives: Sequence, candidates: Sequence, n: int = 1, seed: int = 0) -> np.ndarray:
+    """Return the positions of the first candidates, which are in random order, ``n`` per positive; int64."""
+    return np.arange(min(len(candidates), _wanted(len(positives), n)))
+
+
 def match(positives, candidates, n: int = 1, seed: int = 0) -> np.ndarray:
-    """Candidates whose features are distributed like those of the positives, ``n`` for each positive.
+    """Return candidates whose features are distributed like those of the positives, ``n`` per positive.
 
     Every positive in turn, in random order, takes a near candidate among those left: at most twice as far as the
     nearest, by Euclidean distance of standardised features. Where candidates are sparse on one side of the

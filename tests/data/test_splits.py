@@ -77,7 +77,7 @@ def test_a_small_class_reaches_every_part():
 
 
 def test_a_class_too_small_for_every_part_is_refused():
-    with pytest.raises(InputError, match=r"--split: found only label 0 in the \d+ records of the \w+ part"):
+    with pytest.raises(InputError, match=r"`split`: found only label 0 in the \d+ records of the \w+ part"):
         random_split(np.array([0] * 98 + [1] * 2))
 
 
@@ -90,7 +90,7 @@ def test_a_fraction_of_zero_leaves_its_part_empty():
     "fractions", [(0.5, 0.5), (0.7, 0.2, 0.2), (1.2, -0.1, -0.1), (0, 0.5, 0.5), (0.7, 0.3, np.nan)]
 )
 def test_fractions_that_make_no_sense_are_refused(fractions):
-    with pytest.raises(InputError, match=r"fractions: found .* wanted train, dev and test with sum 1"):
+    with pytest.raises(InputError, match=r"`fractions`: found .* wanted train, dev and test with sum 1"):
         random_split(np.arange(100) % 2, fractions)
 
 
@@ -122,11 +122,11 @@ def test_given_split_takes_the_parts_as_they_are():
 
 def test_given_split_refuses_missing_parts_and_single_classes():
     sequences = random_sequences(6)
-    with pytest.raises(InputError, match="--split given: found no parts in toy"):
+    with pytest.raises(InputError, match="`split` given: found no parts in toy"):
         given_split(labelled(sequences))
-    with pytest.raises(InputError, match="--split: found no record for the test part of --split given"):
+    with pytest.raises(InputError, match="`split`: found no record for the test part of `split` given"):
         given_split(labelled(sequences, split=parts_of(4, 2, 0)))
-    with pytest.raises(InputError, match="--split: found only label 1 in the 2 records of the test part"):
+    with pytest.raises(InputError, match="`split`: found only label 1 in the 2 records of the test part"):
         given_split(labelled(sequences, [0, 1, 0, 1, 1, 1], split=parts_of(4, 0, 2)))
 
 
@@ -138,7 +138,7 @@ def test_auto_is_given_where_there_is_a_test_part_else_random(caplog):
     assert not caplog.records
     assert make_split(labelled(sequences, split=parts_of(20, 20, 0))).report["method"] == "random"
     assert "toy has no test part" in caplog.text
-    with pytest.raises(InputError, match="--split: found 'chromosomes', wanted auto, given, random"):
+    with pytest.raises(InputError, match="`split`: found 'chromosomes', wanted one of auto, given, random"):
         make_split(labelled(sequences), "chromosomes")
 
 
@@ -178,19 +178,19 @@ def test_chromosome_split_accepts_a_comma_list_and_no_dev():
 
 
 def test_chromosome_split_names_the_argument_at_fault():
-    with pytest.raises(InputError, match="--split chromosome: found no coordinates"):
+    with pytest.raises(InputError, match="`split` chromosome: found no coordinates"):
         chromosome_split(None, ["chr9"])
-    with pytest.raises(InputError, match="--test_chroms: found none, wanted some of chr1, chr2"):
+    with pytest.raises(InputError, match="`test_chroms`: found none, wanted some of chr1, chr2"):
         chromosome_split(CHROM, [])
-    with pytest.raises(InputError, match="--test_chroms: found no record on 9, chrX, wanted some of chr1"):
+    with pytest.raises(InputError, match="`test_chroms`: found no record on 9, chrX, wanted some of chr1"):
         chromosome_split(CHROM, ["9", "chr1", "chrX"])
-    with pytest.raises(InputError, match="--dev_chroms: found no record on chr7"):
+    with pytest.raises(InputError, match="`dev_chroms`: found no record on chr7"):
         chromosome_split(CHROM, ["chr9"], ["chr7"])
-    with pytest.raises(InputError, match="--dev_chroms: found chr9 in --test_chroms too"):
+    with pytest.raises(InputError, match="`dev_chroms`: found chr9 in `test_chroms` too"):
         chromosome_split(CHROM, ["chr9"], ["chr9"])
-    with pytest.raises(InputError, match="--test_chroms: found no record for the train part"):
+    with pytest.raises(InputError, match="`test_chroms`: found no record for the train part"):
         chromosome_split(CHROM, sorted(set(CHROM)))
-    with pytest.raises(InputError, match="--test_chroms: found only label 1 in the 10 records of the test part"):
+    with pytest.raises(InputError, match="`test_chroms`: found only label 1 in the 10 records of the test part"):
         chromosome_split(CHROM, ["chr9"], labels=np.array([0, 1] * 45 + [1] * 10))
 
 
@@ -232,7 +232,7 @@ def test_a_cluster_larger_than_test_goes_to_train(caplog):
     split = cluster_split(sequences, np.arange(200) % 2)
     assert set(range(120)) <= set(split.train.tolist())
     assert "one cluster holds 120 of 200 records" in caplog.text
-    with pytest.raises(InputError, match="--split: found no record for the dev part"):
+    with pytest.raises(InputError, match="`split`: found no record for the dev part"):
         cluster_split([sequences[0]] * 50, np.arange(50) % 2)
 
 
@@ -248,9 +248,9 @@ def test_duplicates_across_parts_are_refused_unless_allowed(caplog):
     with pytest.raises(InputError) as error:
         make_split(dataset)
     message = str(error.value)
-    assert "--split given: found 2 sequences in more than one part" in message
+    assert "`split` given: found 2 sequences in more than one part" in message
     assert "r2 (train) and r16 (test)" in message
-    assert "--allow_duplicates" in message
+    assert "`allow_duplicates`" in message
     report = make_split(dataset, allow_duplicates=True).report
     assert report["duplicates_across_parts"] == 2
     assert report["conflicting_duplicates"] == 0
@@ -312,3 +312,26 @@ def test_chromosome_split_on_real_windows(shared_dir):
     assert set(dataset.chrom[split.test]) == {"chr8", "chr9"}
     assert set(dataset.chrom[split.dev]).isdisjoint({"chr8", "chr9", *dataset.chrom[split.train]})
     assert 0.1 < len(split.dev) / len(dataset) < 0.2
+
+
+def test_a_method_added_to_the_table_splits_and_names_the_parameters_it_reads():
+    from LAMAR.data.split_methods import SPLITS
+    from LAMAR.data.splits import SplitOptions, given_split
+    from LAMAR.registry import Entry
+
+    def halves(dataset: LabelledSet, options: SplitOptions):
+        part = np.where(np.arange(len(dataset)) % 4 < 2, "train", "test")
+        part[np.isin(dataset.chrom, options.dev_chroms)] = "dev"
+        return given_split(LabelledSet(dataset.sequences, dataset.labels, dataset.ids, split=part))
+
+    SPLITS.add(Entry("halves", "every other pair of records", halves, options=("dev_chroms",)))
+    try:
+        dataset = labelled(random_sequences(100), chrom=CHROM)
+        split = make_split(dataset, "halves", dev_chroms=["chr9"])
+        assert split.dev.tolist() == list(range(90, 100))
+        assert split.train[:3].tolist() == [0, 1, 4]
+        assert "longest_shared_run" in split.report
+        with pytest.raises(InputError, match="`dev_chroms` goes with `split` chromosome or halves, found `split` ran"):
+            make_split(dataset, "random", dev_chroms=["chr9"])
+    finally:
+        SPLITS.remove("halves")
