@@ -78,12 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     others.add_argument(
         "--negatives", choices=NEGATIVES.names, default="other_rbps", help=f"{kinds} (default: %(default)s)"
     )
-    methods = "; ".join(with_flags(f"{method.name}: {method.label}") for method in MATCHES.values())
+    matches = "; ".join(with_flags(f"{method.name}: {method.label}") for method in MATCHES.values())
     others.add_argument(
         "--match",
         choices=MATCHES.names,
         default="none",
-        help=f"choice among candidates: {methods} (default: %(default)s)",
+        help=f"choice among candidates: {matches} (default: %(default)s)",
     )
     others.add_argument("--min_distance", type=not_negative(int), default=150, help="nt (default: %(default)s)")
     others.add_argument("--ratio", type=positive(int), default=1, help="negatives per positive (default: %(default)s)")

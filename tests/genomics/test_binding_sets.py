@@ -224,7 +224,7 @@ def test_options_that_contradict_each_other_name_parameters():
         ({"match": "length"}, "`match`: found 'length', wanted one of none, gc, dinucleotide, region"),
         (
             {"split": "random", "dev_chroms": ["chr1"]},
-            "`dev_chroms` goes with `split` chromosome, found `split` random",
+            "`dev_chroms` goes with `split` chromosome, found `split`",
         ),
         ({"dev_fraction": 0.6, "test_fraction": 0.5}, "`dev_fraction`, `test_fraction`: found 0.6 and 0.5"),
         ({"ratio": 0}, "`ratio`: found 0, wanted 1 or more"),

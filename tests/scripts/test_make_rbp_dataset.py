@@ -72,7 +72,7 @@ def test_script_writes_resumes_and_does_not_depend_on_workers(demo, tmp_path):
         ({"--window": "0"}, "argument --window: found 0, wanted more than 0"),
         (
             {"--negatives": "shuffle", "--match": "gc"},
-            "--match gc goes with --negatives other_rbps or genome, found --negatives shuffle",
+            "--match gc goes with --negatives other_rbps or genome",
         ),
         ({"--match": "region", "--gtf": None}, "--match region: needs --gtf"),
         ({"--negatives": "genome", "--gtf": None}, "--negatives genome: needs --gtf, or --fasta with regions"),
