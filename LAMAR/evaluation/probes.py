@@ -1,12 +1,11 @@
-"""Evaluation of frozen embeddings on labelled sets: data sets, parts, baselines, linear probes, and their figures.
+"""Labelled sets, their parts, composition baselines and linear probes: what an evaluation scores without a CNN.
 
-Everything that is compared sees the same parts of the same records: train to fit on, validation to choose by, test to
+All methods that are compared see the same parts of the same records: train to fit on, validation to choose by, test to
 score once.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,18 +15,21 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..data.composition import FEATURES, composition_scores, likeness, words
+from ..data.composition import composition_scores, likeness, words
 from ..data.folds import inner_validation, subsample
 from ..data.labelled import LabelledSet, load_labelled, set_names
+from ..data.sequences import check_lengths
 from ..data.splits import make_split
 from ..errors import InputError
 from ..statistics.metrics import auroc, classification_metrics
-from .result_columns import METRICS
+from .registries import REPRESENTATIONS
+from .tables import METRICS
 
 __all__ = [
     "Parts",
     "Probe",
     "baseline_row",
+    "composition_baseline",
     "draw_training",
     "find_sets",
     "fit_probe",
@@ -36,15 +38,19 @@ __all__ = [
     "unit_name",
 ]
 
-logger = logging.getLogger(__name__)
-
 # Inverse strengths of the L2 penalty that a probe chooses from on validation: 768 dimensions on 2,800 records need
 # more than scikit-learn's 1.
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+LONGEST_NAME = 120  # characters of a set's name, quoted as in file names
 
 
-def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[LabelledSet]:
-    """Read the labelled sets below a folder, or the one that a path is.
+# -------------------------------------------------------------------------------------------------------- sets
+
+
+def find_sets(
+    data_dir: str | Path, rbps: Sequence[str] | None = None, *, max_length: int | None = None, truncate: bool = False
+) -> list[LabelledSet]:
+    """Read the labelled sets below a folder, or the one set that a path is.
 
     Parameters
     ----------
@@ -52,28 +58,43 @@ def find_sets(data_dir: str | Path, rbps: Sequence[str] | None = None) -> list[L
         A folder of FASTA pairs ``<name>.positives.fa``, ``<name>.negatives.fa``, a folder of data-set folders or
         files, or any single form of `LAMAR.data.labelled.load_labelled`.
     rbps : sequence of str, optional
-        Names of the sets to read; default all.
+        Names of the sets to read; None reads all.
+    max_length : int, optional
+        Largest number of tokens per sequence, two of them special; None accepts any length.
+    truncate : bool
+        Cut longer sequences at the 3' end instead of raising; their number is logged.
+
+    Returns
+    -------
+    list of LabelledSet
 
     Raises
     ------
     InputError
-        Nothing there that is a labelled set, a name that is not there, a set that is not of two classes 0 and 1.
+        If there is no labelled set, no set of a given name, a set that is not of two classes 0 and 1, two sets of one
+        name, or a sequence too long.
     """
     path = Path(data_dir)
     names = rbps or set_names(path) or [None]
     sets = [load_labelled(path, name=name, arguments=("--data_dir", "--rbps")) for name in names]
     for dataset in sets:
         if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
-            found = ", ".join(map(str, np.unique(dataset.labels)[:5]))
-            raise InputError(f"--data_dir: {dataset.name}: found labels {found}, wanted two classes, 0 and 1")
-        # Units of work are files called by it, and beside it by method, variant, layer and repeat.
-        if len(quote(dataset.name, errors="replace")) > 120 or not dataset.name.isprintable():
-            raise InputError(f"--data_dir: found a set called {dataset.name[:40]!r}..., wanted a shorter, plain name")
+            labels = ", ".join(map(str, np.unique(dataset.labels)[:5]))
+            raise InputError(f"`data_dir`: {dataset.name}: found labels {labels}, wanted two classes, 0 and 1")
+        # Files of units of work are named after the set, and besides after method, variant, layer and repeat.
+        if len(quote(dataset.name, errors="replace")) > LONGEST_NAME or not dataset.name.isprintable():
+            raise InputError(f"`data_dir`: found a set called {dataset.name[:40]!r}..., wanted a shorter, plain name")
     names = [dataset.name for dataset in sets]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        argument = "--rbps" if rbps else "--data_dir"
-        raise InputError(f"{argument}: found two sets called {twice[0]!r} in {path}, wanted different names")
-    return sets
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        parameter = "rbps" if rbps else "data_dir"
+        raise InputError(f"`{parameter}`: found two sets called {repeated[0]!r} in {path}, wanted different names")
+    if max_length is None:
+        return sets
+    # Before any split: sequences that are equal once truncated must not be in several parts.
+    return [
+        replace(dataset, sequences=check_lengths(dataset.sequences, dataset.ids, max_length, truncate))
+        for dataset in sets
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +104,14 @@ class Parts:
     Attributes
     ----------
     dataset : LabelledSet
-    train, validation, test : int64
+    train, validation, test : int64, shape (n_part,)
         Indices into the set.
     method : str
-        How they were made.
+        Method of the split.
     report : dict
         ``split`` of `LAMAR.data.splits.make_split`, and ``composition`` of `LAMAR.data.composition.likeness`.
+    groups : array, shape (n,), optional
+        Chromosome or cluster of every record; train and validation never share one.
     """
 
     dataset: LabelledSet
@@ -97,61 +120,100 @@ class Parts:
     test: np.ndarray
     method: str
     report: dict
+    groups: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
+        """Labels of the whole set, int (n,)."""
         return self.dataset.labels
 
 
 def prepare(
     dataset: LabelledSet,
-    method: str = "auto",
+    split: str = "auto",
     *,
     test_chroms: Sequence[str] = (),
     dev_chroms: Sequence[str] = (),
     seed: int = 42,
     allow_duplicates: bool = False,
 ) -> Parts:
-    """Split a set; where the split has no dev part, 10 % of train are set aside for validation, never any of test."""
-    split = make_split(
-        dataset,
-        method,
-        test_chroms=test_chroms,
-        dev_chroms=dev_chroms,
-        seed=seed,
-        allow_duplicates=allow_duplicates,
+    """Split a labelled set into train, validation and test.
+
+    Where the split has no dev part, 10 % of train are set aside for validation, never any of test.
+
+    Parameters
+    ----------
+    dataset : LabelledSet
+        Two classes, 0 and 1.
+    split : {"auto", "given", "random", "chromosome", "cluster"}
+    test_chroms, dev_chroms : sequence of str
+        Chromosomes of the test and dev part, for ``chromosome``.
+    seed : int
+    allow_duplicates : bool
+        Let one sequence appear in several parts.
+
+    Returns
+    -------
+    Parts
+
+    Raises
+    ------
+    InputError
+        As `LAMAR.data.splits.make_split` and `LAMAR.data.folds.inner_validation`.
+    """
+    made = make_split(
+        dataset, split, test_chroms=test_chroms, dev_chroms=dev_chroms, seed=seed, allow_duplicates=allow_duplicates
     )
-    train, validation = split.train, split.dev
+    train, validation = made.train, made.dev
     if not len(validation):
-        train, validation = inner_validation(dataset.labels, split.train, seed=seed, groups=split.groups)
+        train, validation = inner_validation(dataset.labels, made.train, seed=seed, groups=made.groups)
     positives, negatives = (np.flatnonzero(dataset.labels == label) for label in (1, 0))
     place = np.empty(len(dataset), dtype=np.int64)
     place[np.concatenate([positives, negatives])] = np.arange(len(dataset))
     report = {
-        "split": split.report,
+        "split": made.report,
         "composition": likeness(
             [dataset.sequences[i] for i in positives],
             [dataset.sequences[i] for i in negatives],
-            split=(place[train], place[split.test]),
+            split=(place[train], place[made.test]),
             seed=seed,
         ),
     }
-    return Parts(dataset, train, validation, split.test, split.report["method"], report)
+    return Parts(dataset, train, validation, made.test, made.report["method"], report, made.groups)
 
 
-def draw_training(parts: Parts, n_pos: int | None, n_neg: int | None, seed: int) -> Parts:
-    """The same set and test part with fewer training records, drawn at random.
+def draw_training(parts: Parts, subsample_pos: int | None, subsample_neg: int | None, seed: int) -> Parts:
+    """Draw fewer training records; the test part stays.
 
-    10 % of those drawn are set aside for validation: whoever has few labels has few to choose by, so the set's own dev
-    part is not used. None keeps all of a class.
+    10 % of the records drawn are set aside for validation, whole groups where the set has groups. The set's own dev
+    part is not used, because a user with few labels has few to choose by.
+
+    Parameters
+    ----------
+    parts : Parts
+    subsample_pos, subsample_neg : int or None
+        Number of positives and negatives, validation included; None keeps all.
+    seed : int
+
+    Returns
+    -------
+    Parts
+
+    Raises
+    ------
+    InputError
+        As `LAMAR.data.folds.subsample` and `LAMAR.data.folds.inner_validation`.
     """
-    drawn = subsample(parts.train, parts.labels, n_pos, n_neg, seed, parts.dataset.name)
-    train, validation = inner_validation(parts.labels, drawn, seed=seed)
+    drawn = subsample(parts.train, parts.labels, subsample_pos, subsample_neg, seed, parts.dataset.name)
+    train, validation = inner_validation(parts.labels, drawn, seed=seed, groups=parts.groups)
     return replace(parts, train=train, validation=validation)
 
 
+# ----------------------------------------------------------------------------------------------------- results
+
+
 def unit_name(dataset: str, representation: str, variant: str = "", layer: int | str = "", repeat: int = 0) -> str:
-    """Name of a unit of work in `LAMAR.runs.RunFolder`."""
+    """Return the name of a unit of work in `LAMAR.runs.RunFolder`."""
     return ",".join([dataset, representation, variant, str(layer), str(repeat)])
 
 
@@ -168,9 +230,29 @@ def result(
     repeat: int = 0,
     chosen: bool = True,
 ) -> dict:
-    """One unit's row of ``results.csv`` and its test probabilities (float, in the order of ``parts.test``)."""
+    """Return one unit's row of ``results.csv`` and its test probabilities.
+
+    Parameters
+    ----------
+    parts : Parts
+    representation : str
+        Name in `LAMAR.evaluation.registries.REPRESENTATIONS`.
+    probabilities : float64, shape (n_test,)
+        Probability of label 1, in the order of ``parts.test``.
+    n_parameters : int
+        Number of parameters that training changed.
+    seconds : float
+        Wall time of the unit.
+    variant, layer, pooling, repeat, chosen
+        Columns of the table; "" for what the representation does not have.
+
+    Returns
+    -------
+    dict
+        ``row``, the values by column of `LAMAR.evaluation.tables.COLUMNS`, and ``probabilities``, a list of float.
+    """
     with warnings.catch_warnings():
-        # A model that predicts one class has no F1 or MCC: the cell stays empty, and says so.
+        # A model that predicts one class has no F1 or MCC: the cell stays empty, which is message enough.
         warnings.simplefilter("ignore", RuntimeWarning)
         figures = classification_metrics(parts.labels[parts.test], probabilities)
     row = {"dataset": parts.dataset.name, "representation": representation, "variant": variant, "layer": layer}
@@ -181,18 +263,37 @@ def result(
     return {"row": row, "probabilities": [float(value) for value in probabilities]}
 
 
-def baseline_row(parts: Parts, features: str, repeat: int = 0) -> dict:
-    """`result` of a composition baseline (``gc``, ``dinucleotide`` or ``4mer``), fitted on train."""
-    start = time.perf_counter()
+# --------------------------------------------------------------------------------------------------- baselines
+
+
+def composition_baseline(parts: Parts, features: str) -> tuple[np.ndarray, int]:
+    """Fit a logistic regression on sequence composition, see `LAMAR.data.composition.composition_scores`.
+
+    Parameters
+    ----------
+    parts : Parts
+    features : {"gc", "dinucleotide", "4mer"}
+
+    Returns
+    -------
+    (float64 (n_test,), int)
+        Probability of label 1 of each test record, and the number of parameters.
+    """
     sequences = parts.dataset.sequences
     train, test = ([sequences[i] for i in part] for part in (parts.train, parts.test))
-    scores = composition_scores(train, parts.labels[parts.train], test, features)
     n_features = {"gc": 2, "dinucleotide": len(words(2)), "4mer": len(words(4))}[features]
+    return composition_scores(train, parts.labels[parts.train], test, features), n_features + 1
+
+
+def baseline_row(parts: Parts, representation: str, repeat: int = 0) -> dict:
+    """Return the `result` of a representation of kind ``composition``, fitted on train."""
+    start = time.perf_counter()
+    probabilities, n_parameters = REPRESENTATIONS[representation].load()(parts, representation)
     seconds = time.perf_counter() - start
-    return result(parts, features, scores, n_parameters=n_features + 1, seconds=seconds, repeat=repeat)
+    return result(parts, representation, probabilities, n_parameters=n_parameters, seconds=seconds, repeat=repeat)
 
 
-BASELINES = tuple(FEATURES)
+# ------------------------------------------------------------------------------------------------------ probes
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +302,10 @@ class Probe:
 
     Attributes
     ----------
-    probabilities : float64 (n_test,)
+    probabilities : float64, shape (n_test,)
+        Probability of label 1 of each test record.
     validation_auroc : float
+        AUROC on the validation part.
     penalty : float
         The inverse strength C that validation chose.
     n_parameters : int
@@ -217,14 +320,23 @@ class Probe:
 
 
 def fit_probe(parts: Parts, embeddings: np.ndarray, penalties: Sequence[float] = PENALTIES) -> Probe:
-    """Logistic regression on standardised mean-pooled embeddings (Alain and Bengio, 2017), penalty by validation.
+    """Fit a logistic regression on standardised embeddings, its penalty chosen on validation.
 
     Parameters
     ----------
-    embeddings : float (n, d)
-        Of the whole set.
+    parts : Parts
+    embeddings : float, shape (n, d)
+        One vector per record of the whole set.
     penalties : sequence of float
         Inverse strengths of the L2 penalty to choose from by validation AUROC.
+
+    Returns
+    -------
+    Probe
+
+    References
+    ----------
+    Alain and Bengio, Understanding intermediate layers using linear classifier probes, ICLR workshop, 2017.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

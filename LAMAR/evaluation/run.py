@@ -1,219 +1,207 @@
-"""One run of the embedding evaluation: the units of work, their order, their tables.
-
-The Keras CNN is handed in by the script, so that nothing here depends on TensorFlow.
-"""
+"""A whole evaluation of frozen embeddings on labelled sets, from files to tables."""
 
 from __future__ import annotations
 
-import functools
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
-
-from .. import runs
 from ..errors import InputError
-from ..runs import storage
-from .probes import BASELINES, Parts, baseline_row, draw_training, fit_probe, result, unit_name
-from .result_columns import COLUMNS, PREDICTED_UNIT, PREDICTION_COLUMNS
+from ..runs import RunFolder
+from .cnn.options import CnnOptions
+from .encoders import EncoderOptions, embedder, open_encoders
+from .probes import Parts, draw_training, find_sets, prepare
+from .tables import write_tables
+from .units import TrainCnn, evaluate
 
-__all__ = ["EncoderVariant", "evaluate", "open_variants", "write_tables"]
-
-logger = logging.getLogger(__name__)
-
-# (records, labels, train, validation, test, representation, seed) -> test probabilities, number of parameters
-TrainCnn = Callable[..., tuple[np.ndarray, int]]
+__all__ = ["SetOptions", "evaluate_sets"]
 
 
-@dataclass(frozen=True, eq=False)
-class EncoderVariant:
-    """A frozen encoder: name in tables, model, digest of its tensors, report of loading, layers to evaluate."""
+@dataclass(frozen=True)
+class SetOptions:
+    """Labelled sets to evaluate on, and how they are split.
 
-    name: str
-    model: object
-    digest: str
-    weights: dict
-    layers: tuple[int, ...]
+    Attributes
+    ----------
+    data_dir : path
+        Labelled set, or folder of sets; see `LAMAR.evaluation.probes.find_sets`.
+    rbps : sequence of str, optional
+        Names of sets; None takes all.
+    split : {"auto", "given", "random", "chromosome", "cluster"}
+        ``auto`` keeps a set's own parts, else draws at random.
+    test_chroms, dev_chroms : sequence of str
+        Chromosomes of the test and dev part, for ``chromosome``; without ``dev_chroms`` some are drawn.
+    allow_duplicates : bool
+        Accept the same sequence in several parts.
+    subsample_pos, subsample_neg : int, optional
+        Positives and negatives to train on, drawn again in every repeat; None takes all.
+    max_length : int
+        Largest number of tokens per sequence, two of them special.
+    truncate : bool
+        Cut longer sequences at the 3' end instead of raising; their number is logged.
+    """
 
-    @property
-    def n_layers(self) -> int:
-        return self.model.config.num_hidden_layers
+    data_dir: str | Path
+    rbps: Sequence[str] | None = None
+    split: str = "auto"
+    test_chroms: Sequence[str] = ()
+    dev_chroms: Sequence[str] = ()
+    allow_duplicates: bool = False
+    subsample_pos: int | None = None
+    subsample_neg: int | None = None
+    max_length: int = 512
+    truncate: bool = False
+
+    def recorded(self) -> dict:
+        """Return what ``run.json`` holds of these options, under the names of the flags."""
+        values = asdict(self)
+        if not self.truncate:
+            del values["truncate"]  # or runs begun before there was such an option could not be resumed
+        return values
 
 
-def open_variants(
-    names: Sequence[str],
-    weights: dict[str, str | Path | None],
+def evaluate_sets(
+    sets: SetOptions,
+    output_dir: str | Path,
+    encoders: EncoderOptions | None = None,
+    cnn: CnnOptions | None = None,
     *,
-    named: set[str],
-    config,
-    layers: Sequence[int] | None,
-    seed: int,
-) -> list[EncoderVariant]:
-    """Load each variant's encoder through the verified loader.
+    no_cnn: bool = False,
+    no_baselines: bool = False,
+    pooling: str = "none",
+    n_repeats: int = 5,
+    seed: int = 42,
+    overwrite: bool = False,
+) -> list[dict]:
+    """Evaluate representations of sequences on labelled sets, and write the tables of a run folder.
+
+    Each set is split once. Composition baselines, the CNN on one-hot sequence, the CNN on embeddings of some layers and
+    linear probes on those of all layers fit on train, choose by validation and are scored on test. A unit that an
+    earlier start finished is not computed again.
 
     Parameters
     ----------
-    names : of ``Pretrained``, ``TAPT``, ``Random``
-    weights : path of each variant but ``Random``, None where there is none
-    named : set of str
-        Variants that the user asked for: one of them without weights is an error. Others are reported and left out.
-    config : EsmConfig or None
-        Shape of ``Random``; None takes that of the first variant that has weights, else ``lamar-mini``.
-    layers : block indices, negatives from the end; None takes the top and the middle one
-    seed : of ``Random``
+    sets : SetOptions
+    output_dir : path
+        Run folder, made if missing: ``results.csv``, ``predictions.csv``, ``split_report.json``, ``run.json``.
+    encoders : EncoderOptions, optional
+        None leaves out all that needs an encoder.
+    cnn : CnnOptions, optional
+        How the CNN is trained; None takes the default recipe.
+    no_cnn : bool
+        Composition and linear probes only.
+    no_baselines : bool
+        Leave out composition, one-hot and linear probes.
+    pooling : {"none", "mean", "cls", "max"}
+        "none": the CNN reads every nucleotide, linear probes the mean over nucleotides. The others are one vector per
+        sequence, which linear probes can read and the CNN cannot, and need ``no_cnn``.
+    n_repeats : int
+        Seeds of the CNN, and draws of ``subsample_pos`` and ``subsample_neg``.
+    seed : int
+        Seed of splits, random weights, and the first repeat.
+    overwrite : bool
+        Delete an earlier run in ``output_dir`` first.
+
+    Returns
+    -------
+    list of dict
+        Rows of ``results.csv``, the values by column of `LAMAR.evaluation.tables.COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        For options that contradict each other, data or weights that cannot be read, and a folder that holds another
+        run; nothing is written then.
+
+    Examples
+    --------
+    >>> from LAMAR.evaluation.encoders import EncoderOptions
+    >>> encoders = EncoderOptions(variants=["Random"], config="lamar-tiny")
+    >>> rows = evaluate_sets(SetOptions("sets", rbps=["QKI"]), "results", encoders)  # doctest: +SKIP
     """
-    from ..checkpoints import load_pretrained
-    from ..configuration import named_config
-    from ..embedding_cache import model_digest
-    from ..layers import default_layers, resolve_layers
-    from ..modeling_nucESM2 import EsmModel
-
-    found = []
-    for name in sorted(names, key=lambda name: name == "Random"):  # whose shape is that of the others
-        path = weights.get(name)
-        if name != "Random" and (path is None or not Path(path).exists()):
-            where = f"no weights at {path}" if path else "no weights"
-            if name in named:
-                raise InputError(f"--{name.lower()}_weights: found {where}, wanted a checkpoint for variant {name}")
-            logger.warning("variant %s left out: %s", name, where)
-            continue
-        shape = config
-        if name == "Random" and shape is None:
-            shape = found[0].model.config if found else named_config("lamar-mini")
-        model, report = load_pretrained(EsmModel, path if name != "Random" else "", config=shape, seed=seed)
-        n_layers = model.config.num_hidden_layers
-        chosen = resolve_layers(layers, n_layers) if layers else default_layers(n_layers)
-        found.append(EncoderVariant(name, model, model_digest(model), report.to_dict(), chosen))
-    if not found:
-        raise InputError("--variants: found weights for none of them, wanted some, or Random")
-    shapes = {v.name: f"{v.n_layers} x {v.model.config.hidden_size}" for v in found}
-    if len(set(shapes.values())) > 1:
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        logger.warning("variants of different shapes (%s): what differs between them is not pre-training alone", listed)
-    return sorted(found, key=lambda variant: list(names).index(variant.name))
-
-
-def evaluate(
-    run: runs.RunFolder,
-    parts: Parts,
-    variants: Sequence[EncoderVariant],
-    train_cnn: TrainCnn | None,
-    *,
-    n_repeats: int,
-    seed: int,
-    pooling: str = "none",
-    embeddings_of: Callable[..., dict] | None = None,
-    baselines: bool = True,
-    subsample: tuple[int | None, int | None] = (None, None),
-) -> Iterator[dict]:
-    """Results of every unit of one data set, done now or on an earlier start, in the order of the tables.
-
-    ``embeddings_of(variant, sequences, outputs)`` gives `LAMAR.embeddings.Embeddings` by output, a pair of layer and
-    pooling; it is called once for a variant, with all that is still needed of it. Without variants it is not needed.
-
-    Without ``train_cnn`` there are composition baselines and linear probes only.
-
-    With ``subsample``, positives and negatives to train on, every repeat draws its own (`draw_training`) for all
-    methods, and what has no seed of its own is repeated too.
-    """
-    name = parts.dataset.name
-    drawn = [parts] * n_repeats
-    if subsample != (None, None):
-        drawn = [draw_training(parts, *subsample, seed + repeat) for repeat in range(n_repeats)]
-    draws = range(1 if subsample == (None, None) else n_repeats)  # repeats of methods that are not seeded
-
-    def unit(representation: str, compute: Callable[[], dict], variant: str = "", layer: int | str = "", repeat=0):
-        key = unit_name(name, representation, variant, layer, repeat)
-        if run.done(key):
-            return run.load_unit(key)
-        found = run.save_unit(key, compute())
-        row = found["row"]
-        what = " ".join(str(row[column]) for column in ("representation", "variant") if row[column])
-        where = f" layer {layer}" if layer != "" else ""
-        logger.info("%s: %s%s, repeat %d: AUROC %.3f (%.0f s)", name, what, where, repeat, row["auroc"], row["seconds"])
-        return found
-
-    def cnn(records, representation: str, repeat: int, **labels) -> dict:
-        start = time.perf_counter()
-        of = drawn[repeat]
-        probabilities, n_parameters = train_cnn(
-            records, of.labels, of.train, of.validation, of.test, representation, seed + repeat
+    if no_cnn and no_baselines:
+        raise InputError("`no_cnn` and `no_baselines`: found both, which leaves nothing to do")
+    if pooling != "none" and not no_cnn:
+        raise InputError(
+            f"`pooling`: found {pooling!r} without `no_cnn`, wanted 'none': the CNN reads every nucleotide"
         )
-        seconds = time.perf_counter() - start
-        facts = {"n_parameters": n_parameters, "seconds": seconds, "repeat": repeat}
-        return result(of, representation, probabilities, **facts, **labels)
-
-    if baselines:
-        for features in BASELINES:
-            for repeat in draws:
-                yield unit(features, functools.partial(baseline_row, drawn[repeat], features, repeat), repeat=repeat)
-    if baselines and train_cnn:
-        from ..data.one_hot import encode_one_hot
-
-        one_hot = encode_one_hot(parts.dataset.sequences)
-        for repeat in range(n_repeats):
-            yield unit("one_hot", functools.partial(cnn, one_hot, "one_hot", repeat), repeat=repeat)
-
-    for variant in variants:
-        keys = [(layer, repeat) for layer in variant.layers for repeat in range(n_repeats) if train_cnn]
-        outputs = []
-        if not all(run.done(unit_name(name, "lamar", variant.name, *key)) for key in keys):
-            outputs += [(layer, pooling) for layer in variant.layers]
-        if baselines and not all(_probes_done(run, name, variant, repeat) for repeat in draws):
-            outputs += [(layer, "mean") for layer in range(variant.n_layers)]
-        found = embeddings_of(variant, parts.dataset.sequences, outputs) if outputs else {}
-        for layer, repeat in keys:
-            labels = {"variant": variant.name, "layer": layer, "pooling": pooling}
-            compute = functools.partial(cnn, found.get((layer, pooling)), "lamar", repeat, **labels)
-            yield unit("lamar", compute, variant.name, layer, repeat)
-        if baselines:
-            for repeat in draws:
-                yield from _probes(run, drawn[repeat], variant, found, unit, repeat)
+    options = None if no_cnn else cnn or CnnOptions.from_recipe()
+    prepared = _prepare_sets(sets, options, seed)
+    opened = open_encoders(encoders, seed) if encoders else []
+    with RunFolder.open(
+        output_dir,
+        arguments=_recorded(sets, encoders, options, no_cnn, no_baselines, pooling)
+        | {"n_repeats": n_repeats, "output_dir": output_dir, "seed": seed},
+        seed=seed,
+        inputs=sorted({file for parts in prepared for file in parts.dataset.files}),
+        ignore=("output_dir", *(_CNN_NAMES if no_cnn else ())),  # the folder may be renamed or moved
+        may_grow=("n_repeats",),
+        weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in opened},
+        overwrite=overwrite,
+    ) as run:
+        settings = {"n_repeats": n_repeats, "seed": seed, "pooling": pooling, "no_baselines": no_baselines}
+        settings |= {"subsample_pos": sets.subsample_pos, "subsample_neg": sets.subsample_neg}
+        if encoders:
+            cache_dir = encoders.cache_dir or run.folder("embeddings")
+            settings["embeddings_of"] = embedder(encoders, cache_dir)
+        train = _cnn_trainer(options) if options else None
+        results = {one.dataset.name: list(evaluate(run, one, opened, train, **settings)) for one in prepared}
+        write_tables(run, prepared, results)
+        run.finish({"data_sets": len(prepared), "units": sum(map(len, results.values()))})
+    return [unit["row"] for units in results.values() for unit in units]
 
 
-def _probe_names(dataset: str, variant: EncoderVariant, repeat: int) -> list[str]:
-    layers = range(variant.n_layers)
-    return [unit_name(dataset, "linear_probe", variant.name, layer, repeat) for layer in layers]
+_CNN_NAMES = tuple(field.name for field in fields(CnnOptions))
 
 
-def _probes_done(run, dataset: str, variant: EncoderVariant, repeat: int) -> bool:
-    return all(map(run.done, _probe_names(dataset, variant, repeat)))
+def _recorded(
+    sets: SetOptions,
+    encoders: EncoderOptions | None,
+    cnn: CnnOptions | None,
+    no_cnn: bool,
+    no_baselines: bool,
+    pooling: str,
+) -> Mapping[str, object]:
+    """Return the arguments in ``run.json``; a run without encoders has none of their options."""
+    recorded = sets.recorded()
+    if encoders:
+        recorded |= encoders.recorded() | {"pooling": pooling, "no_cnn": no_cnn, "no_baselines": no_baselines}
+    return recorded | (asdict(cnn) if cnn else dict.fromkeys(_CNN_NAMES))
 
 
-def _probes(run, parts: Parts, variant: EncoderVariant, embeddings: dict, unit, repeat: int) -> Iterator[dict]:
-    """Linear probes of every layer; the one with the best validation AUROC is marked as chosen."""
-    layers = range(variant.n_layers)
-    if _probes_done(run, parts.dataset.name, variant, repeat):
-        yield from map(run.load_unit, _probe_names(parts.dataset.name, variant, repeat))
-        return
-    probes = {layer: fit_probe(parts, embeddings[layer, "mean"].values) for layer in layers}
-    best = max(layers, key=lambda layer: probes[layer].validation_auroc)
-    for layer, probe in probes.items():
+def _prepare_sets(sets: SetOptions, cnn: CnnOptions | None, seed: int) -> list[Parts]:
+    """Read and split all sets; what would fail in the middle of the run fails here."""
+    if cnn:
+        from .cnn.backend import check_backend
+        from .cnn.model import check_length
 
-        def one(layer=layer, probe=probe) -> dict:
-            facts = {"n_parameters": probe.n_parameters, "seconds": probe.seconds, "chosen": layer == best}
-            labels = {"variant": variant.name, "layer": layer, "pooling": "mean", "repeat": repeat}
-            found = result(parts, "linear_probe", probe.probabilities, **facts, **labels)
-            return found | {"validation_auroc": probe.validation_auroc, "penalty": probe.penalty}
+        check_backend()
+    datasets = find_sets(sets.data_dir, sets.rbps, max_length=sets.max_length, truncate=sets.truncate)
+    for dataset in datasets if cnn else []:
+        check_length(max(map(len, dataset.sequences)), dataset.name)
+    prepared = [
+        prepare(
+            dataset,
+            sets.split,
+            test_chroms=sets.test_chroms,
+            dev_chroms=sets.dev_chroms,
+            seed=seed,
+            allow_duplicates=sets.allow_duplicates,
+        )
+        for dataset in datasets
+    ]
+    if sets.subsample_pos is not None or sets.subsample_neg is not None:
+        for parts in prepared:
+            draw_training(parts, sets.subsample_pos, sets.subsample_neg, seed)
+    return prepared
 
-        yield unit("linear_probe", one, variant.name, layer, repeat)
 
+def _cnn_trainer(options: CnnOptions) -> TrainCnn:
+    """Return the Keras CNN as `LAMAR.evaluation.units.evaluate` calls it."""
+    from .cnn import model as cnn
 
-def write_tables(run: runs.RunFolder, sets: Sequence[Parts], results: dict[str, list[dict]]) -> None:
-    """``results.csv``, ``predictions.csv`` and ``split_report.json`` of all data sets."""
-    rows = [found["row"] for parts in sets for found in results[parts.dataset.name]]
-    storage.write_csv(run.file("results.csv"), rows, COLUMNS)
-    storage.write_csv(run.file("predictions.csv"), _prediction_rows(sets, results), PREDICTION_COLUMNS)
-    storage.write_json(run.file("split_report.json"), {parts.dataset.name: parts.report for parts in sets})
+    def train(records, labels, train, validation, test, representation, seed):
+        model, _ = cnn.train_cnn(records, labels, train, validation, options, seed, representation=representation)
+        return cnn.predict(model, records, test), cnn.count_parameters(model)
 
-
-def _prediction_rows(sets: Sequence[Parts], results: dict[str, list[dict]]) -> Iterator[dict]:
-    for parts in sets:
-        for found in results[parts.dataset.name]:
-            of = {name: found["row"][name] for name in PREDICTED_UNIT}
-            for index, probability in zip(parts.test.tolist(), found["probabilities"]):
-                label = int(parts.labels[index])
-                yield {**of, "id": parts.dataset.ids[index], "label": label, "probability": probability}
+    return train

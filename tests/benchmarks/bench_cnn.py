@@ -2,7 +2,7 @@
 
 Run: python tests/benchmarks/bench_cnn.py
 
-Both train the compiled network of evalEmbeddings/cnn.py on the same batches of drawn float16 embeddings (101 x 256) for
+Both train the compiled network of LAMAR/evaluation/cnn/model.py on the same batches of drawn float16 embeddings (101 x 256) for
 the same number of epochs, with a pass over validation records after each.
 """
 

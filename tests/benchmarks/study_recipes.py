@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
                         dataset.labels,
                         train,
                         stop,
-                        cnn.CnnOptions.of(recipe, **changes),
+                        cnn.CnnOptions.from_recipe(recipe, **changes),
                         seed,
                         representation=args.representation,
                     )

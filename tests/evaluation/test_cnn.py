@@ -47,7 +47,7 @@ def planted():
 
 
 def quick(cnn, **changes):
-    return cnn.CnnOptions.of(**{"epochs": 12, "batch_size": 32, "min_steps": 0, "bn_momentum": 0.9, **changes})
+    return cnn.CnnOptions.from_recipe(**{"epochs": 12, "batch_size": 32, "min_steps": 0, "bn_momentum": 0.9, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_ragged_and_fixed_records_give_the_same_batches(cnn):
     for i in range(5):
         record = ragged.values[ragged.offsets[i] : ragged.offsets[i + 1]]
         fixed[i, : len(record)] = record
-    a, b = cnn.Records.of(ragged), cnn.Records.of(fixed)
+    a, b = cnn.Records.from_source(ragged), cnn.Records.from_source(fixed)
     assert (len(a), a.length, a.width) == (len(b), b.length, b.width) == (5, 9, 5)
     for indices in ([0], [4, 1, 1], np.arange(5)):
         assert a.batch(indices).dtype == b.batch(indices).dtype == np.float16
@@ -168,14 +168,14 @@ def test_ragged_and_fixed_records_give_the_same_batches(cnn):
 
 
 def test_records_that_the_cnn_cannot_read_are_refused(cnn):
-    with pytest.raises(InputError, match="--pooling: found one vector a sequence"):
-        cnn.Records.of(Embeddings(np.zeros((5, 8))))
-    with pytest.raises(InputError, match="no record"):
-        cnn.Records.of(np.zeros((0, 40, 4)))
+    with pytest.raises(InputError, match="`pooling`: found one vector per sequence"):
+        cnn.Records.from_source(Embeddings(np.zeros((5, 8))))
+    with pytest.raises(InputError, match="records: found none"):
+        cnn.Records.from_source(np.zeros((0, 40, 4)))
     with pytest.raises(ValueError, match="values: found shape"):
-        cnn.Records.of(np.zeros(5))
+        cnn.Records.from_source(np.zeros(5))
     with pytest.raises(ValueError, match="offsets: wanted"):
-        cnn.Records.of(Embeddings(np.zeros((5, 8)), np.array([0, 9])))
+        cnn.Records.from_source(Embeddings(np.zeros((5, 8)), np.array([0, 9])))
 
 
 def test_every_epoch_has_each_record_once_in_a_new_order(cnn):
@@ -334,14 +334,14 @@ def test_the_default_recipe_is_doc_with_floors_in_steps(cnn):
 
 
 def test_the_doc_recipe_has_the_usual_numbers(cnn):
-    options = cnn.CnnOptions.of("doc")
+    options = cnn.CnnOptions.from_recipe("doc")
     assert (options.epochs, options.batch_size, options.lr, options.patience) == (30, 256, 1e-3, 5)
     assert (options.plateau_factor, options.plateau_patience, options.bn_momentum) == (0.2, 3, 0.99)
     assert options.schedule(2822) == {"steps": 12, "epochs": 30, "patience": 5, "plateau_patience": 3}
 
 
 def test_floors_in_steps_prolong_small_sets_only(cnn):
-    options = cnn.CnnOptions.of(
+    options = cnn.CnnOptions.from_recipe(
         epochs=30, batch_size=50, patience=5, plateau_patience=3, min_steps=2000, patience_steps=500, plateau_steps=300
     )
     assert options.schedule(1001) == {"steps": 21, "epochs": 96, "patience": 24, "plateau_patience": 15}
@@ -351,26 +351,26 @@ def test_floors_in_steps_prolong_small_sets_only(cnn):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"recipe": "best"}, "--recipe: found 'best', wanted one of doc, default"),
-        ({"epochs": 0}, "--epochs: found 0, wanted at least 1"),
-        ({"batch_size": 1}, "--batch_size: found 1, wanted at least 2"),
-        ({"lr": float("nan")}, "--lr: found nan, wanted more than 0"),
-        ({"plateau_factor": 1}, "--plateau_factor: found 1, wanted between 0 and 1"),
+        ({"recipe": "best"}, "`recipe`: found 'best', wanted one of doc, default"),
+        ({"epochs": 0}, "`epochs`: found 0, wanted at least 1"),
+        ({"batch_size": 1}, "`batch_size`: found 1, wanted at least 2"),
+        ({"lr": float("nan")}, "`lr`: found nan, wanted more than 0"),
+        ({"plateau_factor": 1}, "`plateau_factor`: found 1, wanted between 0 and 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(cnn, arguments, message):
     with pytest.raises(InputError, match=message):
-        cnn.CnnOptions.of(**arguments)
+        cnn.CnnOptions.from_recipe(**arguments)
 
 
 def test_options_that_are_none_are_the_recipes(cnn):
-    assert cnn.CnnOptions.of("doc", epochs=None, lr=None) == cnn.CnnOptions.of("doc")
-    assert cnn.CnnOptions.of("doc", epochs=3).epochs == 3
+    assert cnn.CnnOptions.from_recipe("doc", epochs=None, lr=None) == cnn.CnnOptions.from_recipe("doc")
+    assert cnn.CnnOptions.from_recipe("doc", epochs=3).epochs == 3
 
 
 @pytest.mark.parametrize("recipe", ["default", "doc"])
 def test_both_recipes_train(cnn, planted, recipe, caplog):
-    options = cnn.CnnOptions.of(recipe, epochs=2, min_steps=0)
+    options = cnn.CnnOptions.from_recipe(recipe, epochs=2, min_steps=0)
     with caplog.at_level(logging.INFO, logger="cnn"):
         _, history = cnn.train_cnn(
             planted.records, planted.labels, planted.train, planted.val, options, representation="one_hot"
@@ -403,7 +403,7 @@ def test_a_backend_that_is_neither_is_refused(run_python, repo_root):
 TRAIN_ONE_EPOCH = """
 import numpy as np
 records, labels = np.random.default_rng(0).normal(size=(24, 40, 6)).astype(np.float16), np.arange(24) % 2
-options = cnn.CnnOptions.of(epochs=1, batch_size=8, min_steps=0)
+options = cnn.CnnOptions.from_recipe(epochs=1, batch_size=8, min_steps=0)
 model, history = cnn.train_cnn(records, labels, np.arange(16), np.arange(16, 24), options)
 p = cnn.predict(model, records, np.arange(24))
 print(cnn.load_keras().backend.backend(), len(history["val_loss"]), p.shape, ((p > 0) & (p < 1)).all())

@@ -23,7 +23,7 @@ __all__ = ["check_backend", "load_keras"]
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Keep back what native code writes to file descriptor 2; shown after all when the block raises."""
+    """Withhold what native code writes to file descriptor 2, and write it after all when the block raises."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:
@@ -40,7 +40,13 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def check_backend() -> str:
-    """Name of the backend; :class:`InputError` unless it can be had. Imports none."""
+    """Return the name of the backend, importing none.
+
+    Raises
+    ------
+    InputError
+        If the environment variable ``KERAS_BACKEND`` names another backend, or Keras or the backend is not installed.
+    """
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend not in ("tensorflow", "torch"):
         raise InputError(f"KERAS_BACKEND: found {backend!r}, wanted tensorflow or torch")
@@ -54,27 +60,27 @@ def check_backend() -> str:
 
 @functools.cache
 def load_keras(gpu: bool = False) -> ModuleType:
-    """Keras on the backend that KERAS_BACKEND names, else on TensorFlow.
+    """Import and return Keras on the backend that ``KERAS_BACKEND`` names, else on TensorFlow.
 
     Parameters
     ----------
     gpu : bool
-        Let TensorFlow see the GPUs, all of whose memory it then takes. The first call decides. PyTorch takes only
-        what it needs, and uses a GPU when there is one.
+        Let TensorFlow use the GPUs, all of whose memory it then takes. The first call decides. PyTorch takes only the
+        memory that it needs, and uses a GPU when there is one.
 
     Raises
     ------
     InputError
-        The backend is not installed, or is neither of the two.
+        As `check_backend`.
     """
     backend = check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # What TensorFlow writes before its log level holds would come with every start.
+    # TensorFlow writes to stderr before its log level takes effect.
     with _quiet_stderr():
         # Keras imports TensorFlow on PyTorch too, where it is installed, to seed it.
         if backend == "tensorflow" or importlib.util.find_spec("tensorflow"):
             tensorflow = importlib.import_module("tensorflow")
-            # Batches of another shape are traced anew, and after some that would be a warning.
+            # Batches of another shape are traced again, which TensorFlow warns of after some times.
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             if not gpu:
                 tensorflow.config.set_visible_devices([], "GPU")

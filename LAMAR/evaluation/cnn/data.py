@@ -1,4 +1,4 @@
-"""What the CNN reads: records of sequences, in batches, from memory or from a memory map on disk."""
+"""Input of the CNN: records of sequences, in batches, from memory or from a memory map on disk."""
 
 from __future__ import annotations
 
@@ -24,8 +24,15 @@ class Records:
     ----------
     values : ndarray, any number type
         (n, L, d), or (total nucleotides, d) when ``offsets`` are given.
-    offsets : int64 (n + 1,), optional
+    offsets : int64, shape (n + 1,), optional
         Record i is ``values[offsets[i] : offsets[i + 1]]``.
+
+    Raises
+    ------
+    InputError
+        For one vector per sequence, or no record.
+    ValueError
+        For values or offsets of another shape.
     """
 
     values: np.ndarray
@@ -33,7 +40,7 @@ class Records:
 
     def __post_init__(self):
         if self.offsets is None and self.values.ndim == 2:
-            raise InputError("--pooling: found one vector a sequence, wanted 'none': the CNN reads every nucleotide")
+            raise InputError("`pooling`: found one vector per sequence, wanted 'none': the CNN reads every nucleotide")
         if self.values.ndim != (3 if self.offsets is None else 2):
             wanted = "(n, L, d)" if self.offsets is None else "(total, d)"
             raise ValueError(f"values: found shape {self.values.shape}, wanted {wanted}")
@@ -42,11 +49,11 @@ class Records:
         ):
             raise ValueError(f"offsets: wanted n + 1 rising numbers, the last at most {len(self.values)}")
         if not len(self):
-            raise InputError("the CNN found no record")
+            raise InputError("the CNN's records: found none, wanted at least one")
 
     @classmethod
-    def of(cls, source: Any) -> Records:
-        """Records of an array (n, L, d) or of `LAMAR.embeddings.Embeddings`; `Records` are handed through."""
+    def from_source(cls, source: Any) -> Records:
+        """Return `Records`, or the records of an array (n, L, d) or of `LAMAR.embeddings.Embeddings`."""
         return source if isinstance(source, cls) else cls(getattr(source, "values", source), _offsets(source))
 
     def __len__(self) -> int:
@@ -63,7 +70,7 @@ class Records:
         return self.values.shape[1] if self.offsets is None else int(np.diff(self.offsets).max())
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(len(indices), L, d), of the values' dtype: these records alone, padded at the end with zeros."""
+        """Return these records, (len(indices), L, d) of the values' dtype, padded at the end with zeros."""
         if self.offsets is None:
             return self.values[indices]
         batch = np.zeros((len(indices), self.length, self.width), dtype=self.values.dtype)
@@ -79,18 +86,18 @@ def _offsets(source: Any) -> np.ndarray | None:
 
 
 class Batches:
-    """Batches of records, and of labels where given; in a new order each epoch where ``seed`` is given.
+    """Batches of records, with labels where given; in a new order each epoch where ``seed`` is given.
 
-    Batches differ by one record at most: a last batch of one or two records would tell batch norm nonsense.
+    Sizes of batches differ by one record at most: batch norm on a last batch of one or two records would be noise.
 
     Attributes
     ----------
     records : Records
-    labels : (n,), optional
-    indices : int (n_part,)
-        The records of these batches.
-    batch_size : int
-        Most records of a batch.
+    labels : array, shape (n,), optional
+    indices : int, shape (n_part,)
+        Records of these batches.
+    n_batches : int
+        Batches per epoch, of at most ``batch_size`` records.
     seed : int, optional
     """
 
@@ -101,7 +108,7 @@ class Batches:
         self.bytes_read = 0
 
     def epoch(self, number: int = 0) -> Iterator[tuple[np.ndarray, ...]]:
-        """(records float32 (b, L, d), labels (b, 1)), or (records,) alone, of pass ``number``, from 0."""
+        """Yield (records float32 (b, L, d), labels (b, 1)), or (records,) alone, of pass ``number``, from 0."""
         order = self.indices
         if self.seed is not None:
             order = np.random.default_rng([self.seed, number]).permutation(order)
@@ -111,7 +118,7 @@ class Batches:
             if self.bytes_read > RESIDENT_LIMIT_BYTES:
                 self.bytes_read = 0
                 release_pages(self.records.values)
-            # TensorFlow has no fast kernels for float16 on most CPUs, and on some says so as an error.
+            # TensorFlow has no fast kernels for float16 on most CPUs, and on some logs that as an error.
             batch = batch.astype(np.float32, copy=False)
             # A column, as the network's output is: a row of labels would be broadcast against it.
             yield (batch,) if self.labels is None else (batch, self.labels[chosen][:, None])

@@ -1,6 +1,6 @@
 """The CNN that reads embeddings or one-hot sequence, in Keras 3: network, training, prediction.
 
-How it is trained: `cnn_options`.
+Options of training are those of `LAMAR.evaluation.cnn.options`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ REPRESENTATIONS = ("one_hot", "lamar")
 BLOCKS = ((64, 7, 4), (96, 5, 4), (128, 5, 2))  # filters, kernel, pool
 SHORTEST = math.prod(pool for _, _, pool in BLOCKS)
 REDUCED_WIDTH = 512
-# Of the validation loss that class frequencies give: above it, training is said to have failed.
+# Share of the validation loss that class frequencies give: above it, training is reported as failed.
 LEARNED_NOTHING = 0.97
 
 # ----------------------------------------------------------------------------------------------------- network
@@ -47,7 +47,7 @@ LEARNED_NOTHING = 0.97
 
 @functools.cache
 def _reduced_convolution_class() -> type:
-    """The class is made when Keras is there, since it derives from one of Keras's."""
+    """Return the layer's class, which is defined late because it derives from a class of Keras."""
     keras = load_keras()
 
     @keras.saving.register_keras_serializable("LAMAR")
@@ -55,9 +55,9 @@ def _reduced_convolution_class() -> type:
         """Scale and shift of a batch norm, 1x1 convolution to ``reduced`` channels, same-padded convolution.
 
         The three are linear, with nothing between them, so their weights are multiplied first and the sequence is
-        convolved once: same function, same parameters, same gradients, a third of the arithmetic at width 256 and
-        half at 768. A channel of ones carries the biases of the first two, which the convolution's padding cuts at
-        the ends.
+        convolved once: same function, parameters and gradients, a third of the arithmetic at width 256 and half of it
+        at 768. A channel of ones carries the biases of the first two, which the convolution's padding cuts off at the
+        ends.
         """
 
         def __init__(self, filters: int, kernel_size: int, reduced: int, **options):
@@ -94,7 +94,20 @@ def _reduced_convolution_class() -> type:
 
 
 def check_length(length: int, name: str = "the CNN") -> None:
-    """:class:`InputError` when the longest of ``name``'s sequences has fewer positions than the pools need."""
+    """Raise unless the CNN's pools leave a position of the longest sequence.
+
+    Parameters
+    ----------
+    length : int
+        Positions of the longest sequence.
+    name : str
+        Data set that the message names.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 32 positions.
+    """
     if length < SHORTEST:
         raise InputError(
             f"{name}: the longest sequence has {length} nucleotides, wanted at least {SHORTEST}, "
@@ -103,7 +116,7 @@ def check_length(length: int, name: str = "the CNN") -> None:
 
 
 def build_cnn(length: int, width: int, *, representation: str, bn_momentum: float = 0.99) -> keras.Model:
-    """The network, with weights drawn anew.
+    """Return the network with newly drawn weights.
 
     Embeddings: batch norm, 1x1 convolution to 512 channels; then, and for one-hot sequence from the start: three
     blocks of same-padded convolution, batch norm, ReLU, max-pooling and dropout 0.2 (filters, kernel, pool: 64, 7, 4;
@@ -116,7 +129,7 @@ def build_cnn(length: int, width: int, *, representation: str, bn_momentum: floa
     width : int
         d, channels of a position: 4 for one-hot sequence.
     representation : {"one_hot", "lamar"}
-        ``lamar`` is for embeddings.
+        Kind of input: ``lamar`` for embeddings.
     bn_momentum : float
         Share of batch norm's running statistics that stays at each step.
 
@@ -124,12 +137,12 @@ def build_cnn(length: int, width: int, *, representation: str, bn_momentum: floa
     -------
     keras.Model
         From float32 (n, L, d) to float32 (n, 1), the probability of label 1. The blocks' convolutions are
-        He-uniform with seed 42 and so the same in every model; the other weights come from Keras's global seed.
+        He-uniform with seed 42 and therefore the same in every model; other weights come from Keras's global seed.
 
     Raises
     ------
     InputError
-        Fewer than 32 positions, of which three pools leave none.
+        If there are fewer than 32 positions, of which three pools leave none.
     """
     if representation not in REPRESENTATIONS:
         raise ValueError(f"representation: found {representation!r}, wanted one of {', '.join(REPRESENTATIONS)}")
@@ -142,7 +155,7 @@ def build_cnn(length: int, width: int, *, representation: str, bn_momentum: floa
     inputs = x = keras.Input((length, width), dtype="float32")
     for filters, kernel, pool in BLOCKS:
         if x is inputs and representation != "one_hot":
-            # Its scale and shift are with the convolutions.
+            # Its scale and shift are part of the convolutions.
             x = layers.BatchNormalization(momentum=bn_momentum, center=False, scale=False)(x)
             convolution = _reduced_convolution_class()(filters, kernel, REDUCED_WIDTH)
         else:
@@ -156,20 +169,20 @@ def build_cnn(length: int, width: int, *, representation: str, bn_momentum: floa
 
 @functools.cache
 def _compiled(length: int, width: int, representation: str, bn_momentum: float) -> keras.Model:
-    """The one model of a shape that trains and predicts, with the variables of whichever it stands in for.
+    """Return the one model of a shape that trains and predicts, with the variables of the model that it replaces.
 
-    TensorFlow never gives back the 30 MB that a compiled model takes: one for each training would fill the memory.
+    TensorFlow never releases the 30 MB that a compiled model takes: one for each training would fill the memory.
     """
     keras = load_keras()
     model = build_cnn(length, width, representation=representation, bn_momentum=bn_momentum)
-    # Compiled by XLA, every new batch shape would cost seconds, and the last few steps of small sets are most of them.
+    # With XLA, every new batch shape would cost seconds, which for small sets is most of the time.
     model.compile(keras.optimizers.Adam(), loss="binary_crossentropy", jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 def _stand_in(model: keras.Model) -> keras.Model:
-    """The compiled model of this shape, with ``model``'s variables: weights, statistics, seeds of dropout."""
+    """Return the compiled model of this shape with ``model``'s variables: weights, statistics, seeds of dropout."""
     _, length, width = model.input_shape
     momentum = next(layer.momentum for layer in model.layers if hasattr(layer, "momentum"))
     compiled = _compiled(length, width, model.name, momentum)
@@ -178,12 +191,12 @@ def _stand_in(model: keras.Model) -> keras.Model:
 
 
 def _copy_variables(source: keras.Model, target: keras.Model) -> None:
-    for ours, theirs in zip(target.variables, source.variables, strict=True):
-        ours.assign(theirs)
+    for variable, value in zip(target.variables, source.variables, strict=True):
+        variable.assign(value)
 
 
 def count_parameters(model: keras.Model) -> int:
-    """Parameters that training changes; batch norm's running statistics are none."""
+    """Return the number of parameters that training changes; batch norm's running statistics are not among them."""
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
@@ -200,20 +213,20 @@ def train_cnn(
     *,
     representation: str = "lamar",
 ) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Train a new network; Adam, binary cross-entropy, early stopping on validation loss.
+    """Train a new network by Adam on binary cross-entropy, with early stopping on validation loss.
 
-    One seed gives the same weights on one machine and thread count. It is set as the global seed of Python, numpy and
-    the backend.
+    The same seed gives the same weights on one machine and thread count. It becomes the global seed of Python, NumPy
+    and the backend.
 
     Parameters
     ----------
     records : Records, array (n, L, d) or LAMAR.embeddings.Embeddings
         Read batch by batch.
-    labels : (n,) of 0 and 1
-    train, val : int (n_part,)
+    labels : array of 0 and 1, shape (n,)
+    train, val : int, shape (n_part,)
         Indices of the records to learn from and to stop by.
     options : CnnOptions, optional
-        Default: ``CnnOptions.of("default")``.
+        None takes the default recipe.
     seed : int
     representation : {"one_hot", "lamar"}
         See `build_cnn`.
@@ -221,26 +234,29 @@ def train_cnn(
     Returns
     -------
     model : keras.Model
-        With the weights of the epoch of the lowest validation loss.
-    history : dict of list
+        With the weights of the epoch with the lowest validation loss.
+    history : dict of list of float
         ``loss``, ``val_loss`` and ``learning_rate`` by epoch.
 
     Raises
     ------
     InputError
-        An empty part, fewer than two records to learn from, sequences too short, or a loss that is no number.
+        For an empty part, fewer than two records to learn from, sequences that are too short, or a loss that is not a
+        finite number.
+    ValueError
+        For labels of another shape or other values.
     """
-    keras, options, records = load_keras(), options or CnnOptions.of(), Records.of(records)
+    keras, options, records = load_keras(), options or CnnOptions.from_recipe(), Records.from_source(records)
     labels = np.asarray(labels)
     if labels.shape != (len(records),) or not np.isin(labels, (0, 1)).all():
         raise ValueError(f"labels: found shape {labels.shape}, wanted ({len(records)},) of 0 and 1")
     labels = labels.astype(np.float32)
-    for name, part, least in (("training", train, 2), ("validation", val, 1)):
-        if len(part) < least:
-            raise InputError(f"the CNN's {name} part: found {len(part)} records, wanted at least {least}")
+    for name, part, smallest in (("training", train, 2), ("validation", val, 1)):
+        if len(part) < smallest:
+            raise InputError(f"the CNN's {name} part: found {len(part)} records, wanted at least {smallest}")
 
     shape = {"representation": representation, "bn_momentum": options.bn_momentum}
-    _compiled(records.length, records.width, **shape)  # what is drawn for it must not come after the seed
+    _compiled(records.length, records.width, **shape)  # before the seed, because it draws numbers too
     keras.utils.set_random_seed(seed)
     model = build_cnn(records.length, records.width, **shape)
     compiled = _stand_in(model)
@@ -261,7 +277,7 @@ def train_cnn(
         keras.callbacks.CallbackList(callbacks, add_history=True, model=compiled),
     )
     if not np.isfinite(history["loss"] + history["val_loss"]).all():
-        raise InputError("the CNN's loss is not a finite number: look at the embeddings, or lower --lr")
+        raise InputError("the CNN's loss is not a finite number: look at the embeddings, or lower `lr`")
     _copy_variables(compiled, model)
     history = {name: [float(value) for value in values] for name, values in history.items()}
     best = int(np.argmin(history["val_loss"]))
@@ -287,7 +303,7 @@ def train_cnn(
 def _fit(
     model: keras.Model, training: Batches, validation: Batches, epochs: int, callbacks: keras.callbacks.CallbackList
 ) -> dict[str, list]:
-    """What ``model.fit`` does, without the tf.data pipelines that it builds and takes down twice an epoch.
+    """Do what ``model.fit`` does, without the tf.data pipelines that it builds twice per epoch.
 
     With a few hundred records those cost up to half of the time (tests/benchmarks/bench_cnn.py).
     """
@@ -310,21 +326,30 @@ def _fit(
 
 
 def _loss_on_batch(model: keras.Model, function: Callable, batch: tuple[np.ndarray, ...]) -> tuple[float, int]:
-    """Loss of this batch alone and its number of records; ``function`` is train_on_batch or test_on_batch."""
-    model.reset_metrics()  # some versions of Keras give means over all batches since then
+    """Return the loss of this batch alone, by train_on_batch or test_on_batch, and its number of records."""
+    model.reset_metrics()  # some versions of Keras return means over all batches since the last reset
     return float(function(*batch, return_dict=True)["loss"]), len(batch[0])
 
 
 def _mean_loss(batches: list[tuple[float, int]]) -> float:
-    """Mean over records of batches' (loss, number of records)."""
+    """Return the mean loss over records, from (loss, number of records) of each batch."""
     losses, sizes = zip(*batches)
     return float(np.average(losses, weights=sizes))
 
 
 def predict(model: keras.Model, records: Any, indices: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Probability of label 1, float64 (len(indices),), in the order of ``indices``."""
+    """Return the probability of label 1, float64 (len(indices),), in the order of ``indices``.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As `train_cnn` returns it.
+    records : Records, array (n, L, d) or LAMAR.embeddings.Embeddings
+    indices : int, shape (n_part,)
+    batch_size : int
+    """
     if not len(indices):
         return np.zeros(0)
-    compiled, batches = _stand_in(model), Batches(Records.of(records), None, indices, batch_size)
+    compiled, batches = _stand_in(model), Batches(Records.from_source(records), None, indices, batch_size)
     parts = [compiled.predict_on_batch(*batch) for batch in batches.epoch()]
     return np.concatenate(parts)[:, 0].astype(np.float64)
