@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..statistics import metrics as statistics
 from .tables import METRICS
 
 __all__ = ["check_metrics", "read_csv", "refuse_cells"]
@@ -97,5 +98,6 @@ def check_metrics(path: Path, table: pd.DataFrame, metrics: Sequence[str] = METR
         Columns to check.
     """
     for name in metrics:
-        low = -1 if name == "mcc" else 0
-        refuse_cells(path, table, name, (table[name] < low) | (table[name] > 1), f"{low} to 1")
+        metric = statistics.METRICS[name]
+        outside = (table[name] < metric.low) | (table[name] > metric.high)
+        refuse_cells(path, table, name, outside, f"{metric.low:g} to {metric.high:g}")

@@ -1,30 +1,53 @@
-"""Figures of evaluation results. Each function returns a Figure made without pyplot; `LAMAR.runs.figures.save_figure` writes it."""
+"""Figures of evaluation results.
+
+Each function returns a Figure made without pyplot, which `LAMAR.runs.figures.save_figure` writes.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ..runs.figures import COLOURS, MARKERS, OTHERS, new_figure, short_text
-from .tables import Results, method_values
+from ..runs.figures import MARKERS, OTHERS, new_figure, short_text
+from ..statistics.metrics import METRICS
+from .registries import REPRESENTATIONS, VARIANTS, Representation, reference_representations, variant_label
+from .results import Results, method_values
 
 __all__ = [
-    "LABELS",
     "PANELS_PER_PAGE",
+    "error_bars",
     "plot_bars",
     "plot_boxes",
     "plot_layers",
     "plot_scatter",
+    "series_colours",
 ]
 
-BASELINE_COLOURS = {"GC": "#F0E442", "dinucleotide": "#009E73", "4-mer": "#E69F00", "one-hot CNN": "#000000"}
-LABELS = {"accuracy": "accuracy", "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "mcc": "MCC"}
-CHANCE = {"auroc": 0.5, "mcc": 0.0}
 PANELS_PER_PAGE = 20
 NAMED = 8  # data sets that the scatter has room to name
+
+
+def series_colours(names: Sequence[str], fixed: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a colour for each name: variants have that of the registry, unknown names those left over, in order.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of variants, or of other series.
+    fixed : mapping of str, optional
+        Colours of other series by name.
+    """
+    known = {name: variant.colour for name, variant in VARIANTS.items()} | dict(fixed or {})
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    return {name: known.get(name) or OTHERS[unknown.index(name) % len(OTHERS)] for name in names}
+
+
+def _unnamed_colour() -> str:
+    """Return the colour of encoders that a table gives no variant."""
+    return next(iter(VARIANTS.values())).colour
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwargs):
@@ -35,23 +58,23 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **kwar
 
 
 def _styles(results: Results) -> dict[str, dict]:
-    """Colour, hatch and marker by method."""
+    """Return colour, hatch and marker of each method."""
     chosen = results.table[results.table["chosen"]].drop_duplicates("method").set_index("method")
-    variants = [name for name in dict.fromkeys(results.table["variant"]) if name and name not in COLOURS]
-    colours = COLOURS | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(variants)}
-    layers = sorted({int(layer) for layer in chosen.loc[chosen["representation"] == "lamar", "layer"] if layer})
+    colours = series_colours([name for name in dict.fromkeys(results.table["variant"]) if name])
+    is_cnn = chosen["representation"].map(lambda name: REPRESENTATIONS[name].kind == "embedding")
+    layers = sorted({int(layer) for layer in chosen.loc[is_cnn, "layer"] if layer})
     styles = {}
     for method in results.methods:
         row = chosen.loc[method]
-        colour = BASELINE_COLOURS.get(method) or colours.get(row["variant"], COLOURS["Pretrained"])
-        is_probe = row["representation"] == "linear_probe"
-        marker = layers.index(int(row["layer"])) if not is_probe and row["layer"] else 0
-        styles[method] = {"colour": colour, "hatch": "////" if is_probe else "", "marker": MARKERS[marker % 8]}
+        entry = REPRESENTATIONS[row["representation"]]
+        colour = entry.colour or colours.get(row["variant"], _unnamed_colour())
+        marker = layers.index(int(row["layer"])) if is_cnn[method] and row["layer"] else 0
+        styles[method] = {"colour": colour, "hatch": entry.hatch, "marker": MARKERS[marker % len(MARKERS)]}
     return styles
 
 
 def _limits(values, metric: str) -> tuple[float, float]:
-    """Axis limits with room for every finite value, from the level of chance where the metric has one."""
+    """Return axis limits with some room around all finite values."""
     values = np.asarray(values, dtype=np.float64)
     values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
@@ -63,7 +86,19 @@ def _limits(values, metric: str) -> tuple[float, float]:
 
 
 def plot_boxes(results: Results, metric: str = "auroc"):
-    """Box of each method over data sets (mean over repeats), every data set a point; median, quartiles, 1.5 IQR."""
+    """Draw a box of each method over data sets (mean over repeats), every data set a point.
+
+    Boxes show median and quartiles, whiskers reach to 1.5 times the interquartile range.
+
+    Parameters
+    ----------
+    results : Results
+    metric : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     values, styles = method_values(results, metric), _styles(results)
     n = len(values.columns)
     figure, axes = _figure(7.6, 1.1 + 0.3 * n)
@@ -90,7 +125,7 @@ def plot_boxes(results: Results, metric: str = "auroc"):
     _methods_axis(axis, values.columns, [f"  (n = {k})" for k in values.notna().sum()])
     axis.set_xlim(_limits(values, metric))
     _chance_line(axis, metric)
-    axis.set_xlabel(f"{LABELS[metric]} on test, mean over repeats; one point per data set")
+    axis.set_xlabel(f"{METRICS[metric].label} on test, mean over repeats; one point per data set")
     return figure
 
 
@@ -105,23 +140,36 @@ def _methods_axis(axis, methods: Sequence[str], suffixes: Sequence[str] | None =
 
 def _chance_line(axis, metric: str) -> None:
     low, high = axis.get_xlim()
-    if metric in CHANCE and low < CHANCE[metric] < high:
-        axis.axvline(CHANCE[metric], color="black", linewidth=0.8, linestyle=":")
+    chance = METRICS[metric].chance
+    if chance is not None and low < chance < high:
+        axis.axvline(chance, color="black", linewidth=0.8, linestyle=":")
 
 
 # ------------------------------------------------------------------------------------------------------- bars
 
 
 def error_bars(summary: pd.DataFrame) -> str:
-    """ "bootstrap" where every row of `summarise` has an interval, else "sd"."""
+    """Return "bootstrap" where every row of `LAMAR.evaluation.results.summarise` has an interval, else "sd"."""
     return "sd" if summary[["pooled", "low", "high"]].isna().any(axis=None) else "bootstrap"
 
 
 def plot_bars(results: Results, summary: pd.DataFrame, metric: str = "auroc") -> list:
-    """Bars of every method, one panel per data set, a page per `PANELS_PER_PAGE`.
+    """Draw bars of every method, one panel per data set, on as many pages as needed.
 
-    ``summary`` is that of `summarise`. Where it has intervals, a bar is the metric of the mean probability over
-    repeats with its 95 % bootstrap interval, else the mean over repeats ± standard deviation.
+    Where the summary has intervals, a bar is the metric of the mean probability over repeats with its 95 % bootstrap
+    interval, else the mean over repeats ± standard deviation.
+
+    Parameters
+    ----------
+    results : Results
+    summary : DataFrame
+        As `LAMAR.evaluation.results.summarise` returns it.
+    metric : str
+
+    Returns
+    -------
+    list of matplotlib.figure.Figure
+        Pages of at most `PANELS_PER_PAGE` panels.
     """
     kind = error_bars(summary)
     centre = summary["pooled"] if kind == "bootstrap" else summary[metric]
@@ -134,7 +182,7 @@ def plot_bars(results: Results, summary: pd.DataFrame, metric: str = "auroc") ->
     # Equal pages: 21 panels are 11 and 10, not 20 and 1.
     n_pages = math.ceil(len(sets) / PANELS_PER_PAGE)
     pages = [list(page) for page in np.array_split(np.array(sets, dtype=object), n_pages)]
-    start = CHANCE.get(metric, 0.0)
+    start = METRICS[metric].chance or 0.0
     limits = min(_limits(bars, metric)[0], start) if (bars["low"] < start).any() else start, _limits(bars, metric)[1]
     return [_bar_page(results, page, bars, metric, start, limits, kind) for page in pages]
 
@@ -166,7 +214,7 @@ def _bar_page(results: Results, sets: Sequence[str], bars: pd.DataFrame, metric:
         _chance_line(axis, metric)
         axis.tick_params(labelsize=7.5, labelbottom=i + columns >= len(sets))
     what = "mean prediction, 95 % bootstrap interval" if kind == "bootstrap" else "mean ± sd over repeats"
-    figure.supxlabel(f"{LABELS[metric]} on test, from {start:g} ({what})", fontsize=9)
+    figure.supxlabel(f"{METRICS[metric].label} on test, from {start:g} ({what})", fontsize=9)
     return figure
 
 
@@ -174,41 +222,58 @@ def _bar_page(results: Results, sets: Sequence[str], bars: pd.DataFrame, metric:
 
 
 def plot_scatter(results: Results, metric: str = "auroc"):
-    """LAMAR methods against the one-hot CNN, a panel for CNNs and one for probes; None without a common data set."""
+    """Draw LAMAR methods against the one-hot CNN, a panel for CNNs and one for probes.
+
+    Parameters
+    ----------
+    results : Results
+    metric : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None without a data set that both have.
+    """
     values, styles = method_values(results, metric), _styles(results)
-    if "one-hot CNN" not in values:
+    one_hot, label = REPRESENTATIONS["one_hot"].label, METRICS[metric].label
+    if one_hot not in values:
         return None
-    kinds = {"CNN on embeddings": results.of("lamar"), "linear probe": results.of("linear_probe")}
-    x = values["one-hot CNN"]
+    x = values[one_hot]
+    kinds = {"CNN on embeddings": results.methods_of("embedding"), "linear probe": results.methods_of("probe")}
     kinds = {kind: [m for m in methods if (values[m] - x).notna().any()] for kind, methods in kinds.items()}
     kinds = {kind: methods for kind, methods in kinds.items() if methods}
     if not kinds:
         return None
-    shown = pd.concat([values[m][(values[m] - x).notna()] for methods in kinds.values() for m in methods])
-    limits = _limits(np.concatenate([shown, x[shown.index.unique()]]), metric)
+    y = pd.concat([values[m][(values[m] - x).notna()] for methods in kinds.values() for m in methods])
+    x_drawn = x[y.index.unique()]
+    limits = _limits(np.concatenate([y, x_drawn]), metric)
     legend = 0.22 * max(map(len, kinds.values()))
     names = 1.6 if len(values) <= NAMED else 0
     figure, axes = _figure(0.4 + 4.4 * len(kinds), 5.1 + legend + names, 1, len(kinds), sharex=True, sharey=True)
     for axis, (kind, methods) in zip(axes[0], kinds.items()):
         axis.plot(limits, limits, color="black", linewidth=0.8, linestyle="--", zorder=1)
         for method in methods:
-            both = (values[method] - x).notna()
-            above = int((values[method] > x)[both].sum())
-            style = {"color": styles[method]["colour"], "marker": styles[method]["marker"], "alpha": 0.8}
-            label = f"{short_text(method)}: above in {above} of {both.sum()}"
-            axis.scatter(x[both], values[method][both], s=26, edgecolor="white", linewidth=0.5, label=label, **style)
+            _scatter_method(axis, method, x, values[method], styles[method])
         axis.set(xlim=limits, ylim=limits, aspect="equal")
-        axis.set(xlabel=f"one-hot CNN, {LABELS[metric]}", ylabel=f"{kind}, {LABELS[metric]}")
+        axis.set(xlabel=f"{one_hot}, {label}", ylabel=f"{kind}, {label}")
         # Below the panel: inside, it would hide points somewhere.
         axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), borderaxespad=0)
         if len(values) <= NAMED:
-            _name_positions(axis, x[shown.index.unique()], limits)
+            _name_positions(axis, x_drawn, limits)
         axis.tick_params(labelleft=True)
     return figure
 
 
+def _scatter_method(axis, method: str, x: pd.Series, y: pd.Series, style: dict) -> None:
+    both = (y - x).notna()
+    above = int((y > x)[both].sum())
+    label = f"{short_text(method)}: above in {above} of {both.sum()}"
+    look = {"color": style["colour"], "marker": style["marker"], "alpha": 0.8, "edgecolor": "white", "linewidth": 0.5}
+    axis.scatter(x[both], y[both], s=26, label=label, **look)
+
+
 def _name_positions(axis, x: pd.Series, limits: tuple[float, float]) -> None:
-    """Names of data sets above the panel, upright, pushed apart, each with a line to its value."""
+    """Write the names of data sets above the panel, upright and without overlap, each with a line to its value."""
     x = x.sort_values()
     span = limits[1] - limits[0]
     gap, places = 0.05 * span, x.to_numpy(copy=True)
@@ -229,46 +294,72 @@ def _name_positions(axis, x: pd.Series, limits: tuple[float, float]) -> None:
 
 
 def plot_layers(results: Results, metric: str = "auroc"):
-    """Metric over layers by variant: probes as curves, CNNs as markers; None where no row has a layer.
+    """Draw a metric over layers by variant: probes as curves, CNNs as markers, references as horizontal lines.
 
     Points are means over the data sets that have every layer of that curve, bands their quartiles.
+
+    Parameters
+    ----------
+    results : Results
+    metric : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where no row has a layer.
     """
     table = results.table[results.table["layer"] != ""]
-    groups = table[table["representation"].isin(["linear_probe", "lamar"])].groupby(
+    has_encoder = [name for name, entry in REPRESENTATIONS.items() if entry.kind in ("probe", "embedding")]
+    groups = table[table["representation"].isin(has_encoder)].groupby(
         ["representation", "variant", "pooling"], sort=False
     )
     if not len(groups):
         return None
-    values, styles = method_values(results, metric), _styles(results)
-    figure, axes = _figure(8.6, 4.4)
-    axis, seen = axes[0, 0], []
+    styles = _styles(results)
     colours = {row.variant: styles[row.method]["colour"] for row in table.itertuples() if row.method in styles}
+    figure, axes = _figure(8.6, 4.4)
+    axis, drawn = axes[0, 0], []
     for (representation, variant, pooling), rows in groups:
-        curves = rows.assign(layer=rows["layer"].astype(int)).groupby(["dataset", "layer"])[metric].mean()
-        curves = curves.unstack("layer").dropna()
-        if curves.empty:
-            continue
-        is_probe = representation == "linear_probe"
-        kind = "probe" if is_probe else "CNN" + (f" ({pooling})" if pooling not in ("", "none") else "")
-        colour = colours.get(variant, COLOURS["Pretrained"])
-        style = {"linestyle": "-", "marker": "o", "markersize": 4} if is_probe else {"linestyle": "--", "marker": "D"}
-        label = f"{short_text(variant or 'LAMAR')} {kind} (n = {len(curves)})"
-        axis.plot(curves.columns, curves.mean(), color=colour, label=label, **style)
-        if is_probe and len(curves) > 2:
-            low, high = curves.quantile(0.25), curves.quantile(0.75)
-            axis.fill_between(curves.columns, low, high, color=colour, alpha=0.13, linewidth=0)
-            seen += [low, high]
-        seen.append(curves.mean())
-    if not seen:
+        colour = colours.get(variant, _unnamed_colour())
+        drawn += _draw_curve(axis, REPRESENTATIONS[representation], variant, pooling, rows, metric, colour)
+    if not drawn:
         return None
-    for method, style in (("one-hot CNN", "-."), ("dinucleotide", ":"), ("4-mer", (0, (1, 1)))):
-        if method in values and values[method].notna().any():
-            mean = values[method].mean()
-            label = f"{method} (n = {values[method].notna().sum()})"
-            axis.axhline(mean, color=BASELINE_COLOURS[method], linestyle=style, linewidth=1.3, label=label)
-            seen.append([mean])
-    axis.set_ylim(_limits(np.concatenate(seen), metric))
-    axis.set(xlabel="layer (block, from 0)", ylabel=f"{LABELS[metric]}, mean over data sets")
+    drawn += _draw_references(axis, method_values(results, metric))
+    axis.set_ylim(_limits(np.concatenate(drawn), metric))
+    axis.set(xlabel="layer (block, from 0)", ylabel=f"{METRICS[metric].label}, mean over data sets")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), borderaxespad=0)
     return figure
+
+
+def _draw_curve(
+    axis, representation: Representation, variant: str, pooling: str, rows: pd.DataFrame, metric: str, colour: str
+) -> list:
+    """Draw one representation of one variant over its layers; return the values drawn."""
+    curves = rows.assign(layer=rows["layer"].astype(int)).groupby(["dataset", "layer"])[metric].mean()
+    curves = curves.unstack("layer").dropna()
+    if curves.empty:
+        return []
+    is_probe = representation.kind == "probe"
+    usual = ("", "mean") if is_probe else ("", "none")
+    name = representation.label + ("" if pooling in usual else f" ({pooling})")
+    style = {"linestyle": "-", "marker": "o", "markersize": 4} if is_probe else {"linestyle": "--", "marker": "D"}
+    label = f"{short_text(variant_label(variant))} {name} (n = {len(curves)})"
+    axis.plot(curves.columns, curves.mean(), color=colour, label=label, **style)
+    if not is_probe or len(curves) <= 2:
+        return [curves.mean()]
+    low, high = curves.quantile(0.25), curves.quantile(0.75)
+    axis.fill_between(curves.columns, low, high, color=colour, alpha=0.13, linewidth=0)
+    return [low, high, curves.mean()]
+
+
+def _draw_references(axis, values: pd.DataFrame) -> list:
+    """Draw the mean of each reference over data sets as a horizontal line; return the values drawn."""
+    drawn = []
+    for entry in reference_representations():
+        if entry.label in values and values[entry.label].notna().any():
+            mean = values[entry.label].mean()
+            label = f"{entry.label} (n = {values[entry.label].notna().sum()})"
+            axis.axhline(mean, color=entry.colour, linestyle=entry.reference_line, linewidth=1.3, label=label)
+            drawn.append([mean])
+    return drawn

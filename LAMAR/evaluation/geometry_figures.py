@@ -1,4 +1,8 @@
-"""Figures of embedding geometry. Each function returns a Figure made without pyplot, or None with nothing to draw."""
+"""Figures of embedding geometry.
+
+Each function returns a Figure made without pyplot, which `LAMAR.runs.figures.save_figure` writes, or None where there
+is nothing to draw.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +11,41 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..runs.figures import COLOURS, MARKERS, OTHERS, new_figure, short_text
+from ..runs.figures import MARKERS, new_figure, short_text
 from ..statistics.isotropy import FIGURES
-from .figures import LABELS
+from ..statistics.metrics import METRICS
+from .figures import series_colours
 
 __all__ = ["plot_components", "plot_layers", "plot_probe", "plot_spectra"]
 
-SERIES_COLOURS = COLOURS | {"before": "#7F7F7F", "after": "#0072B2"}
+STAGE_COLOURS = {"before": "#7F7F7F", "after": "#0072B2"}
 CLASS_COLOURS = ("#56B4E9", "#D55E00", "#009E73", "#CC79A7")
 COLUMNS = 4
-# Figures that the scatter against AUROC shows; the others are functions of much the same.
+# Figures that the scatter against AUROC shows; the others carry much the same information.
 AGAINST = ("isoscore", "k90_ratio", "average_cosine", "variance_share_1", "rankme", "intrinsic_dimension")
 
 
-def _colours(names: Sequence[str]) -> dict[str, str]:
-    others = [name for name in names if name not in SERIES_COLOURS]
-    return {name: SERIES_COLOURS.get(name) or OTHERS[others.index(name) % len(OTHERS)] for name in names}
-
-
 def plot_layers(table: pd.DataFrame, title: str):
-    """Every figure by layer, a panel each: a line with its bootstrap interval for each series.
+    """Draw every figure over layers, a panel each: a line with its bootstrap interval for each series.
 
     Parameters
     ----------
-    table
+    table : DataFrame
         Columns series, line (lines of one series share a colour: folds), layer (int), figure, value, low, high.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where no figure is defined.
     """
-    shown = [name for name in FIGURES if table.loc[table["figure"] == name, "value"].notna().any()]
-    if not shown:
+    defined = [name for name in FIGURES if table.loc[table["figure"] == name, "value"].notna().any()]
+    if not defined:
         return None
-    rows = -(-len(shown) // COLUMNS)
+    rows = -(-len(defined) // COLUMNS)
     figure, axes = new_figure(3.0 * COLUMNS, 2.35 * rows + 0.7, rows, COLUMNS, grid=0.3)
-    colours = _colours(list(dict.fromkeys(table["series"])))
-    for axis, name in zip(axes.flat, shown):
+    colours = series_colours(list(dict.fromkeys(table["series"])), STAGE_COLOURS)
+    for axis, name in zip(axes.flat, defined):
         part = table[table["figure"] == name]
         named = set()
         for (series, _), line in part.groupby(["series", "line"], sort=False):
@@ -58,9 +64,9 @@ def plot_layers(table: pd.DataFrame, title: str):
         axis.tick_params(labelsize=8)
         axis.ticklabel_format(useOffset=False)
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    for axis in axes.flat[max(0, len(shown) - COLUMNS) : len(shown)]:
+    for axis in axes.flat[max(0, len(defined) - COLUMNS) : len(defined)]:
         axis.set_xlabel("layer (block, from 0)", fontsize=8)
-    for axis in axes.flat[len(shown) :]:
+    for axis in axes.flat[len(defined) :]:
         axis.set_axis_off()
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=max(1, len(labels)))
@@ -70,19 +76,24 @@ def plot_layers(table: pd.DataFrame, title: str):
 
 
 def plot_spectra(spectra: Mapping[int, Mapping[str, Sequence[float]]], title: str):
-    """Normalised singular values of centred embeddings, a panel a layer, with the component at which k90 is reached.
+    """Draw normalised singular values of centred embeddings, a panel per layer, with the component that reaches 90 %.
 
     Parameters
     ----------
-    spectra
-        layer -> series -> singular values over their sum, largest first.
+    spectra : mapping
+        By layer and series: singular values over their sum, largest first.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     layers = sorted(spectra)
     columns = min(len(layers), COLUMNS)
     rows = -(-len(layers) // columns)
     figure, axes = new_figure(3.1 * columns + 0.6, 2.8 * rows + 0.8, rows, columns, grid=0.3, sharex=True, sharey=True)
-    series = list(dict.fromkeys(name for found in spectra.values() for name in found))
-    colours, handles = _colours(series), {}
+    series = list(dict.fromkeys(name for layer in layers for name in spectra[layer]))
+    colours, handles = series_colours(series, STAGE_COLOURS), {}
     for axis, layer in zip(axes.flat, layers):
         for name, values in spectra[layer].items():
             values = np.asarray(values, dtype=np.float64)
@@ -109,12 +120,19 @@ def plot_spectra(spectra: Mapping[int, Mapping[str, Sequence[float]]], title: st
 
 
 def plot_components(panels: Mapping[tuple[str, str], tuple[dict, np.ndarray]], title: str):
-    """First two principal components, coloured by label: rows and columns of panels as the keys name them.
+    """Draw the first two principal components, coloured by label, in rows and columns of panels.
 
     Parameters
     ----------
-    panels
-        (row, column) -> (``scores`` of :func:`LAMAR.evaluation.geometry.measure`, labels (rows,) of those records).
+    panels : mapping
+        By (row, column): ``scores`` of `LAMAR.evaluation.geometry.measure`, and the labels, int (rows,), of those
+        records.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None without panels.
     """
     rows, columns = (list(dict.fromkeys(key[i] for key in panels)) for i in (0, 1))
     if not panels:
@@ -125,7 +143,7 @@ def plot_components(panels: Mapping[tuple[str, str], tuple[dict, np.ndarray]], t
         axis = axes[rows.index(row), columns.index(column)]
         points = np.asarray(scores["values"], dtype=np.float64).reshape(len(labels), -1)
         second = points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
-        # In the order of the records, so that no class lies on top of the other as a whole.
+        # In random order, so that no class lies on top of the other as a whole.
         colours = [CLASS_COLOURS[classes.index(int(label)) % len(CLASS_COLOURS)] for label in labels]
         order = np.random.default_rng(0).permutation(len(points))
         axis.scatter(points[order, 0], second[order], c=np.array(colours)[order], s=7, alpha=0.65, linewidths=0)
@@ -150,24 +168,30 @@ def plot_components(panels: Mapping[tuple[str, str], tuple[dict, np.ndarray]], t
 
 
 def plot_probe(table: pd.DataFrame, title: str):
-    """AUROC of linear probes against figures, a panel a figure; colours are variants, marks are data sets.
+    """Draw the AUROC of linear probes against figures, a panel each; colours are variants, marks are data sets.
 
     Parameters
     ----------
-    table
+    table : DataFrame
         Columns dataset, variant, layer, figure, value, auroc.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure or None
+        None where none of the figures is defined.
     """
-    shown = [name for name in AGAINST if table.loc[table["figure"] == name, "value"].notna().any()]
-    if not shown:
+    defined = [name for name in AGAINST if table.loc[table["figure"] == name, "value"].notna().any()]
+    if not defined:
         return None
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
+    columns = min(3, len(defined))
+    rows = -(-len(defined) // columns)
     figure, axes = new_figure(3.3 * columns + 0.4, 2.7 * rows + 1.0, rows, columns, grid=0.3, sharey=True)
     variants, sets = (list(dict.fromkeys(table[name])) for name in ("variant", "dataset"))
-    colours = _colours(variants)
+    colours = series_colours(variants)
     from matplotlib.lines import Line2D
 
-    for axis, name in zip(axes.flat, shown):
+    for axis, name in zip(axes.flat, defined):
         for (variant, dataset), part in table[table["figure"] == name].groupby(["variant", "dataset"], sort=False):
             marker = MARKERS[sets.index(dataset) % len(MARKERS)]
             part = part.sort_values("layer")
@@ -184,7 +208,7 @@ def plot_probe(table: pd.DataFrame, title: str):
         axis.set_xlabel(FIGURES[name].label, fontsize=9)
         axis.locator_params(axis="x", nbins=5)
         axis.tick_params(labelsize=8)
-    for axis in axes.flat[len(shown) :]:
+    for axis in axes.flat[len(defined) :]:
         axis.set_axis_off()
     style = {"linestyle": "", "markersize": 6}
     handles = [Line2D([], [], color=colours[name], marker="s", **style) for name in variants]
@@ -192,6 +216,6 @@ def plot_probe(table: pd.DataFrame, title: str):
     handles += [Line2D([], [], color="black", marker=MARKERS[i], **style) for i in range(len(few))]
     names = [short_text(name, 22) for name in (*variants, *few)]
     figure.legend(handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=min(4, len(names)))
-    figure.supylabel(f"linear probe, {LABELS['auroc']} on test", fontsize=9)
+    figure.supylabel(f"linear probe, {METRICS['auroc'].label} on test", fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure

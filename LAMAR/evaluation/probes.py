@@ -204,7 +204,9 @@ def draw_training(parts: Parts, subsample_pos: int | None, subsample_neg: int | 
     InputError
         As `LAMAR.data.folds.subsample` and `LAMAR.data.folds.inner_validation`.
     """
-    drawn = subsample(parts.train, parts.labels, subsample_pos, subsample_neg, seed, parts.dataset.name)
+    drawn = subsample(
+        parts.train, parts.labels, subsample_pos, subsample_neg, seed, parts.dataset.name, groups=parts.groups
+    )
     train, validation = inner_validation(parts.labels, drawn, seed=seed, groups=parts.groups)
     return replace(parts, train=train, validation=validation)
 

@@ -18,6 +18,7 @@ __all__ = [
     "Variant",
     "reference_representations",
     "select_representations",
+    "variant_label",
     "weighted_variants",
 ]
 
@@ -114,6 +115,11 @@ REPRESENTATIONS: Registry[Representation] = Registry(
         Representation("lamar", "CNN", kind="embedding"),
     ],
 )
+
+
+def variant_label(name: str) -> str:
+    """Return what figures call a variant: its label, the name of one that is not registered, "LAMAR" without a name."""
+    return VARIANTS[name].label if name in VARIANTS else name or "LAMAR"
 
 
 def weighted_variants() -> list[Variant]:

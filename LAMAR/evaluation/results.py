@@ -22,7 +22,7 @@ from ..statistics.comparisons import holm
 from ..statistics.delong import delong_test
 from ..statistics.metrics import auroc, classification_metrics
 from .checked_csv import check_metrics, read_csv, refuse_cells
-from .registries import REPRESENTATIONS, VARIANTS, reference_representations
+from .registries import REPRESENTATIONS, VARIANTS, reference_representations, variant_label
 from .tables import METRICS, PREDICTED_UNIT, SIZES, UNIT
 
 __all__ = ["Results", "method_values", "paired_tests", "read_results", "summarise"]
@@ -172,9 +172,8 @@ def _method_names(table: pd.DataFrame) -> pd.Series:
         if entry.kind in ("composition", "sequence"):
             return entry.label
         layer = f"L{row.layer}" if row.layer and (entry.kind == "embedding" or by_layer or not row.chosen) else ""
-        variant = VARIANTS[row.variant].label if row.variant in VARIANTS else row.variant
         pooling = f"({row.pooling})" if n_poolings > 1 else ""
-        return " ".join(filter(None, [variant or "LAMAR", layer, entry.label, pooling]))
+        return " ".join(filter(None, [variant_label(row.variant), layer, entry.label, pooling]))
 
     return pd.Series([name(*pair) for pair in zip(table.itertuples(), poolings)], table.index, dtype=object)
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from .storage import atomic_write
 
-__all__ = ["COLOURS", "MARKERS", "OTHERS", "new_figure", "save_figure", "short_text"]
+__all__ = ["MARKERS", "OTHERS", "new_figure", "save_figure", "short_text"]
 
-# Okabe & Ito: distinguishable with every common kind of colour blindness. Keyed by variant, so that a variant keeps its
-# colour from figure to figure.
-COLOURS = {"Pretrained": "#0072B2", "TAPT": "#D55E00", "Random": "#7F7F7F"}
+# Okabe & Ito: distinguishable with every common kind of colour blindness.
 OTHERS = ("#CC79A7", "#56B4E9", "#F0E442")
 MARKERS = "oDs^vP*X"
 DPI = 160
