@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What frozen LAMAR embeddings know about binding: a CNN on them, beside one-hot, composition and linear probes.
+"""Evaluate frozen LAMAR embeddings on binding: a CNN on them, beside one-hot, composition and linear probes.
 
 Labelled sets of make_rbp_dataset.py, or any folder of such sets:
     python evalEmbeddings/LAMAR_CNN_clip_data.py --data_dir sets --rbps QKI_K562 PUM2_K562 \\
@@ -16,12 +16,12 @@ scored on test. Methods (`representation` in the tables):
     gc, dinucleotide, 4mer   logistic regression on composition
     one_hot                  the CNN on one-hot encoded sequence
     lamar                    the CNN on embeddings of each layer of --layers, of each variant
-    linear_probe             logistic regression on mean-pooled embeddings of every layer; `chosen` marks the layer that
-                             was best on dev
+    linear_probe             logistic regression on pooled embeddings of every layer; `chosen` marks the layer that was
+                             best on dev
 Repeats differ in the CNN's seed, and with --subsample_* in the training records of every method. Layers are block
 indices from 0; negatives count from the end.
 
-Outputs in OUTPUT_DIR: results.csv, predictions.csv, split_report.json, run.json. A killed run goes on where it was.
+Outputs in OUTPUT_DIR: results.csv, predictions.csv, split_report.json, run.json. An interrupted run resumes.
 Embeddings are kept in --cache_dir and read from there the next time. Figures: evalEmbeddings/plot_results.py
 """
 
@@ -35,11 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.evaluation import embedding_run
+from LAMAR.cli.evaluation_arguments import run_evaluation_script
 
 
 def main(argv: list[str] | None = None) -> int:
-    return embedding_run.main(argv, description=__doc__)
+    return run_evaluation_script(argv, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""LAMAR_CNN_clip_data.py with LAMAR adapted to CLIP windows (TAPT) as the only variant.
+"""Run LAMAR_CNN_clip_data.py with LAMAR adapted to CLIP windows (TAPT) as the only variant.
 
     python evalEmbeddings/LAMAR_CNN_tapt.py --data_dir sets --rbps QKI_K562 --output_dir results/tapt
 
@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.evaluation import embedding_run
+from LAMAR.cli.evaluation_arguments import run_evaluation_script
 
 
 def main(argv: list[str] | None = None) -> int:
-    return embedding_run.main(argv, description=__doc__, variants=("TAPT",), output="evaluation_tapt")
+    return run_evaluation_script(argv, description=__doc__, variants=("TAPT",), output="evaluation_tapt")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from .errors import FlagFormatter
 
 __all__ = [
     "OneLineParser",
+    "add_length_arguments",
     "add_model_arguments",
     "add_precision_arguments",
     "finite",
@@ -185,6 +186,17 @@ def add_model_arguments(group) -> None:
         default="auto",
         help="default: %(default)s (SDPA)",
     )
+
+
+def add_length_arguments(group, default: int = 1026) -> None:
+    """Add the arguments of scripts that read sequences: the largest length, and what happens to longer ones."""
+    group.add_argument(
+        "--max_length",
+        type=positive(int),
+        default=default,
+        help="largest number of tokens of a sequence, two of them special (default: %(default)s)",
+    )
+    group.add_argument("--truncate", action="store_true", help="truncate longer sequences instead of stopping")
 
 
 def add_precision_arguments(group) -> None:

@@ -1,4 +1,4 @@
-"""Comparison of methods paired by repeat: evaluation runs and fine-tuning runs on the same draws of training records."""
+"""Comparison of methods paired by repeat: evaluation and fine-tuning runs on the same draws of training records."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def find_sets(
     """
     path = Path(data_dir)
     names = rbps or set_names(path) or [None]
-    sets = [load_labelled(path, name=name, arguments=("--data_dir", "--rbps")) for name in names]
+    sets = [load_labelled(path, name=name, arguments=("`data_dir`", "`rbps`")) for name in names]
     for dataset in sets:
         if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
             labels = ", ".join(map(str, np.unique(dataset.labels)[:5]))

@@ -188,8 +188,8 @@ def _tests_section(wilcoxon: pd.DataFrame, delong: pd.DataFrame, metric: str) ->
     parts.append(
         page.paragraph(
             f"Each method on embeddings against {', '.join(references)} on the same test records, probabilities",
-            f"averaged over repeats; Holm-adjusted over {delong['p_value'].notna().sum()} tests. A difference holds for",
-            "these test records, not for another split or another training run.",
+            f"averaged over repeats; Holm-adjusted over {delong['p_value'].notna().sum()} tests. A difference holds",
+            "for these test records, not for another split or another training run.",
         )
     )
     head = ["data set", "method A", "method B", "records", "A − B", "95 % interval", "p", "p (Holm)"]

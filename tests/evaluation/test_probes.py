@@ -11,9 +11,10 @@ import pytest
 from LAMAR.data.labelled import LabelledSet, load_labelled
 from LAMAR.embeddings import Embeddings
 from LAMAR.errors import InputError
+from LAMAR.evaluation.encoders import EncoderVariant, open_variants
 from LAMAR.evaluation.probes import baseline_row, draw_training, find_sets, fit_probe, prepare, result
-from LAMAR.evaluation.result_columns import COLUMNS
-from LAMAR.evaluation.run import EncoderVariant, evaluate, open_variants, write_tables
+from LAMAR.evaluation.tables import COLUMNS, write_tables
+from LAMAR.evaluation.units import evaluate
 from LAMAR.runs import RunFolder
 from LAMAR.statistics.metrics import auroc
 
@@ -72,11 +73,11 @@ def test_a_folder_of_tables_is_a_folder_of_sets(tmp_path):
         table.to_csv(tmp_path / f"{name}{ending}", index=False, sep="\t" if "tsv" in ending else ",")
     assert [s.name for s in find_sets(tmp_path)] == ["PUM2.1", "QKI_K562"]
     assert [s.name for s in find_sets(tmp_path, ["QKI_K562"])] == ["QKI_K562"]
-    with pytest.raises(InputError, match=r"--rbps: found nothing called 'X' in .*: PUM2.1, QKI_K562"):
+    with pytest.raises(InputError, match=r"`rbps`: found nothing called 'X' in .*: PUM2.1, QKI_K562"):
         find_sets(tmp_path, ["X"])
-    with pytest.raises(InputError, match=r"--rbps: found two sets called 'PUM2.1'"):
+    with pytest.raises(InputError, match=r"`rbps`: found two sets called 'PUM2.1'"):
         find_sets(tmp_path, ["PUM2.1", "PUM2.1"])
-    with pytest.raises(InputError, match="--data_dir: found no file or folder"):
+    with pytest.raises(InputError, match="`data_dir`: found no file or folder"):
         find_sets(tmp_path / "absent")
 
 
@@ -221,7 +222,7 @@ def test_units_tables_and_resume(tmp_path, encoder):
 def test_draws_are_the_same_for_every_method_and_differ_between_repeats(tmp_path, encoder):
     parts = prepare(made_up(), "given")
     trained: list = []
-    run_all(tmp_path / "few", parts, encoder, [], trained=trained, subsample=(20, 30))
+    run_all(tmp_path / "few", parts, encoder, [], trained=trained, subsample_pos=20, subsample_neg=30)
     by_seed = {seed: [rest for s, *rest in trained if s == seed] for seed in (5, 6)}
     for seed, records in by_seed.items():
         assert records == [records[0]] * 3  # one-hot and the two layers
@@ -242,7 +243,7 @@ def test_draws_are_the_same_for_every_method_and_differ_between_repeats(tmp_path
     # What is not seeded differs between repeats because its records do.
     assert table.query("representation == '4mer'")["auroc"].nunique() == 2
     again: list = []
-    run_all(tmp_path / "few", parts, encoder, again, subsample=(20, 30))
+    run_all(tmp_path / "few", parts, encoder, again, subsample_pos=20, subsample_neg=30)
     assert again == []
 
 
@@ -255,9 +256,9 @@ def test_variants_without_weights(tmp_path, caplog):
     assert only.name == "Random"
     assert only.layers == (2, 1)
     assert "variant Pretrained left out: no weights at" in caplog.text
-    with pytest.raises(InputError, match="--pretrained_weights: found no weights at"):
+    with pytest.raises(InputError, match="`pretrained_weights`: found no weights at"):
         open_variants(["Pretrained", "Random"], weights, named={"Pretrained"}, **settings)
-    with pytest.raises(InputError, match="--variants: found weights for none"):
+    with pytest.raises(InputError, match="`variants`: found weights for none"):
         open_variants(["Pretrained"], weights, named=set(), **settings)
     (same,) = open_variants(["Random"], weights, named=set(), **settings)
     (other,) = open_variants(["Random"], weights, named=set(), **(settings | {"seed": 4}))

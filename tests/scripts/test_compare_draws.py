@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from LAMAR.evaluation.result_columns import COLUMNS, METRICS, PREDICTION_COLUMNS
+from LAMAR.evaluation.tables import COLUMNS, METRICS, PREDICTION_COLUMNS
 
 METHODS = {("one_hot", ""): 0.0, ("linear_probe", "Random"): 0.05, ("linear_probe", "Pretrained"): 0.2}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from LAMAR.evaluation.result_columns import COLUMNS
+from LAMAR.evaluation.tables import COLUMNS
 
 pytest.importorskip("tensorflow")
 

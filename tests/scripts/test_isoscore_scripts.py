@@ -19,9 +19,12 @@ from LAMAR.checkpoints import build_model
 from LAMAR.configuration import named_config
 from LAMAR.embedding_cache import cached_outputs, model_digest
 from LAMAR.errors import InputError
+from LAMAR.evaluation import geometry_run, geometry_stages
+from LAMAR.evaluation.encoders import open_variants
 from LAMAR.evaluation.geometry import POOLED, sample_rows
 from LAMAR.evaluation.probes import find_sets, prepare
-from LAMAR.evaluation.run import evaluate, open_variants, write_tables
+from LAMAR.evaluation.tables import write_tables
+from LAMAR.evaluation.units import evaluate
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM
 from LAMAR.statistics.isotropy import FIGURES
 from LAMAR.training import finetuned_runs
@@ -111,7 +114,7 @@ def measured(data_dir, weights, evaluation, tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leaves out the figures, which take most of a small run's time."""
-    monkeypatch.setattr("LAMAR.evaluation.geometry_run.write_figures", lambda *_: None)
+    monkeypatch.setattr("LAMAR.evaluation.geometry_units.write_figures", lambda *_: None)
 
 
 # --------------------------------------------------------------------------------------------- frozen encoders
@@ -120,7 +123,7 @@ def undrawn(monkeypatch):
 def test_tables_of_a_run(measured):
     folder, _ = measured
     table = pd.read_csv(folder / "results.csv")
-    assert tuple(table.columns) == frozen_script.RESULT_COLUMNS
+    assert tuple(table.columns) == geometry_run.RESULT_COLUMNS
     # Two variants of three layers, two sets and their union.
     assert len(table) == 2 * 3 * 3 * len(FIGURES)
     assert table.groupby("dataset")["n"].unique().map(list).to_dict() == {"A": [50], "B": [50], POOLED: [100]}
@@ -154,7 +157,7 @@ def test_figures_are_those_of_the_embeddings(measured, data_dir, weights, tmp_pa
 def test_differences_are_of_the_same_records(measured):
     folder, _ = measured
     table, pairs = pd.read_csv(folder / "results.csv"), pd.read_csv(folder / "differences.csv")
-    assert tuple(pairs.columns) == frozen_script.PAIR_COLUMNS
+    assert tuple(pairs.columns) == geometry_run.PAIR_COLUMNS
     assert len(pairs) == 3 * 3 * len(FIGURES)
     wide = table.pivot(index=["layer", "dataset", "figure"], columns="variant", values="value")
     wanted = pairs.set_index(["layer", "dataset", "figure"])["difference"]
@@ -297,7 +300,7 @@ def test_before_is_what_the_fold_started_from(models, weights):
 def test_tables_before_and_after(compared):
     folder, _ = compared
     table, pairs = pd.read_csv(folder / "results.csv"), pd.read_csv(folder / "differences.csv")
-    assert tuple(table.columns) == finetuned_script.RESULT_COLUMNS
+    assert tuple(table.columns) == geometry_stages.RESULT_COLUMNS
     assert len(table) == 3 * 2 * 2 * 3 * len(FIGURES)  # runs, folds, stages, layers
     assert set(table["n"]) == {24}  # the test part
     frozen = pairs[pairs["dataset"] == "frozen"]
@@ -405,7 +408,7 @@ def test_starting_weights_are_not_for_runs_from_random(models, weights, tmp_path
     assert error == "error: --pretrained_weights: given, but random, frozen started from random weights"
     assert not (tmp_path / "out").exists()
     assert call(finetuned_script, *options, tmp_path / "out", "--rbps", "random", "given", "--layers", 9) == 2
-    assert "--pretrained_weights: not used for random, started from random weights" in caplog.messages
+    assert "`pretrained_weights`: not used for random, started from random weights" in caplog.messages
 
 
 def damage_data(models: Path) -> list:
