@@ -33,7 +33,7 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
 from LAMAR.cli.arguments import log_messages, path
-from LAMAR.cli.demo import NOTICE, REPOSITORY, demo_evaluation
+from LAMAR.cli.demo import DEMO_DATA, NOTICE, demo_evaluation
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.cli.evaluation_arguments import evaluation_parser
 from LAMAR.errors import InputError
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not results and not finetuned:
         print(NOTICE)
         results, overwrite = [demo_evaluation()], True
-        output_dir = output_dir or REPOSITORY / "demo" / "compared"
+        output_dir = output_dir or DEMO_DATA.parent / "compared"
     if output_dir is None:
         raise InputError("`output_dir`: not given, wanted a folder for the tables")
 

@@ -22,7 +22,7 @@ from .arguments import (
     path,
     positive,
 )
-from .demo import NOTICE, REPOSITORY, demo_data
+from .demo import DEMO_DATA, NOTICE, demo_data
 from .errors import exit_on_input_error
 
 __all__ = [
@@ -202,7 +202,7 @@ def complete_paths(arguments: argparse.Namespace, output: str) -> None:
     ----------
     arguments : Namespace
     output : str
-        Default output folder, in ``demo``.
+        Name of the default output folder, beside the demo data.
 
     Raises
     ------
@@ -211,8 +211,8 @@ def complete_paths(arguments: argparse.Namespace, output: str) -> None:
     """
     if arguments.demo:
         print(NOTICE)
-        arguments.data_dir = demo_data("--data_dir") / "labelled"
-        arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / output
+        arguments.data_dir = demo_data() / "labelled"
+        arguments.output_dir = arguments.output_dir or DEMO_DATA.parent / output
     if arguments.output_dir is None:
         raise InputError("`output_dir`: not given, wanted a folder for the results")
 
@@ -283,7 +283,7 @@ def run_evaluation_script(
     variants : sequence of str
         Variants that it evaluates by default; without any, it evaluates no encoder.
     output : str
-        Output folder of the demo set, in ``demo``.
+        Name of the demo set's output folder, beside its data.
     """
     arguments = parse_or_demo(build_evaluation_parser(description, variants), argv, DEMO, "data_dir")
     log_messages()

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..registry import Entry, Registry
 
 __all__ = [
+    "KINDS",
     "REPRESENTATIONS",
     "VARIANTS",
     "Representation",
@@ -94,9 +95,9 @@ VARIANTS: Registry[Variant] = Registry(
     ],
 )
 
+KINDS = ("composition", "sequence", "probe", "embedding")  # in the order of tables and figures
 _COMPOSITION = "LAMAR.evaluation.probes:composition_baseline"
 
-# In the order of tables and figures.
 REPRESENTATIONS: Registry[Representation] = Registry(
     "representation",
     [

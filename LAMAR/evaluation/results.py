@@ -22,7 +22,7 @@ from ..statistics.comparisons import holm
 from ..statistics.delong import delong_test
 from ..statistics.metrics import auroc, classification_metrics
 from .checked_csv import check_metrics, read_csv, refuse_cells
-from .registries import REPRESENTATIONS, VARIANTS, reference_representations, variant_label
+from .registries import KINDS, REPRESENTATIONS, VARIANTS, reference_representations, variant_label
 from .tables import METRICS, PREDICTED_UNIT, SIZES, UNIT
 
 __all__ = ["Results", "method_values", "paired_tests", "read_results", "summarise"]
@@ -180,9 +180,11 @@ def _method_names(table: pd.DataFrame) -> pd.Series:
 
 def _sort_key(row) -> tuple:
     """Return the place of a row's method: by representation, then variants from random to pre-trained, then layer."""
+    entry = REPRESENTATIONS[row.representation]
+    representation = KINDS.index(entry.kind), REPRESENTATIONS.names.index(entry.name)
     variants = [*reversed(VARIANTS.names)]
     variant = variants.index(row.variant) if row.variant in VARIANTS else len(variants)
-    return REPRESENTATIONS.names.index(row.representation), variant, row.variant, int(row.layer or 0), row.method
+    return *representation, variant, row.variant, int(row.layer or 0), row.method
 
 
 def _join_predictions(predictions: pd.DataFrame, table: pd.DataFrame, folders: Sequence[Path]) -> pd.DataFrame:

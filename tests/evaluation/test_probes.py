@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,7 @@ def encoder():
     return EncoderVariant("Random", Model(), "0" * 64, {}, (2, 1))
 
 
-def run_all(folder, parts, encoder, calls: list, fail_at: int | None = None, trained: list | None = None, **others):
+def run_all(folder, parts, encoder, calls: list, fail_at=None, trained: list | None = None, no_cnn=False, **others):
     def train_cnn(records, labels, train, validation, test, representation, seed):
         calls.append((representation, seed))
         if trained is not None:
@@ -166,7 +167,7 @@ def run_all(folder, parts, encoder, calls: list, fail_at: int | None = None, tra
     arguments = {"pooling": "none"}
     with RunFolder.open(folder, arguments=arguments, seed=1) as run:
         options = {"n_repeats": 2, "pooling": "none", "seed": 5, "embeddings_of": embeddings_of} | others
-        results = {parts.dataset.name: list(evaluate(run, parts, [encoder], train_cnn, **options))}
+        results = {parts.dataset.name: list(evaluate(run, parts, [encoder], None if no_cnn else train_cnn, **options))}
         write_tables(run, [parts], results)
         run.finish()
     return results
@@ -245,6 +246,52 @@ def test_draws_are_the_same_for_every_method_and_differ_between_repeats(tmp_path
     again: list = []
     run_all(tmp_path / "few", parts, encoder, again, subsample_pos=20, subsample_neg=30)
     assert again == []
+
+
+def test_draws_keep_groups_whole():
+    dataset = made_up()
+    # Ten clusters of 20 records, each with records of both classes.
+    parts = replace(prepare(dataset, "random", seed=1), groups=np.arange(len(dataset)) // 20)
+    for seed in range(20):
+        drawn = draw_training(parts, 40, 30, seed)
+        train, validation = (set(parts.groups[part].tolist()) for part in (drawn.train, drawn.validation))
+        assert not train & validation
+        assert np.bincount(parts.labels[np.concatenate([drawn.train, drawn.validation])]).tolist() == [30, 40]
+        for part in (drawn.train, drawn.validation):
+            assert set(parts.labels[part]) == {0, 1}
+
+
+def test_groups_of_one_record_change_no_draw():
+    parts = prepare(made_up(), "random", seed=1)
+    assert parts.groups is None
+    alone = replace(parts, groups=np.random.default_rng(0).permutation(200))
+    for seed in range(5):
+        for name in ("train", "validation", "test"):
+            drawn = [getattr(draw_training(each, 30, 30, seed), name).tolist() for each in (parts, alone)]
+            assert drawn[0] == drawn[1]
+
+
+def test_draws_by_chromosome_validate_on_other_chromosomes():
+    dataset = made_up()
+    names = np.array([f"chr{i % 8}" for i in range(100)]).repeat(2)  # two neighbours, one of each class, on each
+    parts = prepare(replace(dataset, chrom=names), "chromosome", test_chroms=["chr0"], dev_chroms=["chr1"])
+    drawn = draw_training(parts, 30, 30, seed=3)
+    train, validation, test = (set(names[part]) for part in (drawn.train, drawn.validation, drawn.test))
+    assert test == {"chr0"}
+    assert train | validation <= {f"chr{i}" for i in range(2, 8)}
+    assert len(validation) >= 1
+    assert not train & validation
+
+
+def test_pooling_is_what_probes_read(tmp_path, encoder):
+    parts, read = prepare(made_up(), "given"), {}
+    for pooling in ("none", "max"):
+        calls: list = []
+        results = run_all(tmp_path / pooling, parts, encoder, calls, pooling=pooling, no_cnn=True)
+        read[pooling] = calls
+        probes = [unit["row"] for unit in results["made"] if unit["row"]["representation"] == "linear_probe"]
+        assert {row["pooling"] for row in probes} == {"mean" if pooling == "none" else "max"}
+    assert read == {"none": [((0, "mean"), (1, "mean"), (2, "mean"))], "max": [((0, "max"), (1, "max"), (2, "max"))]}
 
 
 def test_variants_without_weights(tmp_path, caplog):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from labelled_pairs import write_pair
 
 from LAMAR.evaluation.tables import COLUMNS
 
@@ -30,10 +31,7 @@ def data_dir(tmp_path_factory):
     """Two sets as FASTA pairs, lengths of 36 to 48 nt, GC-rich positives; and one of sequences too short."""
     folder, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
     for name, low, high in (("A", 36, 49), ("B", 36, 49), ("short", 20, 31)):
-        for side, weights in (("positives", [2, 3, 3, 2]), ("negatives", [3, 2, 2, 3])):
-            drawn = (rng.choice(list("ACGT"), rng.integers(low, high), p=np.divide(weights, 10)) for _ in range(60))
-            text = "".join(f">{name}_{side}_{i}\n{''.join(letters)}\n" for i, letters in enumerate(drawn))
-            (folder / f"{name}.{side}.fa").write_text(text)
+        write_pair(folder, name, 60, rng, low, high)
     return folder
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from labelled_pairs import write_pair
 
 from LAMAR import runs
 from LAMAR.checkpoints import build_model
@@ -52,19 +53,12 @@ def call(script, *arguments) -> int:
     return script.main([str(word) for word in arguments])
 
 
-def write_pair(folder: Path, name: str, n: int, rng) -> None:
-    for side, weights in (("positives", [2, 3, 3, 2]), ("negatives", [3, 2, 2, 3])):
-        drawn = ("".join(rng.choice(list("ACGT"), rng.integers(24, 31), p=np.divide(weights, 10))) for _ in range(n))
-        text = "".join(f">{name}_{side}_{i}\n{letters}\n" for i, letters in enumerate(drawn))
-        (folder / f"{name}.{side}.fa").write_text(text)
-
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
     """Two sets as FASTA pairs, GC-rich positives, 24 to 30 nt: 80 and 60 records."""
     folder, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
-    write_pair(folder, "A", 40, rng)
-    write_pair(folder, "B", 30, rng)
+    write_pair(folder, "A", 40, rng, 24, 31)
+    write_pair(folder, "B", 30, rng, 24, 31)
     return folder
 
 
