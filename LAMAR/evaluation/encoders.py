@@ -141,7 +141,7 @@ def open_variants(
     from ..checkpoints import load_pretrained
     from ..configuration import named_config
     from ..embedding_cache import model_digest
-    from ..embeddings import default_layers, resolve_layers
+    from ..layers import default_layers, resolve_layers
     from ..modeling_nucESM2 import EsmModel
 
     encoders: list[EncoderVariant] = []

@@ -16,8 +16,8 @@ import pandas as pd
 
 from ..data.labelled import LabelledSet
 from ..devices import choose_device
-from ..embeddings import resolve_layers
 from ..errors import InputError
+from ..layers import resolve_layers
 from ..runs import RunFolder, storage
 from . import geometry, geometry_figures, geometry_units
 from .encoders import EmbeddingsOf, EncoderOptions, embedder
