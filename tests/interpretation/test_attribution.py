@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import numpy as np
@@ -10,14 +9,13 @@ import pytest
 import torch
 from toy_classifiers import Coupled, Linear, Sum
 
-from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, named_config
+from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
 from LAMAR.data.shuffling import dinucleotide_shuffle
 from LAMAR.errors import InputError
 from LAMAR.interpretation import attribution
 from LAMAR.interpretation import integrated_gradients as gradients
-from LAMAR.interpretation.classifiers import load_classifier, resolve_targets, scores, unexplainable
 from LAMAR.interpretation.methods import BASELINES
 
 TOKEN = {"A": 5, "T": 6, "C": 7, "G": 8, "N": 9, "mask": 4}
@@ -40,44 +38,6 @@ def weights(model: Linear, sequence: str, k: int | None = None) -> np.ndarray:
     """Weights (L, 10) of each nucleotide position: of logit k, or of the log-odds of class 1."""
     found = model.weight.detach().numpy()[1 : len(sequence) + 1]
     return found[..., k] if k is not None else found[..., 1] - found[..., 0]
-
-
-# ------------------------------------------------------------------------------------------------------ scores
-
-
-def test_scales_of_three_classes():
-    logits = np.log(np.array([[0.2, 0.3, 0.5]], dtype=np.float32)) + 1.7
-    assert scores(logits, 1, "probability", "classification") == pytest.approx([0.3])
-    assert scores(logits, 1, "log_odds", "classification") == pytest.approx([np.log(0.3 / 0.7)])
-    assert scores(logits, 1, "logit", "classification") == pytest.approx([np.log(0.3) + 1.7])
-
-
-def test_scales_of_two_classes_of_labels_and_of_a_number():
-    logits = np.array([[0.5, 2.0]], dtype=np.float32)
-    assert scores(logits, 1, "log_odds", "classification") == pytest.approx([1.5])
-    assert scores(logits, 0, "log_odds", "classification") == pytest.approx([-1.5])
-    assert scores(logits, 1, "log_odds", "multilabel") == pytest.approx([2.0])
-    assert scores(logits, 1, "probability", "multilabel") == pytest.approx([1 / (1 + np.exp(-2.0))])
-    (result,) = attribution.mutagenesis(Linear(num_labels=1), ["ACG"])
-    assert result.effects().shape == (3, 4)
-    with pytest.raises(InputError, match="`scale`: found log_odds, but the model predicts a number"):
-        result.effects("log_odds")
-
-
-def test_large_logits_do_not_overflow():
-    logits = np.array([[1e4, -1e4, 0.0]], dtype=np.float32)
-    assert scores(logits, 0, "log_odds", "classification") == pytest.approx([1e4])
-    assert scores(logits, 1, "probability", "classification") == 0
-
-
-def test_targets():
-    logits = np.array([[3.0, 1.0], [0.0, 2.0]])
-    assert resolve_targets(logits, None, "classification").tolist() == [1, 1]
-    assert resolve_targets(logits, "predicted", "classification").tolist() == [0, 1]
-    assert resolve_targets(logits, None, "multilabel").tolist() == [0, 1]
-    assert resolve_targets(np.tile([0, 2, 1], (2, 1)), None, "classification").tolist() == [1, 1]
-    with pytest.raises(InputError, match="`target`: found 2, wanted a class from 0 to 1, or predicted"):
-        resolve_targets(logits, 2, "classification")
 
 
 # ------------------------------------------------------------------------------------------------- mutagenesis
@@ -449,42 +409,3 @@ def test_weights_that_are_not_finite_are_an_error():
     model.weight.data[2] = torch.nan
     with pytest.raises(InputError, match="logits that are not finite"):
         attribution.mutagenesis(model, ["ACG"])
-
-
-# ---------------------------------------------------------------------------------------------- loading and refusing
-
-
-@pytest.mark.parametrize(
-    ("sequence", "options", "wanted"),
-    [
-        ("ACGT", {}, None),
-        ("NNN", {}, "found only N"),
-        ("A" * 1500, {}, None),
-        ("ACGT", {"window_size": 5}, "fewer than `window_size` 5"),
-        ("ACGT", {"region": (1, 5)}, "`region` 1-5 ends behind them"),
-        ("ANNT", {"region": (1, 3)}, "found only N in `region` 1-3"),
-    ],
-)
-def test_what_cannot_be_explained(sequence, options, wanted):
-    reason = unexplainable(sequence, **options)
-    assert reason is None if wanted is None else wanted in reason
-
-
-def test_a_classifier_without_a_trained_head_is_refused(tmp_path):
-    torch.manual_seed(0)
-    EsmForMaskedLM(named_config("lamar-tiny")).save_pretrained(tmp_path / "language_model")
-    classifier = build_model(EsmForSequenceClassification, named_config("lamar-tiny"), 0)
-    classifier.save_pretrained(tmp_path / "run" / "fold_0")
-    for folder, why in (
-        ("language_model", "the file has no head"),
-        ("run/fold_0", "config.json does not say head_trained"),
-    ):
-        with pytest.raises(InputError, match=f"no trained classification head .{why}"):
-            load_classifier(tmp_path / folder)
-    with pytest.raises(InputError, match="run/fold_0: found no trained classification head"):
-        load_classifier(tmp_path / "run")
-    config = json.loads((tmp_path / "run" / "fold_0" / "config.json").read_text())
-    (tmp_path / "run" / "fold_0" / "config.json").write_text(json.dumps({**config, "head_trained": True}))
-    model, report = load_classifier(tmp_path / "run" / "fold_0")
-    assert not model.training
-    assert len(report.sha256) == 64

@@ -270,6 +270,35 @@ def test_both_is_mutagenesis_and_saliency(checkpoints, tmp_path):
     assert {file.stem for file in (tmp_path / "out").glob("*.csv")} == {"mutagenesis", "gradient", "records", "top"}
 
 
+def test_a_run_folder_is_mapped_as_the_mean_of_its_draws(checkpoints, tmp_path):
+    config = named_config("lamar-tiny", num_hidden_layers=1, head_type="mean", head_trained=True)
+    shutil.copytree(checkpoints / "classifier", tmp_path / "few" / "draw_0")
+    build_model(EsmForSequenceClassification, config, 3).save_pretrained(tmp_path / "few" / "draw_1")
+    values = {}
+    for name in ("few", "few/draw_0", "few/draw_1"):
+        output = tmp_path / "out" / name.replace("/", "_")
+        options = ["--model_path", tmp_path / name, "--sequence", SECOND, "--output_dir", output, "--n_figures", "0"]
+        done = call(*options, "--analysis_type", "pairwise", "--region", "4-8")
+        assert done.returncode == 0, done.stderr
+        values[name] = np.load(output / "maps" / "00001_sequence_pairwise.npz")["epistasis"]
+    model, _ = load_classifier(tmp_path / "few")
+    wanted = pairwise_mutagenesis(model, SECOND, region=(4, 8)).strongest(None)
+    assert values["few"] == pytest.approx(wanted, abs=1e-5)
+    assert np.abs(values["few"] - values["few/draw_0"]).max() > 1e-6
+    # A run of classifiers has no masked-LM head.
+    done = call("--model_path", tmp_path / "few", "--sequence", SECOND, "--output_dir", tmp_path / "x", "--apc")
+    assert done.returncode == 2
+    assert "--apc: given, but not read by mutagenesis, saliency, integrated, window, all that is done" in done.stderr
+
+
+def test_records_longer_than_the_configured_positions_are_mapped(checkpoints, tmp_path):
+    sequence = "ACGTTGCAAGCTGATC" * 5  # 80 nt; max_position_embeddings is 62
+    options = ["--model_path", checkpoints / "lm", "--sequence", sequence, "--output_dir", tmp_path / "out"]
+    done = call(*options, "--n_figures", "0")
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out" / "maps" / "00001_sequence.npz")["map"].shape == (80, 80)
+
+
 # ------------------------------------------------------------------------------------------------------ bad input
 
 

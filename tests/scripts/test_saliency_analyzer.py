@@ -328,6 +328,41 @@ def test_a_training_that_did_not_collapse_is_loaded_without_a_word(checkpoint, t
     assert not [message for message in caplog.messages if "collapsed" in message]
 
 
+def test_a_run_folder_is_explained_as_the_mean_of_its_folds(checkpoint, tmp_path, caplog):
+    run = tmp_path / "QKI"
+    shutil.copytree(checkpoint, run / "fold_0")
+    model = build_model(EsmForSequenceClassification, named_config("lamar-tiny", head_type="cnn", head_trained=True), 5)
+    model.save_pretrained(run / "fold_1")
+    collapse = {"collapsed": {"kind": "loss_stuck", "evidence": "loss 0.69", "try": "another --lr"}}
+    (run / "fold_1" / "eval_results.json").write_text(json.dumps(collapse))
+    effects = {}
+    for name in ("QKI", "QKI/fold_0", "QKI/fold_1"):
+        output = tmp_path / "out" / name.replace("/", "_")
+        assert call(tmp_path / name, output, "--sequence", "ACGTTGCA", "--methods", "mutagenesis") == 0
+        effects[name] = [float(row["effect_logit"]) for row in table(output / "mutagenesis.csv")]
+    mean = np.mean([effects["QKI/fold_0"], effects["QKI/fold_1"]], axis=0)
+    np.testing.assert_allclose(effects["QKI"], mean, atol=2e-6)
+    record = json.loads((tmp_path / "out" / "QKI" / "run.json").read_text())
+    assert record["summary"]["collapsed"] == {"fold_1": "loss_stuck"}
+    assert record["weights"]["model_path"] == str(run)
+    assert any(message.startswith(f"{run / 'fold_1'}: its fine-tuning collapsed") for message in caplog.messages)
+
+
+def test_sequences_longer_than_the_configured_positions_are_explained(checkpoint, tmp_path, caplog):
+    """A classifier trained on 1,500 nt: rotary positions have no limit, max_position_embeddings says 1026."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "x.fa").write_text("".join(f">s{n}\n{''.join(rng.choice(list('ACGT'), n))}\n" for n in (1500, 40)))
+    more = ("--seq_file", tmp_path / "x.fa", "--methods", "mutagenesis", "gradient", "--region", "30-33")
+    assert call(checkpoint, tmp_path / "out", *more) == 0
+    assert [row["length"] for row in table(tmp_path / "out" / "records.csv")] == ["1500", "40"]
+    rows = table(tmp_path / "out" / "mutagenesis.csv")
+    assert len(rows) == 2 * 9
+    assert all(np.isfinite(float(row["effect_logit"])) for row in rows)
+    warned = [message for message in caplog.messages if "max_position_embeddings" in message]
+    assert len(warned) == 1
+    assert warned[0].startswith("1 sequence is longer than 1024 nt")
+
+
 def test_interactive_asks_for_what_is_missing(checkpoint, tmp_path, monkeypatch):
     answers = iter([str(checkpoint), "ACGTACGT", str(tmp_path / "asked")])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
