@@ -1,4 +1,4 @@
-"""Small classifiers whose attributions can be worked out by hand, with the interface of :mod:`LAMAR.interpretation.classifiers`."""
+"""Small classifiers whose attributions can be worked out by hand, see `LAMAR.interpretation.classifiers`."""
 
 from __future__ import annotations
 
