@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..tokenization import encode_ragged
 from .corpus_files import SequenceRecord, corpus_files, read_records
 from .kmers import RunIndex
-from .sequences import MAX_RECORD
+from .text_files import MAX_RECORD
 
 __all__ = ["Block", "Corpus", "read_corpus"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -11,7 +10,8 @@ from typing import NamedTuple
 
 from ..errors import InputError
 from ..runs.storage import require_files
-from .sequences import MAX_RECORD, normalize_sequence, open_text, read_fasta, read_lines
+from .sequences import normalize_sequence, read_fasta
+from .text_files import MAX_RECORD, open_text, read_lines, read_rows
 from .window_files import read_metadata
 
 __all__ = ["SequenceRecord", "corpus_files", "corpus_form", "read_records"]
@@ -133,26 +133,14 @@ def _records(path, form: str, max_record: int) -> Iterator[SequenceRecord]:
 
 
 def _table_records(path, max_record: int) -> Iterator[SequenceRecord]:
-    with open_text(path) as handle:
-        lines = read_lines(handle, path, max_record)
-        _, head = next(lines)
-        separator = "\t" if "\t" in head else ","
-        columns = [name.strip().lower() for name in _cells(head, separator)]
-        column = next((columns.index(name) for name in _COLUMNS[:2] if name in columns), None)
-        if column is None:
-            raise InputError(f"{path}: found columns {', '.join(columns)[:80]}, wanted one called sequence or seq")
-        for number, line in lines:
-            cells, where = _cells(line, separator), f"line {number}"
-            text = cells[column] if column < len(cells) else ""
-            yield SequenceRecord(where, normalize_sequence(text, source=str(path), record=where), None)
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    before = csv.field_size_limit(MAX_RECORD)  # csv's own is 131,072 letters; a line has its limit already
-    try:
-        return next(csv.reader([line], delimiter=separator))
-    finally:
-        csv.field_size_limit(before)
+    rows = read_rows(path, max_record)
+    columns = [name.strip().lower() for name in next(rows)[1]]
+    column = next((columns.index(name) for name in _COLUMNS[:2] if name in columns), None)
+    if column is None:
+        raise InputError(f"{path}: found columns {', '.join(columns)[:80]}, wanted one called sequence or seq")
+    for number, cells in rows:
+        where, text = f"line {number}", cells[column] if column < len(cells) else ""
+        yield SequenceRecord(where, normalize_sequence(text, source=str(path), record=where), None)
 
 
 def _regions(pieces, length: int, path, where: str) -> list[tuple[int, int]] | None:

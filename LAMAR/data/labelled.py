@@ -105,7 +105,7 @@ def load_labelled(
         - one CSV or TSV file;
         - a folder written by Hugging Face ``save_to_disk``;
         - an HDF5 file with ``X_train``, ``Y_train``, ``X_valid`` (or ``dev``, ``val``, ``validation``),
-          ``X_test`` ..., one-hot as `LAMAR.data.sequences.decode_one_hot` reads it;
+          ``X_test`` ..., one-hot as `LAMAR.data.one_hot.decode_one_hot` reads it;
         - a folder that holds a folder, CSV, TSV or HDF5 file called ``name`` in one of these forms.
 
         Tables have columns ``sequence`` or ``seq`` and ``label`` (multi-label: ``0;1;0``, or ``label_0``,

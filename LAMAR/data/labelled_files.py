@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .sequences import check_span, decode_one_hot, open_text, parse_region, read_fasta, read_lines, read_table
+from .one_hot import decode_one_hot
+from .sequences import check_span, parse_region, read_fasta
+from .text_files import open_text, read_lines, read_table
 
 __all__ = ["ALIASES", "COORDINATES", "Table", "find", "listing", "set_names"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..runs.storage import atomic_write, read_json, remove_leftovers, write_json
-from .sequences import MAX_RECORD, open_text, read_lines
+from .text_files import MAX_RECORD, open_text, read_lines
 
 __all__ = ["FORMS", "FinishedFiles", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata"]
 __all__ += ["read_metadata", "render"]

@@ -17,7 +17,7 @@ from os import PathLike
 import numpy as np
 import pandas as pd
 
-from ..data.sequences import open_text
+from ..data.text_files import open_text
 from ..errors import InputError
 from .intervals import canonical_chromosome, canonical_chromosomes, merge, overlap
 

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ..alphabet import reverse_complement
-from ..data.sequences import check_span, normalize_sequence, open_text, parse_region, read_fasta
+from ..data.sequences import check_span, normalize_sequence, parse_region, read_fasta
+from ..data.text_files import open_text
 from ..errors import InputError
 from ..runs.storage import atomic_write
 from .intervals import canonical_chromosomes

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.sequences import open_text, read_table
+from ..data.text_files import open_text, read_table
 from ..errors import InputError
 from .intervals import canonical_chromosomes, merge
 

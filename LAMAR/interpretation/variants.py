@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..alphabet import COMPLEMENT, reverse_complement
-from ..data.sequences import open_text, read_lines, read_table
+from ..data.text_files import open_text, read_lines, read_table
 from ..errors import InputError
 from ..genomics.genome import SequenceSource
 from ..genomics.intervals import canonical_chromosome

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sequence_files import one_hot, write
+from sequence_files import write
 
 from LAMAR.alphabet import reverse_complement
 from LAMAR.data.labelled import LabelledSet
 from LAMAR.data.sequences import (
     Region,
     check_lengths,
-    decode_one_hot,
     normalize_sequence,
-    open_text,
     parse_region,
     read_fasta,
-    read_table,
     write_fasta,
 )
+from LAMAR.data.text_files import open_text
 from LAMAR.errors import InputError
 
 DNA = st.text("ACGTN", min_size=1, max_size=60)
@@ -101,63 +98,7 @@ def test_parse_region_reads_back_what_bedtools_would_write(start, end, strand):
     assert parse_region(f"name::chr7:{start}-{end}({strand})") == Region("chr7", start, end, strand)
 
 
-# Text and FASTA files
-
-
-def test_open_text_tells_gzip_by_content(tmp_path):
-    (tmp_path / "plain.gz").write_text("plain\n")
-    (tmp_path / "packed.txt").write_bytes(gzip.compress(b"packed\r\n"))
-    with open_text(tmp_path / "plain.gz") as handle:
-        assert handle.read() == "plain\n"
-    with open_text(tmp_path / "packed.txt") as handle:
-        assert handle.read() == "packed\n"
-
-
-def test_open_text_drops_a_byte_order_mark(tmp_path):
-    path = tmp_path / "windows.csv"
-    path.write_bytes(b"\xef\xbb\xbfsequence,label\r\nACGT,1\r\n")
-    assert read_table(path) == ({"sequence": ["ACGT"], "label": ["1"]}, [2])
-
-
-@pytest.mark.parametrize("keep", [3, 12, 30, -1])
-def test_truncated_gzip_names_the_file(tmp_path, keep):
-    packed = gzip.compress(b"".join(b">r%d\nACGT\n" % i for i in range(300)))
-    path = tmp_path / "cut.fa.gz"
-    path.write_bytes(packed[:keep])
-    with pytest.raises(InputError, match=r"cut\.fa\.gz: .*the file is truncated"):
-        list(read_fasta(path))
-
-
-def test_damaged_gzip_names_the_file(tmp_path):
-    packed = bytearray(gzip.compress(b">a\n" + b"ACGGTTCA" * 500))
-    packed[-6] ^= 0xFF  # checksum
-    path = tmp_path / "bad.fa.gz"
-    path.write_bytes(packed)
-    with pytest.raises(InputError, match=r"bad\.fa\.gz: the gzip stream is damaged"):
-        list(read_fasta(path))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"\x89HDF\r\n\x1a\n\x00\x00", "binary content"),
-        (gzip.compress(b"a\x00b"), "binary content"),
-        ("ACGT".encode("utf-16"), "binary content"),
-        (b">a\nAC\xff\xfeGT\n", "not UTF-8"),
-    ],
-)
-def test_content_that_is_no_text_names_the_file(tmp_path, content, message):
-    path = tmp_path / "strange.fa"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"strange\.fa: .*{message}"):
-        list(read_fasta(path))
-
-
-def test_missing_file_and_folder_name_the_path(tmp_path):
-    with pytest.raises(InputError, match=r"none\.fa: found no such file"):
-        list(read_fasta(tmp_path / "none.fa"))
-    with pytest.raises(InputError, match="cannot be read"):
-        list(read_fasta(tmp_path))
+# FASTA files
 
 
 def test_read_fasta_joins_lines_and_skips_top_comments(tmp_path):
@@ -213,7 +154,7 @@ def test_check_lengths_counts_two_special_tokens():
         check_lengths(["A", "C" * 101, "G" * 150], ["first", "second", "third"], 102)
     message = str(error.value)
     assert "record second has 101 nucleotides and needs 103 tokens" in message
-    assert "--max_length is 102" in message
+    assert "`max_length` is 102" in message
     assert "2 of 3 records" in message
     assert "152" in message
 
@@ -227,44 +168,8 @@ def test_check_lengths_truncates_on_request_and_logs_how_many(caplog):
         check_lengths(dataset, None, 5)
     with pytest.raises(InputError, match="record number 2 has"):
         check_lengths(["A", "ACGT"], None, 5)
-    with pytest.raises(InputError, match=r"--max_length: found 2, wanted at least 3"):
+    with pytest.raises(InputError, match=r"`max_length`: found 2, wanted at least 3"):
         check_lengths(["A"], None, 2)
-
-
-# One-hot arrays
-
-
-@given(st.lists(DNA.map(lambda s: s.rstrip("N") or "A"), min_size=1, max_size=6), st.booleans(), st.integers(0, 5))
-def test_one_hot_decodes_to_the_sequences_that_made_it(sequences, channels_first, padding):
-    longest = max(map(len, sequences)) + padding
-    array = one_hot(sequences, longest)
-    # Where both readings fit, (n, L, 4) is taken.
-    if channels_first and longest != 4:
-        array = array.transpose(0, 2, 1)
-    assert decode_one_hot(array) == sequences
-
-
-def test_one_hot_of_length_four_is_read_as_positions_by_letters():
-    assert decode_one_hot(one_hot(["AACG"], 4)) == ["AACG"]
-
-
-@pytest.mark.parametrize("value", [2.0, 0.25, -1.0, np.nan])
-def test_one_hot_names_dataset_index_and_position(value):
-    array = one_hot(["ACGT"] * 5000, 6)
-    array[4500, 2, 1] = value
-    with pytest.raises(InputError, match=r"f\.h5: X_train: index 4500: position 3: found"):
-        decode_one_hot(array, "f.h5: X_train")
-
-
-def test_one_hot_refuses_two_letters_empty_records_and_other_shapes():
-    array = one_hot(["ACGT", "ACGT"], 5)
-    array[1, 0] = 1
-    with pytest.raises(InputError, match=r"index 1: position 1: found \[1.0, 1.0, 1.0, 1.0\]"):
-        decode_one_hot(array)
-    with pytest.raises(InputError, match=r"index 1: found zeros only"):
-        decode_one_hot(one_hot(["ACGT", "N"], 5))
-    with pytest.raises(InputError, match=r"found shape \(2, 5, 3\), wanted \(n, L, 4\)"):
-        decode_one_hot(np.zeros((2, 5, 3)))
 
 
 # Real data
