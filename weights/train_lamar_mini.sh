@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes weights/lamar-mini and weights/lamar-mini-tapt anew, as they ship. About two hours on two cores with bfloat16
-# units; killed, it goes on where it was when called again.
+# Trains weights/lamar-mini and weights/lamar-mini-tapt again, as they ship. About two hours on two cores with bfloat16
+# units; after an interruption, the same call resumes.
 #
 #   TRANSCRIPTS=transcripts/ REGIONS=hg38_clip_regions.fa.gz PEAKS=eclip_peaks/ LABELLED=eclip_idr/ \
 #       bash weights/train_lamar_mini.sh
