@@ -2,21 +2,16 @@
 
 Run: python tests/benchmarks/bench_attention.py
 
-Says where LAMAR.flash_attn_patch must take which: in bfloat16 the products up to LONGEST_WITHOUT_SDPA tokens, SDPA for
-all else. The last part times the project's attention as it chooses.
+It shows which of the two `LAMAR.flash_attn_patch` should use where: in bfloat16 the products up to LONGEST_WITHOUT_SDPA
+tokens, else SDPA. The alternative "as chosen" is the project's attention with its own choice.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from timing import side_by_side
+from timing import benchmark_parser, print_versions, side_by_side
 
 from LAMAR.flash_attn_patch import attention
 
@@ -37,16 +32,15 @@ def chosen(query, key, value):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="tokens")
-    parser.add_argument("--repeats", type=int, default=10, help="passes of a round [10]")
-    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser.add_argument("--repeats", type=int, default=10, help="passes of a round (default: %(default)s)")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print_versions()
     generator = torch.Generator().manual_seed(0)
     for dtype in (torch.bfloat16, torch.float32):
         for length in args.lengths:

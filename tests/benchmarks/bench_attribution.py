@@ -5,15 +5,14 @@ Tiny: python tests/benchmarks/bench_attribution.py --models lamar-tiny --rounds 
 
 For each model, on 101-nt windows:
 
-1. Mutagenesis in batches under the token budget, and extraction of the mean embeddings of as many sequences by
-   embeddings.py, against one mutant per forward pass. The outputs are compared, and the sequences per second of the
-   first two.
+1. Mutagenesis in batches under the token budget, and extraction of the mean embeddings of as many sequences, against
+   one mutant per forward pass. Outputs are compared, and the sequences per second of the first two.
 2. Integrated gradients with 120, 64, 32 and 16 Gauss-Legendre nodes in batches, and with 16 and the path halved until
    the completeness error is 1e-4, against 120 steps of a left-hand sum with one step per forward and backward pass. The
    completeness error is the convergence delta's share of the difference between sequence and baseline.
 
-Parameters have no gradients on either side, and neither side pads. Random weights are close to linear along the path:
-a trained model needs more nodes, and the kinks of a maximum (--head cnn) leave more.
+Neither side computes gradients of parameters or pads. With random weights the score is close to linear along the path:
+a trained model needs more nodes, and so do the kinks of a maximum (--head cnn).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import logging
 
 import numpy as np
 import torch
-from timing import real_windows, side_by_side
+from timing import benchmark_parser, print_versions, real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.alphabet import EOS, MASK
@@ -35,12 +34,12 @@ from LAMAR.interpretation.classifiers import load_classifier
 from LAMAR.interpretation.edits import EditedSequences
 
 NODES = {f"{n} nodes": {"n_steps": n, "tolerance": 0.5} for n in (120, 64, 32, 16)}
-NODES["as many as 1e-4 needs"] = {"n_steps": 16, "tolerance": 1e-4}
+NODES["refined to 1e-4"] = {"n_steps": 16, "tolerance": 1e-4}
 SINGLE_STEPS = 120
 
 
 def single_mutants(model, sequence: str) -> np.ndarray:
-    """Log-odds of every substitution less the sequence's own, (L, 4), a forward pass each."""
+    """Return log-odds of every substitution minus those of the sequence, (L, 4), with one forward pass each."""
     original = EncodedSequences.encode([sequence])
     effects = np.zeros((len(sequence), 4), dtype=np.float32)
 
@@ -60,7 +59,7 @@ def single_mutants(model, sequence: str) -> np.ndarray:
 
 
 def single_steps(model, sequence: str) -> tuple[np.ndarray, float]:
-    """Integrated gradients (L,) by a left-hand sum, a forward and a backward pass a step; completeness error."""
+    """Return integrated gradients (L,) by a left-hand sum, one pass each way per step, and the completeness error."""
     ids, mask = pad_batch([EncodedSequences.encode([sequence])[0]])
     with torch.no_grad():
         end = model.get_input_embeddings()(ids)
@@ -132,15 +131,14 @@ def bench_integrated(name: str, model, sequences: list[str], rounds: int, source
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["lamar-mini", "lamar"], help="[lamar-mini lamar]")
+    parser = benchmark_parser(__doc__, rounds=3)
+    parser.add_argument("--models", nargs="+", default=["lamar-mini", "lamar"], help="default: %(default)s")
     parser.add_argument("--model_path", help="a fine-tuned classifier instead")
     parser.add_argument(
-        "--head", default="linear", choices=["linear", "mean", "cnn"], help="of random weights [linear]"
+        "--head", default="linear", choices=["linear", "mean", "cnn"], help="of random weights (default: %(default)s)"
     )
-    parser.add_argument("--n_sequences", type=int, default=1, help="windows [1]")
-    parser.add_argument("--threads", type=int, default=2, help="[2]")
-    parser.add_argument("--rounds", type=int, default=3, help="[3]")
+    parser.add_argument("--n_sequences", type=int, default=1, help="windows (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     return parser
 
 
@@ -148,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     logging.disable(logging.WARNING)
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print_versions()
     sequences, _, source = real_windows(args.n_sequences)
     models = {}
     if args.model_path:

@@ -2,21 +2,16 @@
 
 Run: python tests/benchmarks/bench_cnn.py
 
-Both train the compiled network of LAMAR/evaluation/cnn/model.py on the same batches of drawn float16 embeddings (101 x 256) for
-the same number of epochs, with a pass over validation records after each.
+Both train the compiled network of `LAMAR.evaluation.cnn` on the same batches of random float16 embeddings (101 x 256)
+for the same number of epochs, with a pass over validation records after each.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from timing import side_by_side
+from timing import benchmark_parser, side_by_side
 
 from LAMAR.evaluation.cnn.backend import load_keras
 from LAMAR.evaluation.cnn.data import Batches, Records
@@ -27,8 +22,7 @@ SIZES = {"200 records, batches of 64": (180, 20, 64, 20), "2,560 records, batche
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser = benchmark_parser(__doc__)
     return parser
 
 
@@ -37,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     keras, rng = load_keras(), np.random.default_rng(0)
 
     class FitBatches(keras.utils.PyDataset):
-        """`Batches` as fit wants them."""
+        """`Batches` in the form that fit takes."""
 
         def __init__(self, batches):
             super().__init__()

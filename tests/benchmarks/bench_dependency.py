@@ -6,30 +6,26 @@ Tiny: python tests/benchmarks/bench_dependency.py --model lamar-tiny --length 24
 1. Map of one sequence of 101 nt: `dependency_map` against one mutant per forward pass. The maps are compared.
 2. The same map against extraction of embeddings of as many sequences of that length by the same loop: mutants per
    second over sequences per second; wanted within 15 %.
-3. Peak memory of compute_dep_maps.py, a process of its own, on one record of 1,000 nt with lamar-mini; wanted less than
-   1 GiB, with everything that it loads. With lamar-mini on two cores this takes a quarter of an hour.
+3. Peak memory of compute_dep_maps.py on one record of 1,000 nt with lamar-mini; wanted less than 1 GiB, everything
+   that it loads included. On two cores this takes a quarter of an hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from timing import side_by_side
+from timing import REPO, benchmark_parser, peak_memory, side_by_side
 
 from LAMAR import EsmForMaskedLM, named_config
 from LAMAR.alphabet import NUCLEOTIDES
 from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import build_model
-from LAMAR.cli.demo import REPOSITORY
 from LAMAR.embeddings import extract_outputs
 from LAMAR.interpretation.dependency import dependency_map, nucleotide_log_odds
 
@@ -42,7 +38,7 @@ def random_sequence(length: int, seed: int = 0) -> str:
 
 @torch.no_grad()
 def one_by_one(model, sequence: str) -> np.ndarray:
-    """The map (L, L) with one forward pass per mutant."""
+    """Return the map (L, L), computed with one forward pass per mutant."""
 
     def odds(text: str) -> torch.Tensor:
         ids = torch.from_numpy(EncodedSequences.encode([text]).ids.astype(np.int64))[None]
@@ -50,8 +46,8 @@ def one_by_one(model, sequence: str) -> np.ndarray:
 
     unmutated = odds(sequence)
     values = np.zeros((len(sequence), len(sequence)), dtype=np.float32)
-    for i, own in enumerate(sequence):
-        for letter in NUCLEOTIDES.replace(own, ""):
+    for i, original in enumerate(sequence):
+        for letter in NUCLEOTIDES.replace(original, ""):
             change = (odds(sequence[:i] + letter + sequence[i + 1 :]) - unmutated).abs().amax(-1).numpy()
             np.maximum(values[i], change, out=values[i])
     np.fill_diagonal(values, 0)
@@ -92,25 +88,22 @@ def memory(name: str, length: int) -> None:
         folder = Path(folder)
         build_model(EsmForMaskedLM, named_config(name), seed=0).save_pretrained(folder / "model")
         (folder / "record.fa").write_text(f">record\n{random_sequence(length)}\n")
-        script = REPOSITORY / "evalEmbeddings" / "depMaps" / "compute_dep_maps.py"
+        script = REPO / "evalEmbeddings" / "depMaps" / "compute_dep_maps.py"
         command = [sys.executable, str(script), "--model_path", str(folder / "model"), "--device", "cpu"]
         command += ["--sequence_file", str(folder / "record.fa"), "--output_dir", str(folder / "out"), "--apc"]
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - start
-    # Of the largest child, and this is the only one; kilobytes on Linux.
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        seconds, most = peak_memory(command)
     record = {"benchmark": "peak memory of a dependency map", "model": name, "nt": length, "peak_gib": round(most, 2)}
     print(json.dumps(record | {"wanted_below_gib": WANTED_GIB, "seconds": round(seconds, 1)}))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=["lamar-mini", "lamar"], help="[lamar-mini lamar]")
-    parser.add_argument("--length", type=int, default=101, help="nt of the map that is timed [101]")
-    parser.add_argument("--long", type=int, default=1000, help="nt of the map whose memory is measured; 0: none [1000]")
-    parser.add_argument("--long_model", default="lamar-mini", help="[lamar-mini]")
-    parser.add_argument("--rounds", type=int, default=3, help="[3]")
+    parser = benchmark_parser(__doc__, rounds=3)
+    parser.add_argument("--model", nargs="+", default=["lamar-mini", "lamar"], help="default: %(default)s")
+    parser.add_argument("--length", type=int, default=101, help="nt of the map that is timed (default: %(default)s)")
+    parser.add_argument(
+        "--long", type=int, default=1000, help="nt of the map whose memory is measured; 0: none (default: %(default)s)"
+    )
+    parser.add_argument("--long_model", default="lamar-mini", help="default: %(default)s")
     return parser
 
 

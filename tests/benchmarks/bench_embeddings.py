@@ -5,7 +5,7 @@ Tiny: python tests/benchmarks/bench_embeddings.py --model lamar-tiny --n_sequenc
 
 1. 101-nt windows: extract_outputs of the top and of the middle layer, against what is commonly written: batches of
    8 padded to 512 tokens, eager attention, all hidden states returned. The outputs are compared.
-2. The same windows by token budget: the fastest is the one to have as default.
+2. The same windows by token budget: the fastest should be the default.
 3. Share of this machine's float32 matrix multiplication: windows per second times arithmetic per window, over the
    speed of the model's own products and of a large square one, measured in the same rounds.
 4. Mixed lengths of 50 to 512 nt: batches by token budget against all padded to the longest.
@@ -18,7 +18,7 @@ import logging
 
 import numpy as np
 import torch
-from timing import flop_per_sequence, real_windows, side_by_side
+from timing import benchmark_parser, flop_per_sequence, print_versions, real_windows, side_by_side
 
 from LAMAR import EsmModel, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -33,7 +33,7 @@ SQUARE = 4_096
 
 
 def naive(model: EsmModel, encoded: EncodedSequences, layer: int, length: int | None = None) -> np.ndarray:
-    """Mean embeddings (n, d) in batches of 8, all padded alike, every layer computed and returned."""
+    """Return mean embeddings (n, d) from batches of 8, padded to one length, with every layer computed and returned."""
     length = length or max(PADDED, int(encoded.lengths.max()))
     results = []
     with torch.no_grad():
@@ -97,7 +97,7 @@ def budgets_and_limit(model, encoded: EncodedSequences, source: str, rounds: int
         return run
 
     d, feed_forward = config.hidden_size, config.intermediate_size
-    # As large as a batch of 8 windows makes them, and as many as to take about as long as the windows.
+    # Of the size that a batch of 8 windows gives, repeated until they take about as long as the windows.
     work = flop_per_sequence(config, n_tokens) * len(encoded)
     shapes = {
         f"{rows} x {inner} by {inner} x {columns}": (rows, inner, columns)
@@ -130,7 +130,7 @@ def budgets_and_limit(model, encoded: EncodedSequences, source: str, rounds: int
         print(f"{name}: {speed:.0f} GFLOP/s")
     for name in alternatives:
         speed = work / seconds[name] / 1e9
-        shares = ", ".join(f"{speed / limit:.0%} of {of}" for of, limit in speeds.items())
+        shares = ", ".join(f"{speed / limit:.0%} of {product}" for product, limit in speeds.items())
         print(f"{name}: {len(encoded) / seconds[name]:.1f} windows/s, {speed:.0f} GFLOP/s ({shares})")
     fastest = min(alternatives, key=seconds.get)
     print(f"fastest: {fastest}")
@@ -163,11 +163,14 @@ def mixed(model, eager, n: int, rounds: int, seed: int) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n_sequences", type=int, default=64, help="windows, and half as many of mixed length [64]")
-    parser.add_argument("--model", default="lamar", choices=["lamar", "lamar-mini", "lamar-tiny"], help="[lamar]")
-    parser.add_argument("--threads", type=int, default=2, help="[2]")
-    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser = benchmark_parser(__doc__)
+    parser.add_argument(
+        "--n_sequences", type=int, default=64, help="windows, and half as many of mixed length (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", default="lamar", choices=["lamar", "lamar-mini", "lamar-tiny"], help="default: %(default)s"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     return parser
 
 
@@ -175,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     logging.disable(logging.WARNING)
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print_versions()
     model = build_model(EsmModel, named_config(args.model), seed=0).eval()
     eager = build_model(EsmModel, named_config(args.model, attn_implementation="eager"), seed=0).eval()
     sequences, _, source = real_windows(args.n_sequences)

@@ -1,11 +1,12 @@
 """Fine-tuning side by side on 101-nt windows, lamar-mini, float32.
 
 Run: python tests/benchmarks/bench_finetune.py
+Tiny: python tests/benchmarks/bench_finetune.py --n_frozen 40 --n_full 16 --rounds 1
 
-1. Ten frozen epochs on features computed once, against ten epochs that run the frozen encoder each time; both train
-   the same head through the same Trainer.
-2. Samples per second of full fine-tuning: batch 16, padded to its longest record, SDPA; against batch 4 with eager
-   attention, and against that padded to 512 tokens.
+1. Ten epochs of the head alone, on features computed once or with the frozen encoder run in every epoch; both train
+   the same head with the same Trainer.
+2. Samples per second of full fine-tuning: batches of 16, padded to the longest record, with SDPA; batches of 4 with
+   eager attention; and the same padded to 512 tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from timing import real_windows, side_by_side
+from timing import benchmark_parser, print_versions, real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -26,11 +27,9 @@ from LAMAR.checkpoints import build_model
 from LAMAR.embeddings import extract_features
 from LAMAR.training.fitting import FeatureModel, FitOptions, LabelledData, fit
 
-N_FROZEN, N_FULL = 400, 64
 
-
-def frozen() -> None:
-    sequences, labels, source = real_windows(N_FROZEN)
+def frozen(n: int, rounds: int) -> None:
+    sequences, labels, source = real_windows(n)
     encoded, labels = EncodedSequences.encode(sequences), np.array(labels)
     indices = np.arange(len(sequences))
     options = FitOptions(epochs=10, batch_size=16, lr=1e-3, progress=False)
@@ -56,7 +55,7 @@ def frozen() -> None:
     side_by_side(
         "ten frozen epochs",
         {"features computed once": stored_features, "encoder every epoch": encoder_every_epoch},
-        rounds=3,
+        rounds=rounds,
         windows=len(sequences),
         data=source,
     )
@@ -64,8 +63,8 @@ def frozen() -> None:
     print(f"largest difference between the two trained heads' weights: {difference:.1e}")
 
 
-def full() -> None:
-    sequences, labels, source = real_windows(N_FULL)
+def full(n: int, rounds: int) -> None:
+    sequences, labels, source = real_windows(n)
     encoded, labels = EncodedSequences.encode(sequences), torch.tensor(labels)
 
     def trainer(attention: str, batch_size: int, length: int | None = None):
@@ -89,7 +88,7 @@ def full() -> None:
     record = side_by_side(
         "full fine-tuning",
         dict(zip(names, (trainer("sdpa", 16), trainer("eager", 4, 512), trainer("eager", 4)))),
-        rounds=5,
+        rounds=rounds,
         windows=len(sequences),
         data=source,
     )
@@ -97,10 +96,21 @@ def full() -> None:
         print(f"{name}: {len(sequences) / seconds:.1f} samples/s")
 
 
-if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+def build_parser() -> argparse.ArgumentParser:
+    parser = benchmark_parser(__doc__, rounds=5)
+    parser.add_argument("--n_frozen", type=int, default=400, help="windows of the first part (default: %(default)s)")
+    parser.add_argument("--n_full", type=int, default=64, help="windows of the second part (default: %(default)s)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
     logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    frozen()
-    full()
+    print_versions()
+    frozen(args.n_frozen, max(1, args.rounds * 3 // 5))
+    full(args.n_full, args.rounds)
+
+
+if __name__ == "__main__":
+    main()

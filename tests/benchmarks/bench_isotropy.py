@@ -11,17 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from timing import side_by_side
+from timing import benchmark_parser, side_by_side
 
 from LAMAR.evaluation.geometry import measure
 from LAMAR.statistics.isotropy import k90_ratio
@@ -30,7 +25,7 @@ WANTED_SECONDS, WANTED_GIB = 10, 1
 
 
 def made_up(n: int, d: int) -> np.ndarray:
-    """float32 (n, d): singular values that fall off as 1 / sqrt(i), a common mean, axes turned."""
+    """Return float32 (n, d) with singular values that fall off as 1 / sqrt(i), a common mean, and rotated axes."""
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.standard_normal((d, d)))[0].astype(np.float32)
     scale = (1 / np.sqrt(np.arange(1, d + 1))).astype(np.float32)
@@ -42,7 +37,7 @@ def made_up(n: int, d: int) -> np.ndarray:
 
 
 def peak_beyond(function) -> tuple[float, float]:
-    """Seconds of a call, and how far resident memory rose above what it was before, in GiB, read every 5 ms."""
+    """Return the seconds of a call, and the rise of resident memory during it in GiB, read every 5 ms."""
     process, stop, most = psutil.Process(), threading.Event(), [0]
     before = process.memory_info().rss
 
@@ -61,10 +56,9 @@ def peak_beyond(function) -> tuple[float, float]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=100_000, help="[100000]")
-    parser.add_argument("--width", type=int, default=768, help="[768]")
-    parser.add_argument("--rounds", type=int, default=3, help="[3]")
+    parser = benchmark_parser(__doc__, rounds=3)
+    parser.add_argument("--n", type=int, default=100_000, help="default: %(default)s")
+    parser.add_argument("--width", type=int, default=768, help="default: %(default)s")
     return parser
 
 

@@ -9,17 +9,13 @@ letter), the longest run that two parts share beside sets of all their substring
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from Bio import SeqIO
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from timing import random_windows, side_by_side
+from timing import benchmark_parser, random_windows, side_by_side
 
 from LAMAR.data.kmers import cluster_sequences, longest_shared_run
 from LAMAR.data.labelled import load_labelled
@@ -29,20 +25,19 @@ LENGTH = 101
 
 
 def longest_by_sets(a: list[str], b: list[str]) -> int:
-    """Longest shared run by bisection, each length with a set of all substrings of ``a``."""
+    """Return the longest shared run by bisection, with a set of all substrings of ``a`` for each length."""
     low, high = 0, LENGTH + 1
     while high - low > 1:
         length = (low + high) // 2
-        of_a = {s[i : i + length] for s in a for i in range(len(s) - length + 1)}
-        shared = any(s[i : i + length] in of_a for s in b for i in range(len(s) - length + 1))
+        substrings = {s[i : i + length] for s in a for i in range(len(s) - length + 1)}
+        shared = any(s[i : i + length] in substrings for s in b for i in range(len(s) - length + 1))
         low, high = (length, high) if shared else (low, length)
     return low
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n_sequences", type=int, default=35_000, help="[35000]")
-    parser.add_argument("--rounds", type=int, default=3, help="[3]")
+    parser = benchmark_parser(__doc__, rounds=3)
+    parser.add_argument("--n_sequences", type=int, default=35_000, help="default: %(default)s")
     return parser
 
 

@@ -2,21 +2,16 @@
 
 Run: python tests/benchmarks/bench_one_hot.py
 
-Wanted: encode_one_hot under one second. The loop encodes a part of the sequences, both give the same array for it.
+Wanted: encode_one_hot under one second. The loop encodes a part of the sequences; both arrays must be equal for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from timing import random_windows, side_by_side
+from timing import benchmark_parser, random_windows, side_by_side
 
 from LAMAR.data.one_hot import encode_one_hot
 
@@ -24,7 +19,7 @@ LENGTH, N_LOOP = 101, 5_000
 
 
 def plain_loop(sequences: list[str]) -> np.ndarray:
-    """What is commonly written."""
+    """Return the array (n, longest, 4) by the loop that is commonly written."""
     array = np.zeros((len(sequences), max(map(len, sequences)), 4), dtype=np.uint8)
     for i, sequence in enumerate(sequences):
         for j, letter in enumerate(sequence):
@@ -34,9 +29,8 @@ def plain_loop(sequences: list[str]) -> np.ndarray:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n_sequences", type=int, default=100_000, help="[100000]")
-    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--n_sequences", type=int, default=100_000, help="default: %(default)s")
     return parser
 
 

@@ -1,39 +1,29 @@
 """Joining regions with peaks, writing metadata, the whole of preprocess.py, and windows out of an indexed genome.
 
-    python tests/benchmarks/bench_preprocess.py                # all
-    python tests/benchmarks/bench_preprocess.py --only join    # or json, script, genome
+Run: python tests/benchmarks/bench_preprocess.py                # all
+     python tests/benchmarks/bench_preprocess.py --only join    # or json, script, genome
 
-1. join: 49,335 regions with 1,057,000 peaks of invented coordinates, lengths as in CLIP data and chromosomes of their
-   human sizes, at a quarter, half and all of both; the nested loop over regions and peaks of one chromosome, in Python
+1. join: 49,335 regions with 1,057,000 peaks of invented coordinates, lengths as in CLIP data and chromosomes of human
+   sizes, at a quarter, half and all of both; against a nested loop over regions and peaks of one chromosome, in Python
    lists, at a fortieth, a twentieth and a tenth.
 2. json: window metadata as JSON lines and as indented JSON.
-3. script: preprocess.py on the real regions and peaks (LAMAR_SHARED), with one and two workers: seconds, and the
-   largest sum over its processes of the memory that each has to itself or shares (proportional set size).
-4. genome: 100,000 windows of 101 nt out of an indexed FASTA of 100 Mnt; making the index is timed apart.
-
-Prints one JSON line for each.
+3. script: preprocess.py on the real regions and peaks (LAMAR_SHARED), with one and two workers: seconds, peak memory.
+4. genome: 100,000 windows of 101 nt out of an indexed FASTA of 100 Mnt; making the index is timed separately.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-os.environ["LAMAR_LIGHT"] = "1"  # no model here
-
 import numpy as np
 import pandas as pd
-import psutil
-from timing import measure, side_by_side
+from timing import REPO, benchmark_parser, load_average, measure, peak_memory, shared_data, side_by_side
 
-REPO = Path(__file__).resolve().parents[2]
 N_REGIONS, N_PEAKS = 49_335, 1_057_000
 # Mb of chr1-22, chrX, chrY in GRCh38.
 SIZES = [249, 242, 198, 190, 182, 171, 159, 145, 138, 134, 135, 133, 114, 107, 102, 90, 83, 80, 59, 64, 47, 51, 156, 57]
@@ -41,7 +31,7 @@ NAMES = [f"chr{name}" for name in [*range(1, 23), "X", "Y"]]
 
 
 def intervals(n: int, median: float, spread: float, seed: int) -> pd.DataFrame:
-    """Intervals at random places, sorted; log-normal lengths."""
+    """Return sorted intervals at random positions, with log-normal lengths."""
     rng = np.random.default_rng(seed)
     chrom = rng.choice(len(SIZES), n, p=np.array(SIZES) / sum(SIZES))
     length = np.clip(rng.lognormal(np.log(median), spread, n), 10, 20_000).astype(np.int64)
@@ -52,7 +42,7 @@ def intervals(n: int, median: float, spread: float, seed: int) -> pd.DataFrame:
 
 
 def regions_and_peaks(share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A share of all regions and peaks; four of five peaks start in a region, as most real ones do."""
+    """Return a share of all regions and peaks; four of five peaks start in a region, as most real ones do."""
     regions = intervals(int(N_REGIONS * share), 600, 1.0, seed=1)
     peaks = intervals(int(N_PEAKS * share), 60, 0.5, seed=2)
     rng = np.random.default_rng(3)
@@ -64,7 +54,7 @@ def regions_and_peaks(share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def nested_loop(regions: pd.DataFrame, peaks: pd.DataFrame) -> list[tuple[int, int]]:
-    """The obvious way: every region of a chromosome with every peak of it."""
+    """Return the overlapping pairs by comparing every region of a chromosome with every peak of it."""
     by_chrom: dict[str, list] = {}
     for j, (chrom, start, end) in enumerate(peaks.itertuples(index=False)):
         by_chrom.setdefault(chrom, []).append((j, start, end))
@@ -143,21 +133,8 @@ def bench_json() -> None:
         side_by_side("metadata", {"JSON lines": lines, "indented JSON": indented}, rounds=3, **facts)
 
 
-def memory(process: psutil.Process) -> int:
-    """Proportional set size (bytes) of a process and its children; resident size where the system has no such thing."""
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            found = one.memory_full_info() if psutil.LINUX else one.memory_info()
-        except psutil.Error:
-            continue
-        total += getattr(found, "pss", found.rss)
-    return total
-
-
 def bench_script() -> None:
-    shared = Path(os.environ.get("LAMAR_SHARED", REPO.parent / "shared")) / "data"
-    fasta, peaks = shared / "clip_regions" / "hg38_clip_regions.fa.gz", shared / "eclip_peaks"
+    fasta, peaks = shared_data() / "clip_regions" / "hg38_clip_regions.fa.gz", shared_data() / "eclip_peaks"
     if not fasta.is_file():
         print(json.dumps({"benchmark": "preprocess.py", "note": f"no real data: {fasta} is not there"}))
         return
@@ -165,22 +142,11 @@ def bench_script() -> None:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(REPO / "preprocess" / "preprocess.py"), "--fasta", str(fasta)]
             command += ["--eclip", str(peaks), "--output", f"{folder}/clip", "--workers", str(workers)]
-            start, most = time.perf_counter(), 0
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while process.poll() is None:
-                try:
-                    most = max(most, memory(psutil.Process(process.pid)))
-                except psutil.Error:
-                    break
-                time.sleep(0.25)
-            if process.wait() != 0:
-                raise SystemExit(f"preprocess.py ended with exit code {process.returncode}")
-            seconds = time.perf_counter() - start
+            seconds, most = peak_memory(command)
             stats = json.loads(Path(folder, "clip_stats.json").read_text())
         record = {"benchmark": "preprocess.py", "workers": workers, "seconds": round(seconds, 1)}
-        record |= {"peak_memory_GB": round(most / 1e9, 2), "regions": stats["records"]["read"]}
-        record |= {"peaks": stats["peaks"]["read"], "load_average": [round(x, 2) for x in os.getloadavg()]}
-        print(json.dumps(record), flush=True)
+        record |= {"peak_gib": round(most, 2), "regions": stats["records"]["read"], "peaks": stats["peaks"]["read"]}
+        print(json.dumps(record | load_average()), flush=True)
 
 
 def bench_genome() -> None:
@@ -210,21 +176,29 @@ def bench_genome() -> None:
             def extract(table: pd.DataFrame = table) -> None:
                 with open_genome(path) as genome:
                     if {len(sequence) for sequence in genome.extract(table)} != {101}:
-                        raise SystemExit("a window has not 101 nt")
+                        raise SystemExit("a window does not have 101 nt")
 
             record = {"benchmark": "windows from an indexed genome", "order": order, "windows": len(table)}
             record |= {"seconds": [round(measure(extract)[0], 2) for _ in range(3)]}
-            record |= {"index_seconds": round(indexed, 1), "load_average": [round(x, 2) for x in os.getloadavg()]}
-            print(json.dumps(record), flush=True)
+            record |= {"index_seconds": round(indexed, 1)}
+            print(json.dumps(record | load_average()), flush=True)
 
 
 BENCHMARKS = {"join": bench_join, "json": bench_json, "script": bench_script, "genome": bench_genome}
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> argparse.ArgumentParser:
+    parser = benchmark_parser(__doc__, rounds=None)
     parser.add_argument("--only", choices=list(BENCHMARKS), help="run one of them")
-    chosen = parser.parse_args().only
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    chosen = build_parser().parse_args(argv).only
     for name, function in BENCHMARKS.items():
         if chosen in (None, name):
             function()
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timing import flop_per_sequence, side_by_side
+from timing import benchmark_parser, flop_per_sequence, print_versions, side_by_side
 
 from LAMAR import EsmForMaskedLM, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -41,7 +41,7 @@ LENGTHS = (128, 512, 1_024)
 
 
 def clip_like_lengths(n: int, rng) -> np.ndarray:
-    """Lengths in nt with the median of merged CLIP regions, 70, and some of 510."""
+    """Return lengths in nt with the median of merged CLIP regions, 70, and some of 510."""
     return np.clip(np.exp(rng.normal(np.log(70), 0.7, n)), 20, PADDED - 2).astype(int)
 
 
@@ -103,7 +103,7 @@ def square(dtype: torch.dtype, repeats: int):
 def compare(args, title: str, lengths: np.ndarray, rng) -> None:
     sequences = ["".join(rng.choice(list("ACGT"), length)) for length in lengths]
     with tempfile.TemporaryDirectory() as folder:
-        # One more record, to be held out: read_corpus wants something to validate on.
+        # One more record is held out, because read_corpus needs validation data.
         files = [Path(folder) / name for name in ("train.txt", "validation.txt")]
         for file, lines in zip(files, (sequences, ["".join(rng.choice(list("ACGT"), 100))])):
             file.write_text("\n".join(lines) + "\n")
@@ -136,7 +136,7 @@ def compare(args, title: str, lengths: np.ndarray, rng) -> None:
 
 
 def on_gpu(args) -> None:
-    """Training steps of windows of one length; about 32,768 tokens a batch."""
+    """Time training steps on windows of one length, with about 32,768 tokens per batch."""
     config, rng = named_config(args.model), np.random.default_rng(0)
     for length in LENGTHS:
         size = max(1, 32_768 // length)
@@ -164,13 +164,16 @@ def on_gpu(args) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n_windows", type=int, default=256, help="CLIP-like ones; a quarter as many of 510 nt [256]")
+    parser = benchmark_parser(__doc__)
+    parser.add_argument(
+        "--n_windows", type=int, default=256, help="CLIP-like ones; a quarter as many of 510 nt (default: %(default)s)"
+    )
     parser.add_argument("--model", default="lamar-mini", choices=["lamar", "lamar-mini", "lamar-tiny"])
-    parser.add_argument("--threads", type=int, default=2, help="[2]")
-    parser.add_argument("--rounds", type=int, default=5, help="[5]")
-    parser.add_argument("--device", default="cpu", help="cuda: the GPU part only [cpu]")
-    parser.add_argument("--steps", type=int, default=10, help="training steps of a round on a GPU [10]")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--device", default="cpu", help="cuda: the GPU part only (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="training steps of a round on a GPU (default: %(default)s)"
+    )
     parser.add_argument("--peak_tflops", type=float, default=0, help="the GPU's dense bfloat16 peak")
     return parser
 
@@ -179,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     logging.disable(logging.WARNING)
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    print_versions()
     if args.device != "cpu":
         on_gpu(args)
         return

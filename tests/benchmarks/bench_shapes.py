@@ -1,11 +1,11 @@
-"""Shapes for lamar-mini at about 5 M parameters: training speed, and what random weights let through.
+"""Shapes for lamar-mini at about 5 M parameters: training speed, and the signal that passes random weights.
 
 Run: python tests/benchmarks/bench_shapes.py
 
 Speed: full training steps, batch 16, 101-nt windows, SDPA, float32, every shape in each round. Signal: at random
-initialisation (normal, 0.02), the share of the top layer's squared norm that differs between positions at all, and
-the share of that which the nucleotide itself explains (between-nucleotide over total sum of squares). Where both are
-small, a head has little to start from and fine-tuning from random weights is slow.
+initialisation (normal, 0.02), the share of the top layer's squared norm that varies between positions, and the share
+of that variation which the nucleotide explains (between-nucleotide over total sum of squares). Where both are small, a
+head has little to start from and fine-tuning from random weights is slow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import logging
 
 import torch
-from timing import real_windows, side_by_side
+from timing import benchmark_parser, real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, EsmModel, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -33,7 +33,7 @@ def config(layers: int, width: int, heads: int):
 
 
 def signal(configuration, ids: torch.Tensor, mask: torch.Tensor) -> tuple[float, float]:
-    """Share of the squared norm that varies, and the share of that explained by the nucleotide."""
+    """Return the share of the squared norm that varies, and the share of that explained by the nucleotide."""
     model = build_model(EsmModel, configuration, seed=0).eval()
     with torch.no_grad():
         hidden = model(ids, mask).last_hidden_state[:, 1:-1].flatten(0, 1)
@@ -46,7 +46,13 @@ def signal(configuration, ids: torch.Tensor, mask: torch.Tensor) -> tuple[float,
     return (total / hidden.square().sum()).item(), (between / total).item()
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
+    return benchmark_parser(__doc__)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    logging.disable(logging.WARNING)
     sequences, labels, source = real_windows(N_SIGNAL)
     encoded = EncodedSequences.encode(sequences)
     ids, mask = pad_batch([encoded[i] for i in range(len(sequences))])
@@ -66,7 +72,10 @@ def main() -> None:
 
     names = {f"{layers} x {width}, {heads} heads": (layers, width, heads) for layers, width, heads in SHAPES}
     record = side_by_side(
-        "training step by shape", {name: trainer(shape) for name, shape in names.items()}, rounds=5, data=source
+        "training step by shape",
+        {name: trainer(shape) for name, shape in names.items()},
+        rounds=args.rounds,
+        data=source,
     )
     for name, shape in [
         *names.items(),
@@ -83,6 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    logging.disable(logging.WARNING)
     main()

@@ -1,11 +1,11 @@
-"""What a table of random absolute positions does to k90 of a random 12 x 768 encoder: 129 and 118 were published.
+"""Effect of random absolute positions on k90 of a random 12 x 768 encoder, whose published values are 129 and 118.
 
 Run: python tests/benchmarks/study_positions.py --data_dir sets
 Tiny: python tests/benchmarks/study_positions.py --n_per_rbp 50 --layers 1 2
 
-Published are the figures of layers 5 and 11 at random initialisation on eight sets. Code of that time misspelt
-``position_embedding_type``, and models built by it add absolute positions to the tokens. This compares transformers'
-own ESM with absolute and with rotary positions, all weights normal with standard deviation 0.02, pooling over
+The published figures are those of layers 5 and 11 at random initialisation on eight sets. Code of that time misspelt
+``position_embedding_type``, and models built by it add absolute positions to the tokens. This study compares the ESM of
+transformers with absolute and with rotary positions, all weights normal with standard deviation 0.02, pooled over
 nucleotides alone and over <cls> and <eos> too. It prints k90 (components for 90 % of the summed singular values) of the
 union of the sets, by layer.
 """
@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from timing import benchmark_parser
 
 from LAMAR.alphabet import MASK, PAD, VOCABULARY
 from LAMAR.batches import EncodedSequences, batched
@@ -36,7 +35,7 @@ POSITIONS, POOLED_OVER = ("rotary", "absolute"), ("nucleotides", "all tokens")
 
 
 def random_encoder(positions: str, seed: int) -> torch.nn.Module:
-    """transformers' ESM of the published shape."""
+    """Return transformers' ESM of the published shape."""
     from transformers.models.esm import EsmConfig as TheirConfig
     from transformers.models.esm import EsmModel as TheirModel
 
@@ -66,7 +65,7 @@ def random_encoder(positions: str, seed: int) -> torch.nn.Module:
 
 
 def pooled(model, sequences: EncodedSequences, layers: list[int]) -> dict[tuple[int, str], np.ndarray]:
-    """Mean embeddings by layer and by what they are a mean over, float32 (n, d)."""
+    """Return mean embeddings, float32 (n, d), by layer and by the tokens that the mean is over."""
     keys = [(layer, over) for layer in layers for over in POOLED_OVER]
     found = {key: np.empty((len(sequences), model.config.hidden_size), dtype=np.float32) for key in keys}
 
@@ -83,12 +82,12 @@ def pooled(model, sequences: EncodedSequences, layers: list[int]) -> dict[tuple[
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, help="[the demo set]")
-    parser.add_argument("--n_per_rbp", type=int, default=2000, help="[2000]")
-    parser.add_argument("--layers", type=int, nargs="+", default=[5, 11], help="[5 11]")
-    parser.add_argument("--positions", choices=POSITIONS, nargs="+", default=POSITIONS, help="[rotary absolute]")
-    parser.add_argument("--seed", type=int, default=42, help="[42]")
+    parser = benchmark_parser(__doc__, rounds=None)
+    parser.add_argument("--data_dir", type=Path, help="default: the demo set")
+    parser.add_argument("--n_per_rbp", type=int, default=2000, help="default: %(default)s")
+    parser.add_argument("--layers", type=int, nargs="+", default=[5, 11], help="default: %(default)s")
+    parser.add_argument("--positions", choices=POSITIONS, nargs="+", default=POSITIONS, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=42, help="default: %(default)s")
     return parser
 
 

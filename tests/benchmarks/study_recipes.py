@@ -1,10 +1,10 @@
-"""Which recipe trains the CNN properly on sets of every size: validation figures of alternatives.
+"""Validation figures of recipes for training the CNN, on sets of every size.
 
 Run: python tests/benchmarks/study_recipes.py --data_dir DATA --rbps QKI_K562_IDR HNRNPL_K562_IDR
      python tests/benchmarks/study_recipes.py --data_dir DATA --rbps QKI_K562_IDR --representation lamar
 
-A tenth of train is set aside to stop by, the rest is learned from, and the AUROC is that of dev: test is never read.
-`lamar` is the top layer of a random lamar-mini. Each run is one JSON line; a table of means over seeds comes last.
+A tenth of train is set aside for early stopping, and the AUROC is that of dev; test is never read. `lamar` is the top
+layer of a random lamar-mini. Each run is one JSON line; a table of means over seeds comes last.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from LAMAR.cli.demo import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY))
+from timing import benchmark_parser
 
 FLOORS = {"min_steps": 1500, "patience_steps": 500, "plateau_steps": 300}
 RECIPES = {
@@ -50,12 +47,16 @@ def records_of(representation: str, sequences: list[str], folder: Path):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, rounds=None)
     parser.add_argument("--data_dir", required=True, help="folder of labelled sets with parts of their own")
     parser.add_argument("--rbps", nargs="+", required=True)
-    parser.add_argument("--representation", choices=["one_hot", "lamar"], default="one_hot", help="[one_hot]")
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME", help="[all]")
-    parser.add_argument("--seeds", type=int, default=2, help="[2]")
+    parser.add_argument(
+        "--representation", choices=["one_hot", "lamar"], default="one_hot", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME", help="default: all"
+    )
+    parser.add_argument("--seeds", type=int, default=2, help="default: %(default)s")
     return parser
 
 

@@ -1,0 +1,64 @@
+"""Every benchmark can start: its imports exist, and its help answers; the small one that needs no model runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent / "benchmarks"
+BENCHMARKS = sorted([*FOLDER.glob("bench_*.py"), *FOLDER.glob("study_*.py")])
+
+
+def load(path: Path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setenv("LAMAR_LIGHT", "1")  # which importing timing would set for good
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_help_answers(path, monkeypatch, capsys):
+    module = load(path, monkeypatch)
+    with pytest.raises(SystemExit) as stopped:
+        module.main(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: ")
+    assert f"python tests/benchmarks/{path.name}" in shown, "wanted the command in the docstring"
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_what_they_import_late_exists(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "LAMAR":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
+def test_a_benchmark_runs_from_another_folder(tmp_path):
+    command = [sys.executable, str(FOLDER / "bench_one_hot.py"), "--n_sequences", "6000", "--rounds", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["benchmark"] == "one-hot encoding"
+    assert record["rounds_kept"] + record["rounds_discarded"] == 1
+
+
+def test_peak_memory_of_a_command(monkeypatch):
+    timing = load(FOLDER / "timing.py", monkeypatch)
+    code = "import time; block = b'x' * (200 * 2**20); time.sleep(0.5); print(len(block))"
+    seconds, most = timing.peak_memory([sys.executable, "-c", code])
+    assert seconds > 0.5
+    assert 0.19 < most < 0.5
+    with pytest.raises(SystemExit, match="exit code 3\nwhy"):
+        timing.peak_memory([sys.executable, "-c", "print('why'); raise SystemExit(3)"])
