@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes know LAMAR's checkpoints; importing this module is enough."""
+"""Registration of LAMAR's classes with transformers' Auto classes, which importing this module performs."""
 
 from transformers import (
     AutoConfig,
@@ -11,7 +11,7 @@ from transformers import (
 from .modeling_nucESM2 import EsmConfig, EsmForMaskedLM, EsmForSequenceClassification, EsmModel
 from .tokenization import LamarTokenizer
 
-# exist_ok: transformers compares class names and has an EsmConfig of its own, which stays what it was.
+# exist_ok: transformers compares class names, and its own EsmConfig stays registered as it was.
 AutoConfig.register(EsmConfig.model_type, EsmConfig)
 AutoModel.register(EsmConfig, EsmModel, exist_ok=True)
 AutoModelForMaskedLM.register(EsmConfig, EsmForMaskedLM, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Token ids of many records, and the one batched inference loop over them.
+"""Token ids of many records, and the batched inference loop over them.
 
-Records are sorted by length and cut into batches under a token budget, so that a batch is padded to its own longest
-record and no further; results come back with the indices of their records.
+Records are sorted by length and divided into batches under a token budget, so that a batch is padded to its longest
+record and no further. Results are returned with the indices of their records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .tokenization import encode_ragged
 
 __all__ = ["EncodedSequences", "batched", "pad_batch", "token_batches"]
 
-# Tokens a batch may hold, padding included. On a CPU small batches stay in the cache and are the faster ones.
+# Tokens that a batch may hold, padding included. On a CPU small batches are faster because they stay in the cache.
 CPU_TOKEN_BUDGET = 2_048
 CUDA_TOKEN_BUDGET = 65_536
 
@@ -32,10 +32,9 @@ class EncodedSequences:
 
     Attributes
     ----------
-    ids
-        uint8, (total tokens,).
-    offsets
-        int64, (n + 1,).
+    ids : np.ndarray of uint8, shape (total tokens,)
+    offsets : np.ndarray of int64, shape (n + 1,)
+        Record i is ``ids[offsets[i]:offsets[i + 1]]``.
     """
 
     ids: np.ndarray
@@ -43,7 +42,7 @@ class EncodedSequences:
 
     @classmethod
     def encode(cls, sequences: list[str]) -> EncodedSequences:
-        """Encode nucleotide sequences, see :func:`LAMAR.tokenization.encode_ragged`."""
+        """Return the token ids of nucleotide sequences, see `LAMAR.tokenization.encode_ragged`."""
         return cls(*encode_ragged(sequences))
 
     def __len__(self) -> int:
@@ -53,7 +52,7 @@ class EncodedSequences:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     def take(self, indices: np.ndarray) -> EncodedSequences:
-        """The records at ``indices``, int (m,), in that order; may be empty."""
+        """Return the records at ``indices``, int (m,), in that order; there may be none."""
         records = [self[index] for index in indices]
         return EncodedSequences(
             np.concatenate([self.ids[:0], *records]), np.concatenate([[0], np.cumsum(self.lengths[indices])])
@@ -61,12 +60,21 @@ class EncodedSequences:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64, (n,), in tokens."""
+        """Number of tokens of each record, int64 (n,)."""
         return np.diff(self.offsets)
 
 
 def pad_batch(records: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad token ids to the longest record: input_ids and attention_mask, int64, (batch, longest)."""
+    """Return token ids padded to the longest record, and the attention mask.
+
+    Parameters
+    ----------
+    records : list of np.ndarray of int, shape (length,)
+
+    Returns
+    -------
+    input_ids, attention_mask : torch.Tensor of int64, shape (batch, longest)
+    """
     longest = max(map(len, records))
     ids = np.full((len(records), longest), PAD, dtype=np.int64)
     for row, record in zip(ids, records):
@@ -76,16 +84,20 @@ def pad_batch(records: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def token_batches(lengths: np.ndarray, token_budget: int, max_padding: float = 1.0) -> list[np.ndarray]:
-    """Record indices of each batch, longest records first.
+    """Return the record indices of each batch, longest records first.
 
     Parameters
     ----------
-    lengths
-        int, (n,), in tokens.
-    token_budget
-        Most tokens in a batch, padding included. A record longer than that is a batch of its own.
-    max_padding
-        Most padding in a batch, as a share of its tokens; batches are smaller where lengths differ more than that.
+    lengths : np.ndarray of int, shape (n,)
+        In tokens.
+    token_budget : int
+        Largest number of tokens in a batch, padding included. A longer record forms a batch by itself.
+    max_padding : float
+        Largest share of padding among the tokens of a batch; batches are smaller where lengths differ more than that.
+
+    Returns
+    -------
+    list of np.ndarray of int64
     """
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
@@ -111,19 +123,29 @@ def batched(
     token_budget: int | None = None,
     progress: str | None = None,
 ) -> Iterator[tuple[np.ndarray, _Output]]:
-    """Run ``function(input_ids, attention_mask)`` over all records in evaluation mode.
+    """Run ``function(input_ids, attention_mask)`` over all records with the model in evaluation mode.
 
-    Yields the record indices of a batch with what the function returned for them. The model's training mode is
-    restored whatever happens.
+    The model's training mode is restored in any case.
 
     Parameters
     ----------
-    model
+    model : torch.nn.Module
         Gives the device; its mode is switched to evaluation.
-    token_budget
-        See :func:`token_batches`; None chooses by device.
-    progress
+    sequences : EncodedSequences
+        Or anything with its length, ``lengths`` and indexing.
+    function : callable
+        Takes int64 tensors (batch, length) on the model's device.
+    token_budget : int, optional
+        See `token_batches`; None chooses by device.
+    progress : str, optional
         Label of the progress bar; None shows none.
+
+    Yields
+    ------
+    indices : np.ndarray of int64
+        Records of the batch.
+    output
+        What the function returned for them.
     """
     device = next(model.parameters()).device
     if token_budget is None:

@@ -7,12 +7,13 @@ import math
 from transformers import PreTrainedConfig
 
 from .alphabet import CLS, EOS, MASK, PAD, VOCABULARY
+from .errors import InputError
 from .tasks import HEADS, LOSSES
 
 __all__ = ["CONFIGS", "EsmConfig", "named_config"]
 
-# What configuration files of older transformers versions carry and no encoder reads. Anything else that is not a
-# field is refused: a misspelt field that is quietly kept is how this pipeline once lost its rotary positions.
+# Keys that configuration files of older transformers versions contain and no encoder reads. Any other key that is not a
+# field is refused: with a misspelt field that was silently kept, this pipeline once lost its rotary positions.
 _LEGACY_KEYS = frozenset(
     """_name_or_path _commit_hash add_cross_attention architectures attn_implementation auto_map bad_words_ids
     begin_suppress_tokens bos_token_id cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample
@@ -24,7 +25,7 @@ _LEGACY_KEYS = frozenset(
     tie_encoder_decoder tokenizer_class top_k top_p torch_dtype torchscript typical_p use_bfloat16 use_cache
     use_return_dict vocab_list experts_implementation per_layer_config""".split()
 )
-# Legacy keys whose value would change the model: only the value that LAMAR has is accepted.
+# Keys whose value would change the model: only LAMAR's value is accepted.
 _FIXED = {
     "add_cross_attention": (False, None),
     "is_decoder": (False, None),
@@ -36,11 +37,12 @@ _FIXED = {
     "pad_token_id": (PAD,),
     "mask_token_id": (MASK,),
 }
-_LARGEST = 2**20  # of any size: above it, a slip of the finger
+_LARGEST = 2**20  # larger sizes are typing errors
 _SIZES = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size head_channels head_kernel_size "
     "max_position_embeddings"
 ).split()
+_PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
 _HANDLED_BY_BASE = (
     "_commit_hash attn_implementation experts_implementation name_or_path num_labels output_attentions "
     "per_layer_config torch_dtype"
@@ -48,18 +50,37 @@ _HANDLED_BY_BASE = (
 
 
 class EsmConfig(PreTrainedConfig):
-    """Configuration; the defaults are the published LAMAR's.
+    """Configuration of the model; the defaults are those of the published LAMAR.
 
-    ``positional_embedding_type`` is accepted as a second name of ``position_embedding_type``; contradictions,
-    unknown keys and anything that LAMAR's architecture lacks (absolute positions, decoder, token dropout) raise
-    ``ValueError``. ``tie_word_embeddings`` is read and set to False: the masked-LM decoder has its own weight.
+    ``positional_embedding_type`` is accepted as a second name of ``position_embedding_type``. ``tie_word_embeddings``
+    is read and set to False, because the masked-LM decoder does not share the embeddings' weight.
 
     Parameters
     ----------
-    head_type, loss_type, focal_gamma, classifier_dropout, head_channels, head_kernel_size
-        Sequence classification only, see :mod:`LAMAR.sequence_classification_patch`.
-    head_trained
+    vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size : int
+        Sizes of the encoder.
+    max_position_embeddings : int
+        Upstream's field, kept in files. It is not a limit: rotary positions have no longest sequence.
+    rope_theta : float
+        Base of the rotary frequencies.
+    head_type : str
+        A key of `LAMAR.tasks.HEADS`, for sequence classification.
+    loss_type : str, optional
+        A key of `LAMAR.tasks.LOSSES`; None chooses by the labels.
+    focal_gamma : float
+        Exponent of the focal loss.
+    classifier_dropout : float
+        Dropout of the classification head.
+    head_channels, head_kernel_size : int
+        Width and kernel size, in nucleotides, of convolutional heads.
+    head_trained : bool
         True in checkpoints whose classification head was trained; interpretation refuses others.
+
+    Raises
+    ------
+    ValueError
+        For contradictions, unknown keys, and anything that LAMAR's architecture lacks (absolute positions, decoder,
+        token dropout).
     """
 
     model_type = "lamar"
@@ -106,14 +127,37 @@ class EsmConfig(PreTrainedConfig):
             value = kwargs.get(key, getattr(self, key, allowed[0]))
             if value not in allowed:
                 raise ValueError(f"config: {key}: found {value!r}, LAMAR has {allowed[0]!r}")
-        sizes = {key: getattr(self, key) for key in _SIZES}
         if kwargs.get("num_labels") is None:
             kwargs.pop("num_labels", None)
-        else:
-            sizes["num_labels"] = kwargs["num_labels"]
+        self._check_sizes(kwargs.get("num_labels"))
+        self._check_labels()
+        self._check_numbers()
+        for key, table in (("head_type", HEADS), ("loss_type", LOSSES)):
+            value = getattr(self, key)
+            if value not in table and (key, value) != ("loss_type", None):
+                raise ValueError(f"config: {key}: found {value!r}, wanted one of {', '.join(table)}")
+        self.tie_word_embeddings = False
+        for key in _PROBABILITIES:
+            setattr(self, key, getattr(self, key) or 0.0)
+        super().__post_init__(**{key: kwargs[key] for key in _HANDLED_BY_BASE if key in kwargs})
+
+    def _check_sizes(self, num_labels) -> None:
+        sizes = {key: getattr(self, key) for key in _SIZES}
+        if num_labels is not None:
+            sizes["num_labels"] = num_labels
         for key, value in sizes.items():
             if type(value) is not int or not 1 <= value <= _LARGEST:
                 raise ValueError(f"config: {key}: found {value!r}, wanted a whole number from 1 to {_LARGEST}")
+        n_tokens = len(VOCABULARY)
+        if self.vocab_size < n_tokens:
+            raise ValueError(f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {n_tokens} tokens or more")
+        if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
+            raise ValueError(
+                f"config: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "
+                "does not give an even head dimension"
+            )
+
+    def _check_labels(self) -> None:
         names = self.id2label
         if names is not None and not (isinstance(names, dict) and {*map(str, names)} == {*map(str, range(len(names)))}):
             raise ValueError(f"config: id2label: found {names!r}, wanted a name for each label 0, 1, ...")
@@ -121,33 +165,18 @@ class EsmConfig(PreTrainedConfig):
             raise ValueError(f"config: label2id: found {self.label2id!r}, wanted the label of each name")
         if not isinstance(self.head_trained, bool):
             raise ValueError(f"config: head_trained: found {self.head_trained!r}, wanted true or false")
-        if self.vocab_size < len(VOCABULARY):
-            raise ValueError(
-                f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {len(VOCABULARY)} tokens or more"
-            )
+
+    def _check_numbers(self) -> None:
         for key in ("layer_norm_eps", "rope_theta", "initializer_range"):
             value = getattr(self, key)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise ValueError(f"config: {key}: found {value!r}, wanted a finite number above 0")
-        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+        for key in _PROBABILITIES:
             value = getattr(self, key)
             if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
                 raise ValueError(f"config: {key}: found {value!r}, wanted a number from 0 up to, not including, 1")
         if not isinstance(self.focal_gamma, int | float) or not 0 <= self.focal_gamma < math.inf:
             raise ValueError(f"config: focal_gamma: found {self.focal_gamma!r}, wanted a finite number from 0")
-        if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
-            raise ValueError(
-                f"config: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "
-                "does not give an even head dimension"
-            )
-        if self.head_type not in HEADS:
-            raise ValueError(f"config: head_type: found {self.head_type!r}, wanted one of {', '.join(HEADS)}")
-        if self.loss_type is not None and self.loss_type not in LOSSES:
-            raise ValueError(f"config: loss_type: found {self.loss_type!r}, wanted one of {', '.join(LOSSES)}")
-        self.tie_word_embeddings = False
-        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
-            setattr(self, key, getattr(self, key) or 0.0)
-        super().__post_init__(**{key: kwargs[key] for key in _HANDLED_BY_BASE if key in kwargs})
 
 
 CONFIGS = {
@@ -171,7 +200,20 @@ CONFIGS = {
 
 
 def named_config(name: str, **overrides) -> EsmConfig:
-    """Configuration by name (a key of :data:`CONFIGS`), with fields overridden."""
+    """Return the configuration of that name with some fields overridden.
+
+    Parameters
+    ----------
+    name : str
+        A key of `CONFIGS`.
+    **overrides
+        Fields of `EsmConfig`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
     if name not in CONFIGS:
-        raise ValueError(f"config name: found {name!r}, wanted one of {', '.join(CONFIGS)}")
+        raise InputError(f"`config`: found {name!r}, wanted one of {', '.join(CONFIGS)}")
     return EsmConfig(**{**CONFIGS[name], **overrides})

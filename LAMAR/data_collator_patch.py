@@ -1,9 +1,12 @@
-"""Masked-LM collators: which positions are hidden from the model, and by what.
+"""Masked-LM collators: the choice of the positions that the model has to predict, and of what replaces them.
 
 Positions to predict are drawn from the nucleotides A, C, G, T; special tokens, padding and N are neither predicted nor
-replaced. Of those drawn, 80 % become ``<mask>``, 10 % a nucleotide drawn from A, C, G, T (which may be the same), 10 %
-stay as they are (Devlin et al., NAACL 2019). Everything is determined by the seed, or by a seed and a key per batch,
-whatever happened before.
+replaced. Of the positions drawn, 80 % become ``<mask>``, 10 % a nucleotide drawn from A, C, G, T (which may be the
+same), and 10 % stay as they are. The result depends only on the seed, or on the seed and a key per batch.
+
+References
+----------
+Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding, NAACL 2019.
 """
 
 from __future__ import annotations
@@ -31,15 +34,29 @@ MASKED_SHARE, REPLACED_SHARE = 0.8, 0.1
 
 
 def is_nucleotide(ids: np.ndarray) -> np.ndarray:
-    """True on A, C, G, T; False on N, special tokens and padding."""
+    """Return a mask of the shape of ``ids``: True on A, C, G, T, False on N, special tokens and padding."""
     return (ids >= NUCLEOTIDE_IDS.start) & (ids < NUCLEOTIDE_IDS.stop)
 
 
 def span_mask(shape: tuple[int, int], rate: float, length: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions in spans of ``length`` in a row, at random places; boolean, of that shape.
+    """Return random positions in spans of ``length``.
 
-    Each position is covered with probability ``rate``, those at the ends too: spans may begin before the first
-    position, and overlap.
+    Every position, including those at the ends, is covered with probability ``rate``: spans may begin before the first
+    position, and may overlap.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (batch, length).
+    rate : float
+        Probability of a position, below 1.
+    length : int
+        Positions in a span.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    np.ndarray of bool, shape (batch, length)
     """
     rows, width = shape
     starts = rng.random((rows, width + length - 1)) < 1 - (1 - rate) ** (1 / length)
@@ -49,21 +66,23 @@ def span_mask(shape: tuple[int, int], rate: float, length: int, rng: np.random.G
 
 
 def region_rates(eligible: np.ndarray, inside: np.ndarray, rates: tuple[float, float], total: float) -> np.ndarray:
-    """Probability of each position such that regions get more of a row's share, and the row's share stays ``total``.
+    """Return the probability of each position when regions are preferred and the expected total per row is fixed.
 
     Parameters
     ----------
-    eligible, inside
-        Boolean (batch, length): positions that may be predicted; positions in a region.
-    rates
-        Inside and outside, both above 0; their ratio counts. A row that they would give more or less than ``total`` is
-        scaled; where that would lift a probability above 1, it stops at 1 and the other side has the rest.
-    total
+    eligible : np.ndarray of bool, shape (batch, length)
+        Positions that may be predicted.
+    inside : np.ndarray of bool, shape (batch, length)
+        Positions in a region.
+    rates : tuple of float
+        Inside and outside, both above 0; only their ratio matters, because each row is scaled to ``total``. Where that
+        would lift a probability above 1, it is 1 and the other side takes the remainder.
+    total : float
         Expected share of the eligible positions of each row.
 
     Returns
     -------
-    float64 (batch, length)
+    np.ndarray of float64, shape (batch, length)
         Zero where not eligible.
     """
     inner, outer = eligible & inside, eligible & ~inside
@@ -71,36 +90,40 @@ def region_rates(eligible: np.ndarray, inside: np.ndarray, rates: tuple[float, f
     wanted = total * (n_inner + n_outer)
     scale = wanted / np.maximum(rates[0] * n_inner + rates[1] * n_outer, 1e-300)
     p_outer = np.minimum(scale * rates[1], 1.0)
-    p_inner = np.minimum(_rest(wanted - p_outer * n_outer, n_inner), 1.0)
-    # Only one of the two can be at 1, because the total is below it; the other takes what is left.
-    p_outer = _rest(wanted - p_inner * n_inner, n_outer)
+    p_inner = np.minimum(_spread(wanted - p_outer * n_outer, n_inner), 1.0)
+    # Only one of the two can be 1, because the total is below 1; the other takes the remainder.
+    p_outer = _spread(wanted - p_inner * n_inner, n_outer)
     return inner * p_inner + outer * p_outer
 
 
-def _rest(positions: np.ndarray, among: np.ndarray) -> np.ndarray:
-    return np.divide(positions, among, out=np.zeros_like(positions), where=among > 0)
+def _spread(expected: np.ndarray, n_positions: np.ndarray) -> np.ndarray:
+    """Return the probability per position of an expected number of positions; 0 where there is no position."""
+    return np.divide(expected, n_positions, out=np.zeros_like(expected), where=n_positions > 0)
 
 
 def mask_tokens(
     ids: np.ndarray, rng: np.random.Generator, rate: float | np.ndarray = 0.15, span_length: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw positions to predict and corrupt them.
+    """Draw the positions to predict, and return the corrupted ids with their labels.
 
-    At least one position is drawn where there is a nucleotide at all, so that a batch never has nothing to learn from.
+    At least one position is drawn in a batch that has a nucleotide, so that there is always something to learn.
 
     Parameters
     ----------
-    ids
-        Integers (batch, length); left unchanged.
-    rate
-        Probability of a position, or an array of them, (batch, length).
-    span_length
-        Draw spans of so many positions in a row (:func:`span_mask`) instead of single ones; ``rate`` is one number.
+    ids : np.ndarray of int, shape (batch, length)
+        Left unchanged.
+    rng : numpy.random.Generator
+    rate : float or np.ndarray of float, shape (batch, length)
+        Probability of a position; one number for spans.
+    span_length : int
+        Draw spans of that many positions (`span_mask`) instead of single ones.
 
     Returns
     -------
-    inputs, labels
-        Of the shape and dtype of ``ids``, and int64 with :data:`IGNORED` where nothing is predicted.
+    inputs : np.ndarray, shape (batch, length)
+        Of the dtype of ``ids``.
+    labels : np.ndarray of int64, shape (batch, length)
+        `IGNORED` where nothing is predicted.
     """
     eligible = is_nucleotide(ids)
     drawn = span_mask(ids.shape, rate, span_length, rng) if span_length > 1 else rng.random(ids.shape) < rate
@@ -119,16 +142,16 @@ def mask_tokens(
 
 
 class MaskedLMCollator:
-    """Pads windows and draws the positions to predict, each with probability ``mask_rate``.
+    """Collator that pads windows and draws the positions to predict, each with probability ``mask_rate``.
 
     Parameters
     ----------
-    mask_rate
+    mask_rate : float
         Above 0, below 1.
-    span_length
-        Hide so many nucleotides in a row; 1 hides single ones.
-    seed
-        Of what is drawn.
+    span_length : int
+        Number of consecutive nucleotides to hide; 1 hides single ones.
+    seed : int
+        Seed of the draws.
     """
 
     def __init__(self, mask_rate: float = 0.15, span_length: int = 1, seed: int = 0):
@@ -136,14 +159,14 @@ class MaskedLMCollator:
         self._rng = np.random.default_rng(seed)
 
     def __call__(self, records: Sequence[dict], key: tuple[int, ...] | None = None) -> dict[str, torch.Tensor]:
-        """A batch: ``input_ids``, ``attention_mask``, ``labels``, int64 (batch, longest).
+        """Return a batch: ``input_ids``, ``attention_mask`` and ``labels``, int64 tensors (batch, longest).
 
         Parameters
         ----------
-        records
+        records : sequence of dict
             Each with ``input_ids``, token ids with ``<cls>`` and ``<eos>``, (length,).
-        key
-            With the seed it determines what is drawn; None goes on with the collator's own generator.
+        key : tuple of int, optional
+            Determines, with the seed, what is drawn; None continues with the collator's generator.
         """
         rng = self._rng if key is None else np.random.default_rng([self.seed, *key])
         ids, mask = pad_batch([record["input_ids"] for record in records])
@@ -155,15 +178,19 @@ class MaskedLMCollator:
 
 
 class RegionMaskedLMCollator(MaskedLMCollator):
-    """Draws positions in regions (peaks) more often, the expected total of each window kept at ``mask_rate``.
+    """Collator that draws positions in regions (peaks) more often, with an expected total of ``mask_rate`` per window.
 
     Records may have ``regions`` beside ``input_ids``: boolean (length,), True in a region. Without it, or with no
     region in the window, every position has the same probability.
 
     Parameters
     ----------
-    rates
-        Inside and outside of regions, see :func:`region_rates`.
+    rates : tuple of float
+        Inside and outside of regions, see `region_rates`.
+    mask_rate : float
+        Above 0, below 1.
+    seed : int
+        Seed of the draws.
     """
 
     def __init__(self, rates: tuple[float, float], mask_rate: float = 0.15, seed: int = 0):

@@ -1,4 +1,4 @@
-"""Where a model runs, and the check of an argument that has a few values."""
+"""Choice of the device that a model runs on, and the check of an argument with a few possible values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ __all__ = ["check_choice", "choose_device"]
 
 
 def choose_device(model: torch.nn.Module, device: str | torch.device | None = None) -> torch.device:
-    """Where to run: ``device`` if given, else the model's own accelerator, else a CUDA device, else the CPU.
+    """Return the device to run on: ``device`` if given, else the model's accelerator, else a CUDA device, else the CPU.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    device : str or torch.device, optional
+        ``cpu``, ``cuda`` or ``cuda:<number>``.
 
     Raises
     ------
     InputError
-        For a device that is unknown or not there.
+        For a device that is unknown or not visible.
     """
-    own = next(model.parameters()).device
+    current = next(model.parameters()).device
     if device is None:
-        return torch.device("cuda") if own.type == "cpu" and torch.cuda.is_available() else own
+        return torch.device("cuda") if current.type == "cpu" and torch.cuda.is_available() else current
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -32,6 +38,14 @@ def choose_device(model: torch.nn.Module, device: str | torch.device | None = No
 
 
 def check_choice(argument: str, found: str, wanted: tuple[str, ...]) -> None:
-    """:class:`InputError` that names the argument, unless ``found`` is one of ``wanted``."""
+    """Raise an `InputError` that names the argument, unless ``found`` is one of ``wanted``.
+
+    Parameters
+    ----------
+    argument : str
+        As it stands in messages: a parameter in backticks.
+    found : str
+    wanted : tuple of str
+    """
     if found not in wanted:
         raise InputError(f"{argument}: found {found!r}, wanted one of {', '.join(wanted)}")

@@ -1,9 +1,9 @@
-"""Embeddings of frozen weights: layer selection and pooling over the inference loop of :mod:`LAMAR.batches`.
+"""Embeddings of frozen weights: layer selection and pooling over the inference loop of `LAMAR.batches`.
 
 The forward pass stops after the highest layer that is asked for, and one pass gives several layers and poolings.
-:mod:`LAMAR.embedding_cache` keeps the results on disk.
+`LAMAR.embedding_cache` keeps the results on disk.
 
-Layers are 0-based block indices, negatives count from the end; the last block carries the final layer norm.
+Layers are 0-based block indices, negative ones count from the end; the last block carries the final layer norm.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ POOLINGS = ("none", "mean", "cls", "max")
 DTYPES = ("float32", "float16")
 PRECISIONS = ("float32", "bfloat16")
 
-# Features beyond this go to a memory-mapped file.
+# Larger features are kept in a memory-mapped file.
 MEMORY_LIMIT_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors of n records, one each or one per nucleotide.
+    """Vectors of n records, one per record or one per nucleotide.
 
     Attributes
     ----------
-    values
-        float32 or float16: (n, d), or (total nucleotides, d) when ``offsets`` are given. May be a memory map.
-    offsets
-        int64, (n + 1,), or None for one vector a record.
+    values : np.ndarray of float32 or float16, shape (n, d) or (total nucleotides, d)
+        The second shape where ``offsets`` are given. May be a memory map.
+    offsets : np.ndarray of int64, shape (n + 1,), or None
+        Record i is ``values[offsets[i]:offsets[i + 1]]``; None for one vector per record.
     """
 
     values: np.ndarray
@@ -68,16 +68,39 @@ class Embeddings:
 
 
 def resolve_outputs(outputs: Sequence[tuple[int, str]], n_layers: int) -> list[tuple[int, str]]:
-    """Pairs of layer and pooling with layers as 0-based block indices; refuses what :func:`resolve_layers` refuses."""
-    for pooling in dict.fromkeys(pooling for _, pooling in outputs) or [None]:
-        resolve_layers([layer for layer, of in outputs if of == pooling], n_layers)
+    """Return pairs of layer and pooling with layers as 0-based block indices.
+
+    Raises
+    ------
+    InputError
+        For the layers of a pooling that `LAMAR.layers.resolve_layers` refuses.
+    """
+    layers_by_pooling: dict[str, list[int]] = {}
+    for layer, pooling in outputs:
+        layers_by_pooling.setdefault(pooling, []).append(layer)
+    for layers in layers_by_pooling.values() or [[]]:
+        resolve_layers(layers, n_layers)
     return [(normalize_layer(layer, n_layers), pooling) for layer, pooling in outputs]
 
 
 def embedding_layout(
     sequences: EncodedSequences, pooling: str, width: int
 ) -> tuple[tuple[int, int], np.ndarray | None]:
-    """Shape of the values, and the offsets (None for one vector a record), of embeddings of ``sequences``.
+    """Return the shape of the values and the offsets of embeddings of ``sequences``.
+
+    Parameters
+    ----------
+    sequences : EncodedSequences
+    pooling : str
+        A name of `POOLINGS`.
+    width : int
+        The model's hidden size d.
+
+    Returns
+    -------
+    shape : tuple of int
+    offsets : np.ndarray of int64, shape (n + 1,), or None
+        None for one vector per record.
 
     Raises
     ------
@@ -96,12 +119,12 @@ def embedding_layout(
 
 @contextmanager
 def _moved(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """The model on ``device`` inside, and back where it was afterwards."""
-    own = next(model.parameters()).device
+    """Move the model to ``device`` for the time of the context, and back afterwards."""
+    previous = next(model.parameters()).device
     try:
         yield model.to(device)
     finally:
-        model.to(own)
+        model.to(previous)
 
 
 def _pooled(hidden: torch.Tensor, nucleotides: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -122,7 +145,7 @@ def _convert(pooled: torch.Tensor, dtype: str, layer: int) -> torch.Tensor:
 
 
 def _scatter(values: np.ndarray, offsets: np.ndarray | None, indices: np.ndarray, output: np.ndarray) -> None:
-    """Put a batch's vectors, in the order of ``indices``, where their records belong."""
+    """Write a batch's vectors, in the order of ``indices``, to the places of their records."""
     if offsets is None:
         values[indices] = output
         return
@@ -144,37 +167,41 @@ def extract_outputs(
     device: str | torch.device | None = None,
     precision: str = "float32",
 ) -> dict[tuple[int, str], Embeddings]:
-    """Embeddings of frozen weights, several layers and poolings from one pass.
+    """Return embeddings of frozen weights, several layers and poolings from one pass.
 
     Parameters
     ----------
-    model
+    model : torch.nn.Module
         ``EsmModel``, or a model with one as ``model.esm``; d is its hidden size. Its mode and device are restored.
-    outputs
-        Pairs of layer and pooling. Layers: see :func:`resolve_layers`; blocks above the highest are not computed.
-        Poolings: ``none`` (every nucleotide), ``mean`` or ``max`` (over nucleotides), ``cls``. Special tokens and
-        padding never enter but for ``<cls>`` itself.
-    dtype
-        Of the values: ``float32`` or ``float16``. Pooling is in float32 in either case.
-    token_budget, progress
-        See :func:`LAMAR.batches.batched`.
-    out
-        Arrays to fill, by resolved output: shape as :func:`embedding_layout` says, of ``dtype``. New ones are made
-        for other outputs. Memory maps are filled batch by batch and their pages released on the way.
-    device
-        See :func:`choose_device`.
-    precision
-        Of the forward pass: ``float32``, or ``bfloat16`` for autocast, which changes values by about a percent.
+    sequences : EncodedSequences
+    outputs : sequence of (int, str)
+        Pairs of layer and pooling. Layers: see `LAMAR.layers.resolve_layers`; blocks above the highest are not
+        computed. Poolings: ``none`` (every nucleotide), ``mean`` or ``max`` (over nucleotides), ``cls``. Padding and
+        special tokens other than ``<cls>`` itself never contribute.
+    dtype : {"float32", "float16"}
+        Of the values. Pooling is in float32 in either case.
+    token_budget : int, optional
+        See `LAMAR.batches.token_batches`.
+    progress : str, optional
+        Label of the progress bar; None shows none.
+    out : mapping of (int, str) to np.ndarray, optional
+        Arrays to fill, by resolved output, with the shape that `embedding_layout` gives, of ``dtype``. New ones are
+        allocated for other outputs. Memory maps are filled batch by batch and their pages released meanwhile.
+    device : str or torch.device, optional
+        See `LAMAR.devices.choose_device`.
+    precision : {"float32", "bfloat16"}
+        Of the forward pass; ``bfloat16`` means autocast, which changes values by about a percent.
 
     Returns
     -------
-    Embeddings by resolved output, in the order of ``outputs``.
+    dict of (int, str) to Embeddings
+        By resolved output, in the order of ``outputs``.
 
     Raises
     ------
     InputError
-        For a wrong choice, a record without nucleotides, a value beyond float16's range (65504), or values that are
-        not finite.
+        For an unknown choice, a record without nucleotides, a value beyond float16's range (65504), or values that
+        are not finite.
     ValueError
         When an array of ``out`` does not fit.
     """
@@ -227,23 +254,33 @@ def extract_features(
     progress: str | None = None,
     scratch: Path | None = None,
 ) -> Embeddings:
-    """Features of a frozen encoder for a head of :mod:`LAMAR.sequence_classification_patch`, float32.
+    """Return the features of a frozen encoder that a classification head reads.
 
     Parameters
     ----------
-    model
-        ``EsmForSequenceClassification``; its encoder ``model.esm`` is run where it is.
-    head_type
+    model : EsmForSequenceClassification
+        Its encoder ``model.esm`` runs on the device where it is.
+    sequences : EncodedSequences
+    head_type : str
         A key of `LAMAR.tasks.HEADS`, whose entry says what is stored.
-    scratch
-        File for a memory map, used when the features pass 2 GiB. The caller removes it.
+    token_budget : int, optional
+        See `LAMAR.batches.token_batches`.
+    progress : str, optional
+        Label of the progress bar; None shows none.
+    scratch : path, optional
+        File for a memory map, used when the features exceed 2 GiB. The caller removes it.
+
+    Returns
+    -------
+    Embeddings
+        float32, from the last block.
     """
     wanted = (model.config.num_hidden_layers - 1, HEADS.choose(head_type, "head_type").pooling)
     shape, _ = embedding_layout(sequences, wanted[1], model.config.hidden_size)
     out = {}
     if scratch is not None and shape[0] * shape[1] * 4 > MEMORY_LIMIT_BYTES:
         out[wanted] = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=shape)
-    found = extract_outputs(
+    outputs = extract_outputs(
         model,
         sequences,
         [wanted],
@@ -252,4 +289,4 @@ def extract_features(
         out=out,
         device=next(model.parameters()).device,
     )
-    return found[wanted]
+    return outputs[wanted]

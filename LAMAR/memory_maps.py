@@ -1,4 +1,4 @@
-"""Memory maps that are larger than the memory they may take."""
+"""Memory maps that are larger than the memory they may occupy."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ RESIDENT_LIMIT_BYTES = 256 * 1024**2
 
 
 def release_pages(values: np.ndarray) -> None:
-    """Take a memory map's pages out of this process's memory; nothing is lost. No effect on other arrays.
+    """Release a memory map's pages from this process's memory; no data are lost. Other arrays are left alone.
 
-    Pages that were read or written count as the process's own until the system needs them elsewhere, so that a map
-    larger than memory looks like memory in use, and a limit on it is passed.
+    Pages that were read or written count as memory of the process until the system needs them elsewhere. A map larger
+    than memory would otherwise look like memory in use and exceed a limit on it.
+
+    Parameters
+    ----------
+    values : np.ndarray or np.memmap
     """
     if isinstance(values.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         values.base.madvise(mmap.MADV_DONTNEED)

@@ -50,7 +50,7 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
 
 
 class EsmEmbeddings(nn.Module):
-    """Token embeddings; padding is zeroed. No position table, no layer norm."""
+    """Token embeddings with padding zeroed, without position table and layer norm."""
 
     def __init__(self, config: EsmConfig):
         super().__init__()
@@ -64,6 +64,8 @@ class EsmEmbeddings(nn.Module):
 
 
 class EsmSelfAttention(nn.Module):
+    """Multi-head attention with rotary positions, before its output projection."""
+
     def __init__(self, config: EsmConfig):
         super().__init__()
         self.config = config
@@ -81,7 +83,7 @@ class EsmSelfAttention(nn.Module):
 
         exact = backend == "eager" or torch.is_grad_enabled()
         rotate = apply_rotary_pos_emb if exact else rotate_without_gradient
-        # The scale goes in before the rotation: rounding then equals upstream's.
+        # Scaled before the rotation, so that rounding equals upstream's.
         query = rotate(split(self.query(hidden)) * self.head_dim**-0.5, *rotary)
         key = rotate(split(self.key(hidden)), *rotary)
         dropout = self.config.attention_probs_dropout_prob if self.training else 0.0
@@ -90,6 +92,8 @@ class EsmSelfAttention(nn.Module):
 
 
 class EsmSelfOutput(nn.Module):
+    """Output projection of the attention, and the residual connection."""
+
     def __init__(self, config: EsmConfig):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
@@ -100,6 +104,8 @@ class EsmSelfOutput(nn.Module):
 
 
 class EsmAttention(nn.Module):
+    """Layer norm, attention and residual connection: the first half of a block."""
+
     def __init__(self, config: EsmConfig):
         super().__init__()
         self.self = EsmSelfAttention(config)
@@ -112,6 +118,8 @@ class EsmAttention(nn.Module):
 
 
 class EsmIntermediate(nn.Module):
+    """First projection of the feed-forward part, and its GELU."""
+
     def __init__(self, config: EsmConfig):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
@@ -120,11 +128,13 @@ class EsmIntermediate(nn.Module):
         hidden = self.dense(hidden)
         if backend == "eager":
             return gelu(hidden)
-        # In place where no gradient wants the input: 7 % of an inference pass on a CPU.
+        # In place where no gradient needs the input, which saves 7 % of an inference pass on a CPU.
         return nn.functional.gelu(hidden) if torch.is_grad_enabled() else torch.ops.aten.gelu_(hidden)
 
 
 class EsmOutput(nn.Module):
+    """Second projection of the feed-forward part, and the residual connection."""
+
     def __init__(self, config: EsmConfig):
         super().__init__()
         self.dense = nn.Linear(config.intermediate_size, config.hidden_size)

@@ -1,6 +1,6 @@
 """Single-nucleotide tokenizer with upstream's ids: ``<cls> <pad> <eos> <unk> <mask> A T C G N`` = 0..9.
 
-Lower case is accepted, U is read as T, the IUPAC ambiguity codes as N; anything else is an error that names the
+Lower case is accepted, U is read as T, and the IUPAC ambiguity codes as N; anything else is an error that names the
 record and the position. Encoding is one table look-up over all records at once.
 """
 
@@ -28,11 +28,12 @@ _SPECIAL = re.compile("|".join(map(re.escape, VOCABULARY[: MASK + 1])))
 _TABLE = np.array([TOKEN_IDS.get(chr(letter), _INVALID) for letter in NORMALIZED], dtype=np.uint8)
 
 
-def _invalid_letter(sequences: list[str]) -> ValueError:
+def _invalid_letter(sequences: list[str]) -> InputError:
+    """Return the error that names the first letter outside the alphabet."""
     for record, sequence in enumerate(sequences):
         for position, letter in enumerate(sequence):
             if ord(letter) > 255 or _TABLE[ord(letter)] == _INVALID:
-                return ValueError(
+                return InputError(
                     f"record {record}, position {position + 1}: found {letter!r}, wanted A, C, G, T, U, N or an "
                     "IUPAC ambiguity code"
                 )
@@ -41,8 +42,11 @@ def _invalid_letter(sequences: list[str]) -> ValueError:
 
 @contextlib.contextmanager
 def _collector_paused():
-    """No garbage collection inside: every new list brings one nearer, and with 100,000 of them the vain search for
-    garbage takes four fifths of the time."""
+    """Suspend garbage collection.
+
+    Every new list counts towards the next collection, and with 100,000 lists the futile search for garbage would take
+    four fifths of the time.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -53,28 +57,29 @@ def _collector_paused():
 
 
 def _check_between_special(texts: list[str]) -> None:
-    """Raise for a letter outside the alphabet, with its record and position in the texts as they were given."""
+    """Raise for a letter outside the alphabet and special tokens, with its record and position in the given texts."""
     encode_ragged([_SPECIAL.sub(lambda match: "N" * len(match[0]), text) for text in texts], False)
 
 
 def encode_ragged(sequences: list[str], add_special_tokens: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids of many sequences in one array.
+    """Return the token ids of many sequences in one array.
 
     Parameters
     ----------
-    sequences
-        n strings of nucleotides (no special tokens inside; see :class:`LamarTokenizer` for those).
-    add_special_tokens
+    sequences : list of str, n
+        Nucleotides without special tokens (see `LamarTokenizer` for those).
+    add_special_tokens : bool
         Put ``<cls>`` before and ``<eos>`` after each.
 
     Returns
     -------
-    ids, offsets
-        uint8 (total,), and int64 (n + 1,): record i is ``ids[offsets[i]:offsets[i + 1]]``.
+    ids : np.ndarray of uint8, shape (total,)
+    offsets : np.ndarray of int64, shape (n + 1,)
+        Record i is ``ids[offsets[i]:offsets[i + 1]]``.
 
     Raises
     ------
-    ValueError
+    InputError
         For a letter outside the alphabet, with record (from 0) and position (from 1).
     """
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
@@ -101,10 +106,15 @@ def encode_ragged(sequences: list[str], add_special_tokens: bool = True) -> tupl
 
 
 class LamarTokenizer(PreTrainedTokenizer):
-    """Hugging Face tokenizer over :func:`encode_ragged`; ``<mask>`` and the other special tokens may stand in text.
+    """Hugging Face tokenizer over `encode_ragged`; texts may contain ``<mask>`` and the other special tokens.
 
-    Differs from other tokenizers in one point, on purpose: a sequence that does not fit ``max_length`` is a
-    ``ValueError`` unless ``truncation`` is asked for.
+    It differs from other tokenizers in one point, on purpose: a sequence that does not fit ``max_length`` is an error
+    unless ``truncation`` is set.
+
+    Parameters
+    ----------
+    vocab_file : path, optional
+        Checked to be LAMAR's vocabulary; None uses the package's file.
     """
 
     vocab_files_names = {"vocab_file": "vocab.txt"}  # noqa: RUF012 - the base class's interface
@@ -137,7 +147,7 @@ class LamarTokenizer(PreTrainedTokenizer):
 
     def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None) -> list[int]:
         if token_ids_1 is not None:
-            raise ValueError("LAMAR reads one sequence at a time, not pairs")
+            raise InputError("LAMAR reads single sequences, not pairs")
         return [CLS, *token_ids_0, EOS]
 
     def get_special_tokens_mask(self, token_ids_0, token_ids_1=None, already_has_special_tokens=False):
@@ -151,7 +161,7 @@ class LamarTokenizer(PreTrainedTokenizer):
         return (str(path),)
 
     def _encode_text(self, text: str) -> list[int]:
-        """Ids of a text that may hold special tokens, without ``<cls>`` and ``<eos>`` around it."""
+        """Return the ids of a text that may contain special tokens, without ``<cls>`` and ``<eos>`` around it."""
         _check_between_special([text])
         ids, start = [], 0
         for match in _SPECIAL.finditer(text):
@@ -177,18 +187,24 @@ class LamarTokenizer(PreTrainedTokenizer):
 
         Parameters
         ----------
-        text
-            Sequence or sequences; lower case, U, IUPAC codes and special tokens allowed.
-        max_length
-            Most tokens a record may have, ``<cls>`` and ``<eos>`` included.
-        truncation
-            Cut longer records at their 3' end (``<eos>`` is kept) instead of raising.
-        padding, pad_to_multiple_of, return_tensors, return_attention_mask
+        text : str or list of str
+            Lower case, U, IUPAC codes and special tokens are allowed.
+        add_special_tokens : bool
+            Put ``<cls>`` before and ``<eos>`` after each sequence.
+        truncation : bool
+            Truncate longer records at their 3' end (``<eos>`` is kept) instead of raising.
+        max_length : int, optional
+            Largest number of tokens of a record, ``<cls>`` and ``<eos>`` included.
+        padding, pad_to_multiple_of, return_tensors, return_attention_mask, return_special_tokens_mask
             As in transformers.
+
+        Returns
+        -------
+        transformers.BatchEncoding
 
         Raises
         ------
-        ValueError
+        InputError
             For a letter outside the alphabet, or a record longer than ``max_length``.
         """
         single = isinstance(text, str)
@@ -206,7 +222,7 @@ class LamarTokenizer(PreTrainedTokenizer):
                 encoded = [flat[start:stop] for start, stop in zip(bounds, bounds[1:])]
         if max_length is not None:
             if max_length < 2 * add_special_tokens:
-                raise ValueError(f"max_length: found {max_length}, wanted 2 or more: <cls> and <eos> count")
+                raise InputError(f"`max_length`: found {max_length}, wanted 2 or more: <cls> and <eos> count")
             end = [EOS] if add_special_tokens else []
             encoded = [self._fit(record, i, max_length, truncation, end) for i, record in enumerate(encoded)]
         batch = {"input_ids": encoded}
@@ -231,7 +247,7 @@ class LamarTokenizer(PreTrainedTokenizer):
         return BatchEncoding(batch, tensor_type=return_tensors)
 
     def encode(self, text: str, **kwargs) -> list[int]:
-        """Token ids of one sequence. The base class's method would truncate without being asked."""
+        """Return the token ids of one sequence. The base class's method would truncate without being asked."""
         return self(text, **kwargs)["input_ids"]
 
     @staticmethod
@@ -240,7 +256,7 @@ class LamarTokenizer(PreTrainedTokenizer):
             return ids
         if not truncation:
             special = " with the special ones" if end else ""
-            raise ValueError(f"record {record}: {len(ids)} tokens{special}, max_length is {max_length}")
+            raise InputError(f"record {record}: {len(ids)} tokens{special}, `max_length` is {max_length}")
         return ids[: max_length - len(end)] + end
 
 
@@ -249,7 +265,7 @@ def verify_vocabulary(path: str | Path) -> None:
 
     Parameters
     ----------
-    path
+    path : path
         ``vocab.txt``, ``tokenizer.json``, or a folder that holds one of them.
 
     Raises

@@ -173,5 +173,5 @@ def test_configurations_survive_a_round_trip(tmp_path):
 def test_named_configurations():
     assert sorted(CONFIGS) == ["lamar", "lamar-mini", "lamar-tiny"]
     assert named_config("lamar-tiny", num_labels=5).num_labels == 5
-    with pytest.raises(ValueError, match="config name: found 'lamar-huge', wanted one of lamar, lamar-mini"):
+    with pytest.raises(ValueError, match="`config`: found 'lamar-huge', wanted one of lamar, lamar-mini"):
         named_config("lamar-huge")

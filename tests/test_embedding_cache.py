@@ -295,7 +295,7 @@ def test_disk_that_fills_meanwhile_is_found_before_the_start(model, tmp_path, mo
 def test_folder_that_cannot_be_made_is_an_error(model, tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
-        with pytest.raises(InputError, match=rf"`cache_dir`: {folder} cannot be made"):
+        with pytest.raises(InputError, match=rf"`cache_dir`: {folder} cannot be created"):
             cached(model, folder)
 
 

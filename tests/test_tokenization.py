@@ -182,7 +182,7 @@ def test_pairs_are_refused(tokenizer):
 def test_101_nucleotides_are_103_tokens(tokenizer):
     sequence = "A" * 101
     assert len(tokenizer(sequence, max_length=103)["input_ids"]) == 103
-    with pytest.raises(ValueError, match=r"record 1: 103 tokens with the special ones, max_length is 101"):
+    with pytest.raises(ValueError, match=r"record 1: 103 tokens with the special ones, `max_length` is 101"):
         tokenizer(["A", sequence], max_length=101)
     with pytest.raises(ValueError, match="103 tokens"):
         tokenizer.encode(sequence, max_length=101)
@@ -202,7 +202,7 @@ def test_truncation_cuts_the_3_prime_end_and_keeps_eos(tokenizer):
 
 @pytest.mark.parametrize("max_length", [-1, 0, 1])
 def test_no_room_for_the_special_tokens_is_an_error(tokenizer, max_length):
-    with pytest.raises(ValueError, match=f"max_length: found {max_length}"):
+    with pytest.raises(ValueError, match=f"`max_length`: found {max_length}"):
         tokenizer("ACGT", max_length=max_length, truncation=True)
 
 
