@@ -1,7 +1,7 @@
-"""Composition of sequences, and how far composition alone tells positives from negatives.
+"""Composition of sequences, and how well composition alone separates positives from negatives.
 
-A score on labelled windows means little beside what base composition gives by itself: a logistic regression on the
-16 dinucleotide frequencies alone reaches an AUROC of 0.9 on popular eCLIP sets.
+Scores on labelled windows must be compared with those of base composition alone: a logistic regression on the 16
+dinucleotide frequencies reaches an AUROC of 0.9 on popular eCLIP sets.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ _BLOCK = 2_000_000  # letters counted at a time: bounds memory
 
 
 def words(k: int) -> list[str]:
-    """The 4**k words of ``k`` letters in lexicographic order: the columns of `kmer_frequencies`."""
+    """Return the 4**k words of ``k`` letters in lexicographic order, the columns of `kmer_frequencies`."""
     return ["".join(letters) for letters in itertools.product(NUCLEOTIDES, repeat=k)]
 
 
 def kmer_frequencies(sequences: Sequence[str], k: int = 2) -> np.ndarray:
-    """Share of each word among the words of ``k`` letters of a sequence, overlapping ones counted.
+    """Return the share of each word among the overlapping words of ``k`` letters of each sequence.
 
     Parameters
     ----------
-    sequences : sequence of str, n
-        Letters of ``ACGTN``, any lengths. A word with an N is left out.
+    sequences : sequence of str, length n
+        Letters of ``ACGTN``, any lengths. Words with an N are ignored.
     k : int
-        nt, 1 or more.
+        Length of the words in nt, 1 or more.
 
     Returns
     -------
-    float64 (n, 4**k)
-        Columns as `words`. Rows sum to 1; a sequence without a word of k known letters is a row of NaN.
+    float64, shape (n, 4**k)
+        Columns as in `words`. Rows sum to 1; a sequence without a word of k known letters is a row of NaN.
     """
     if k < 1:
-        raise ValueError(f"k: found {k}, wanted 1 or more")
+        raise ValueError(f"`k`: found {k}, wanted 1 or more")
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     bounds = [0, *(np.flatnonzero(np.diff(np.cumsum(lengths) // _BLOCK)) + 1), len(sequences)]
     blocks = [_kmer_counts(sequences[start:end], k) for start, end in itertools.pairwise(bounds)]
@@ -57,7 +57,7 @@ def kmer_frequencies(sequences: Sequence[str], k: int = 2) -> np.ndarray:
 
 
 def _kmer_counts(sequences: Sequence[str], k: int) -> np.ndarray:
-    """Counts (n, 4**k) of all words, from the sequences joined end to end."""
+    """Count all words in the joined sequences; float64, shape (n, 4**k)."""
     codes, record = join_codes(sequences)
     n_starts = max(len(codes) - k + 1, 0)
     word, known = np.zeros(n_starts, dtype=np.int64), np.ones(n_starts, dtype=bool)
@@ -70,12 +70,17 @@ def _kmer_counts(sequences: Sequence[str], k: int) -> np.ndarray:
 
 
 def gc_content(sequences: Sequence[str]) -> np.ndarray:
-    """Share of G and C among the known letters of each sequence.
+    """Return the share of G and C among the known letters of each sequence.
+
+    Parameters
+    ----------
+    sequences : sequence of str, length n
+        Letters of ``ACGTN``.
 
     Returns
     -------
-    float64 (n,)
-        0 to 1; NaN for a sequence of N alone.
+    float64, shape (n,)
+        0 to 1; NaN for a sequence of only N.
     """
     return kmer_frequencies(sequences, 1)[:, [1, 2]].sum(axis=1)
 
@@ -91,33 +96,36 @@ FEATURES = {
 def composition_scores(
     train_sequences: Sequence[str], train_labels, test_sequences: Sequence[str], features: str = "dinucleotide"
 ) -> np.ndarray:
-    """Probability of label 1 by a logistic regression on composition.
+    """Return the probabilities of label 1 by a logistic regression on composition.
 
-    Features are standardised on the training part, the penalty is scikit-learn's default (L2, C = 1). ``gc`` is GC
-    content and its square, so that a class of the same mean but another spread is seen as well; ``dinucleotide``
-    and ``4mer`` are the frequencies of all words of 2 and 4 letters. A sequence without a known word counts as the
-    training part's mean.
+    Features are standardised on the training part; the penalty is scikit-learn's default (L2, C = 1). ``gc`` is GC
+    content and its square, so that a class with the same mean and another spread can be recognised; ``dinucleotide``
+    and ``4mer`` are the frequencies of all words of 2 and 4 letters. A sequence without a known word gets the mean of
+    the training part.
 
     Parameters
     ----------
-    train_sequences, test_sequences : sequence of str, (n_train,) and (n_test,)
-    train_labels : (n_train,) of 0 and 1, both present
+    train_sequences, test_sequences : sequence of str, length n_train and n_test
+        Letters of ``ACGTN``.
+    train_labels : int, shape (n_train,)
+        0 and 1, both present.
     features : {"gc", "dinucleotide", "4mer"}
+        Features of the regression.
 
     Returns
     -------
-    float64 (n_test,)
+    float64, shape (n_test,)
 
     Raises
     ------
     ValueError
-        Other features, or labels that are not two classes 0 and 1.
+        If the features are unknown, or the labels are not two classes 0 and 1.
     """
     if features not in FEATURES:
-        raise ValueError(f"features: found {features!r}, wanted {', '.join(FEATURES)}")
+        raise ValueError(f"`features`: found {features!r}, wanted {', '.join(FEATURES)}")
     labels = np.asarray(train_labels)
     if set(np.unique(labels).tolist()) != {0, 1}:
-        raise ValueError(f"train_labels: found classes {np.unique(labels)[:5].tolist()}, wanted 0 and 1")
+        raise ValueError(f"`train_labels`: found classes {np.unique(labels)[:5].tolist()}, wanted 0 and 1")
     compute = FEATURES[features]
     model = _model(features).fit(compute(train_sequences), labels)
     return model.predict_proba(compute(test_sequences))[:, 1]
@@ -129,13 +137,10 @@ def _model(features: str):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-    # The square of a standardised value, not of a share: GC and its square would be all but collinear.
+    # The square of a standardised value, not of a share: GC and its square would be nearly collinear.
     square = [PolynomialFeatures(2, include_bias=False), StandardScaler()] if features == "gc" else []
     steps = [SimpleImputer(keep_empty_features=True), StandardScaler(), *square, LogisticRegression(max_iter=1000)]
     return make_pipeline(*steps)
-
-
-# ------------------------------------------------------------------------------------- how alike two sides are
 
 
 def likeness(
@@ -147,18 +152,19 @@ def likeness(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> dict:
-    """How alike positives and negatives are, ready for JSON.
+    """Describe how alike positives and negatives are, ready for JSON.
 
     Parameters
     ----------
-    positives, negatives : sequence of str, not empty
+    positives, negatives : sequence of str
+        Sequences of both sides, not empty.
     split : (train, test), optional
-        Indices into positives followed by negatives. The regressions of `composition_scores` are fitted on train
-        and judged on test. Without a split, every record is scored by the fold of a stratified 5-fold
-        cross-validation that left it out; folds never separate records with the same dinucleotides, such as
-        duplicates, or a positive and its shuffle.
-    regions : (str (n_positives,), str (n_negatives,)), optional
-        Region type of every record.
+        Indices into positives followed by negatives. The regressions of `composition_scores` are fitted on train and
+        scored on test. Without a split, every record is scored by the fold of a stratified 5-fold cross-validation
+        that left it out; folds never divide records with the same dinucleotides, such as duplicates, or a positive
+        and its shuffle.
+    regions : (str, str), shapes (n_positives,) and (n_negatives,), optional
+        Kind of region of every record.
     n_boot, seed : int
         Resamples of the intervals; seed of folds and resamples.
 
@@ -171,18 +177,18 @@ def likeness(
         - ``largest_dinucleotide_difference``: ``name`` and ``difference`` of means, positives minus negatives
         - ``auroc``: for ``gc`` and ``dinucleotide`` the ``value``, the ``low`` and ``high`` end of its 95 %
           bootstrap interval, ``method`` and ``n`` scored. Negatives matched closely to the positives can bring it
-          somewhat below 0.5: what a fold has more of in one class, the others have less of.
+          somewhat below 0.5, because an excess in one fold is a deficit in the others.
 
-        None where a value is undefined: for classes too small for folds, or sequences of N alone.
+        None where a value is undefined: for classes too small for folds, or sequences of only N.
 
     Raises
     ------
     InputError
-        A side without sequences, or a split whose train or test part lacks a class.
+        If a side has no sequences, or the train or test part of the split lacks a class.
     """
     for name, side in (("positives", positives), ("negatives", negatives)):
         if not len(side):
-            raise InputError(f"{name}: found no sequence, wanted at least one to compare")
+            raise InputError(f"`{name}`: found no sequence, wanted at least one to compare")
     from scipy.stats import ks_2samp
 
     sides = {"positives": positives, "negatives": negatives}
@@ -195,7 +201,7 @@ def likeness(
             values, counts = np.unique(np.asarray(types, dtype=str), return_counts=True)
             report[name]["regions"] = {str(value): float(n / len(types)) for value, n in zip(values, counts)}
     known = [values[~np.isnan(values)] for values in gc.values()]
-    # Only the statistic is wanted: exact p-values would cost more than all the rest.
+    # Only the statistic is used; exact p-values would take longer than everything else.
     report["gc_ks"] = float(ks_2samp(*known, method="asymp").statistic) if min(map(len, known)) else None
     difference = means["positives"] - means["negatives"]
     largest = int(np.argmax(np.nan_to_num(np.abs(difference))))
@@ -212,7 +218,7 @@ def _json(value) -> float | None:
 
 
 def _column_means(frequencies: np.ndarray) -> np.ndarray:
-    """Mean row of those that are known, NaN where none is."""
+    """Return the mean of the rows that are known, NaN without one."""
     known = frequencies[~np.isnan(frequencies[:, 0])]
     return known.mean(axis=0) if len(known) else np.full(frequencies.shape[1], np.nan)
 
@@ -235,7 +241,7 @@ def _describe_side(sequences: Sequence[str], gc: np.ndarray, dinucleotides: np.n
 
 
 def _parts(labels: np.ndarray, frequencies: np.ndarray, split, seed: int) -> tuple[list[tuple], str]:
-    """Pairs of records to fit on and to score, and what to call that."""
+    """Return pairs of records to fit on and to score, and the name of the method."""
     if split is None:
         _, groups = np.unique(frequencies, axis=0, return_inverse=True)
         fold = assign_groups(groups.ravel(), labels, np.ones(N_FOLDS), seed)
@@ -246,12 +252,12 @@ def _parts(labels: np.ndarray, frequencies: np.ndarray, split, seed: int) -> tup
     train, test = (np.asarray(part, dtype=np.int64) for part in split)
     for name, part in (("train", train), ("test", test)):
         if len(np.unique(labels[part])) < 2:
-            raise InputError(f"split: found {len(part)} records of one class in the {name} part, wanted both classes")
+            raise InputError(f"`split`: found {len(part)} records of one class in the {name} part, wanted both classes")
     return [(train, test)], "fitted on train, scored on test"
 
 
 def _judge(features: str, sequences, labels: np.ndarray, parts, method: str, n_boot: int, seed: int) -> dict:
-    """AUROC of `composition_scores` over all records scored."""
+    """Return the AUROC of `composition_scores` over all records scored."""
     if not parts:
         return {"value": None, "low": None, "high": None, "method": method, "n": 0}
     scores = [
@@ -264,7 +270,7 @@ def _judge(features: str, sequences, labels: np.ndarray, parts, method: str, n_b
 
 
 def describe_likeness(report: dict) -> str:
-    """The report of `likeness` as an aligned table of text, with a closing sentence on how to read later scores."""
+    """Return the report of `likeness` as an aligned table of text, with a closing sentence on reading scores."""
     sides = report["positives"], report["negatives"]
     name = report["largest_dinucleotide_difference"]["name"]
     rows = [("", "positives", "negatives"), ("sequences", *(f"{side['n']:,}" for side in sides))]

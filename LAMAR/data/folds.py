@@ -1,4 +1,4 @@
-"""Dividing records: the kernel of every split, cross-validation folds, inner validation, subsamples."""
+"""Division of records: the kernel of every split, cross-validation folds, inner validation, subsamples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["apportion", "assign_groups", "inner_validation", "make_folds", "stra
 
 
 def strata_of(labels: np.ndarray) -> np.ndarray:
-    """Classes to keep in balance; one class for all where labels are floats or multi-label."""
+    """Return the classes to keep in balance, shape (n,); one class for all where labels are floats or multi-label."""
     labels = np.asarray(labels)
     return labels if labels.ndim == 1 and labels.dtype.kind in "iub" else np.zeros(len(labels), dtype=np.int64)
 
 
 def apportion(total: int, weights: np.ndarray) -> np.ndarray:
-    """``total`` items by ``weights``, in whole numbers (largest remainder)."""
+    """Apportion ``total`` items by ``weights`` in whole numbers, by largest remainder; int64, shape of ``weights``."""
     exact = total * np.asarray(weights, dtype=np.float64) / np.sum(weights)
     counts = np.floor(exact).astype(np.int64)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
@@ -26,10 +26,26 @@ def apportion(total: int, weights: np.ndarray) -> np.ndarray:
 
 
 def assign_groups(groups: np.ndarray, strata: np.ndarray, weights: Sequence[float], seed: int) -> np.ndarray:
-    """Part of every record, an index (int64) into ``weights``: groups stay whole, each class is near ``weights``.
+    """Assign records to parts without dividing groups, each class as near to the weights as groups allow.
 
-    Groups of several records go first, the largest first, each to a part drawn in proportion to the room left among
-    those where it fits, or else to the part with most room. Records without company then fill each class up.
+    Groups of several records are assigned first, the largest first, each to a part drawn in proportion to the room left
+    among those where it fits, or else to the part with most room. Groups of one record then fill up each class.
+
+    Parameters
+    ----------
+    groups : array, shape (n,)
+        Group of each record.
+    strata : array, shape (n,)
+        Class of each record.
+    weights : sequence of float
+        Relative sizes of the parts.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    int64, shape (n,)
+        Part of each record, an index into ``weights``.
     """
     rng = np.random.default_rng(seed)
     weights = np.asarray(weights, dtype=np.float64)

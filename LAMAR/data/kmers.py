@@ -1,4 +1,4 @@
-"""Stretches that sequences share: rolling hashes of windows, clusters of similar sequences, longest shared run."""
+"""Runs of nucleotides that sequences share: rolling hashes, clusters of similar sequences, longest shared run."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ _LETTERS_AT_ONCE = 2_000_000  # hashing takes some 50 bytes a letter
 def cluster_sequences(
     sequences: Sequence[str], k: int = 24, *, repeat_k: int = 30, always: int = 50, max_records: int | None = None
 ) -> np.ndarray:
-    """Clusters of sequences that share a stretch, as connected components; linear in the number of records.
+    """Cluster sequences that share a run, as connected components; linear in the number of records.
 
     Two records are linked when they share one of these:
 
-    1. ``k`` nt in a row that are no simple repeat and contain no frequent 16-mer, which is one that occurs in more
-       than ``max_records`` records: poly(A) tails and adapters that most records carry say nothing about descent;
+    1. ``k`` nt in a row that are not a simple repeat and contain no frequent 16-mer. A 16-mer is frequent when it
+       occurs in more than ``max_records`` records: poly(A) tails and adapters that most records carry say nothing about
+       descent.
     2. ``repeat_k`` nt in a row that contain no frequent 16-mer, so that windows in the same microsatellite count as
-       similar;
-    3. ``always`` nt in a row, whatever they are and however frequent;
-    4. all but one position, at equal length (found by hashes that leave out each position in turn).
+       similar.
+    3. ``always`` nt in a row, however frequent or repetitive.
+    4. All positions except one, at equal length (found by hashes that leave out each position in turn).
 
-    So duplicates, and windows that differ by one substitution, always stay together (4); so do windows shifted
-    against each other by up to 51 of 101 nt (3), and by up to 71, or 77 outside simple repeats, unless what they
-    share is frequent (2, 1). N matches nothing in 1 to 3 and itself in 4. The reverse complement is not
-    considered: RNA is stranded.
+    Duplicates, and windows that differ by one substitution, therefore always stay together (4); so do windows shifted
+    against each other by up to 51 of 101 nt (3), and by up to 71 nt, or 77 nt outside simple repeats, unless the run
+    that they share is frequent (2, 1). N matches nothing in 1 to 3, and itself in 4. The reverse complement is not
+    considered, because RNA is stranded.
 
     Parameters
     ----------
-    sequences : sequence of str, n
+    sequences : sequence of str, length n
         Letters of ``ACGTN``.
     k, repeat_k, always : int
-        nt. 24 is long enough for chance matches to be rare among millions of windows (4**24 = 2.8e14); 30 is what
-        the leakage report of `make_split` counts; 50 of 101 nt remain untouched by any one substitution.
+        Lengths in nt. With 24, chance matches are rare among millions of windows (4**24 = 2.8e14); 30 is the length
+        that the leakage report of `LAMAR.data.splits.make_split` counts; no single substitution touches more than 51
+        of 101 nt, so that 50 remain in a row.
     max_records : int, optional
-        Default: 20 % of the records, but at least 100.
+        Default 20 % of the records, at least 100.
 
     Returns
     -------
-    int64 (n,)
+    int64, shape (n,)
         Cluster of each record, numbered in order of first appearance.
     """
     from scipy.sparse import coo_matrix
@@ -61,7 +63,7 @@ def cluster_sequences(
         inside = np.searchsorted(frequent, [starts, starts + length - min(16, k) + 1])
         starts = starts[inside[0] == inside[1]]
         if length == k:
-            # A third of the positions is what differs where some 10 nt of other sequence run into a repeat.
+            # A third of the positions differs where some 10 nt of other sequence adjoin a repeat.
             starts = starts[windows.irregularity(starts, k) >= k / 3]
         links.append(_links(windows.hashes(starts, length), windows.record[starts]))
     starts = windows.starts(always)
@@ -78,23 +80,23 @@ def cluster_sequences(
 
 
 def longest_shared_run(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length (nt) of the longest run of nucleotides that a sequence of ``a`` shares with one of ``b``.
+    """Return the length in nt of the longest run that a sequence of ``a`` shares with one of ``b``.
 
-    Exact, by bisection over the length with a rolling hash and comparison of letters where hashes agree. N matches
-    nothing; the reverse complement is not considered.
+    The result is exact: bisection over the length, by rolling hashes, and comparison of letters where hashes agree. N
+    matches nothing; the reverse complement is not considered.
     """
     return SharedRuns(a, b).longest()
 
 
 def _links(keys: np.ndarray, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of records that chain up all those with the same key."""
+    """Return pairs of records that chain all records with the same key."""
     order = np.argsort(keys)
     linked = np.flatnonzero(keys[order][1:] == keys[order][:-1])
     return records[order[linked]], records[order[linked + 1]]
 
 
 def _frequent(keys: np.ndarray, records: np.ndarray, limit: int) -> np.ndarray:
-    """Whether each key occurs in more than ``limit`` different records; ``records`` ascend."""
+    """Return whether each key occurs in more than ``limit`` distinct records; ``records`` ascend."""
     order = np.argsort(keys, kind="stable")
     new_key = np.ones(len(keys), dtype=bool)
     new_key[1:] = keys[order][1:] != keys[order][:-1]
@@ -107,10 +109,10 @@ def _frequent(keys: np.ndarray, records: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _hashes_but_one(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of every sequence with each of its positions left out in turn, and the sequence of each hash.
+    """Return the hashes of every sequence with each position left out in turn, and the sequence of each hash.
 
-    Two sequences of one length share such a hash if and (but for collisions) only if they differ at no more than
-    one position.
+    Two sequences of one length share such a hash if, and except for collisions only if, they differ at no more than one
+    position.
     """
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     first = np.cumsum(lengths) - lengths
@@ -127,18 +129,28 @@ def _hashes_but_one(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is_in(values: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """``np.isin`` for hashes: a bitmap of their first 24 bits leaves few to look up."""
+    """Return `numpy.isin` of hashes: a bitmap of their first 24 bits leaves few to look up."""
     seen = np.zeros(1 << 24, dtype=bool)
     seen[table >> np.uint64(40)] = True
-    found = seen[values >> np.uint64(40)]
-    found[found] = np.isin(values[found], table)
-    return found
+    present = seen[values >> np.uint64(40)]
+    present[present] = np.isin(values[present], table)
+    return present
 
 
 def join_codes(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All sequences one after the other, each followed by a separator, and the index of the sequence of each position.
+    """Join sequences, each followed by a separator.
 
-    uint8 (total,): A, C, G, T are 0-3, all else is 4; int64 (total,).
+    Parameters
+    ----------
+    sequences : sequence of str
+        Letters of ``ACGTN``.
+
+    Returns
+    -------
+    codes : uint8, shape (total,)
+        0 to 3 for A, C, G, T; 4 for N and the separator.
+    record : int64, shape (total,)
+        Index of the sequence that each position belongs to.
     """
     text = "".join(f"{sequence}\n" for sequence in sequences).encode("ascii")
     lengths = np.fromiter((len(sequence) + 1 for sequence in sequences), np.int64, len(sequences))
@@ -146,18 +158,21 @@ def join_codes(sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class WindowHashes:
-    """Rolling hash of every window of a set of sequences, for finding runs that records share.
+    """Rolling hashes of all windows of a set of sequences, which find the runs that records share.
 
     A window's hash is the polynomial ``sum_j value[base_j] * B**j`` modulo 2**64 with fixed random odd ``B``
     and ``value``; prefix sums give it for any window length in one subtraction and one multiplication. Equal
-    windows always have equal hashes. Different windows share one with a probability near 2**-64 per pair.
+    windows always have equal hashes. Different windows have equal hashes with a probability near 2**-64 per pair.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        Letters of ``ACGTN``.
 
     Attributes
     ----------
-    codes : uint8 (total,)
-        All sequences one after the other, each followed by a separator; A, C, G, T are 0-3, all else is 4.
-    record : int64 (total,)
-        Index of the sequence that each position belongs to.
+    codes, record
+        See `join_codes`.
     """
 
     def __init__(self, sequences: Sequence[str]):
@@ -172,20 +187,20 @@ class WindowHashes:
         self._unknown = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.codes == 4)])
 
     def starts(self, length: int) -> np.ndarray:
-        """Positions (int64) at which a window of ``length`` lies within one sequence and contains no N."""
+        """Return the positions (int64) at which a window of ``length`` lies within one sequence and contains no N."""
         if length > len(self.codes):
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(self._unknown[length:] == self._unknown[: len(self._unknown) - length])
 
     def hashes(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """Hashes (uint64, same shape as ``starts``) of the windows of ``length`` at ``starts``."""
+        """Return the hashes (uint64, shape of ``starts``) of the windows of ``length`` at ``starts``."""
         return (self._prefix[starts + length] - self._prefix[starts]) * self._inverse_powers[starts]
 
     def irregularity(self, starts: np.ndarray, length: int, periods: int = 6) -> np.ndarray:
-        """How far the windows of ``length`` at ``starts`` are from tandem repeats.
+        """Return how far the windows of ``length`` at ``starts`` are from tandem repeats.
 
-        For each period ``p`` up to ``periods`` nt (below ``length``), count the positions of the window that differ
-        from the one ``p`` before; the smallest count (int64, same shape as ``starts``) is near 0 in a repeat of a
+        For each period ``p`` up to ``periods`` nt (below ``length``), the positions of the window that differ from the
+        position ``p`` before are counted. The smallest count (int64, shape of ``starts``) is near 0 in a repeat of a
         short unit, also beside another repeat, and about 3/4 of ``length`` in random sequence.
         """
         least = np.full(len(starts), length)
@@ -197,20 +212,27 @@ class WindowHashes:
 
 
 class RunIndex:
-    """Runs of ``length`` nt of some sequences, to tell which others have one of them.
+    """Index of all runs of ``length`` nt of a set of sequences, to find others that share one.
 
-    Memory is 8 bytes a run and 16 MB; N matches nothing, the reverse complement is not considered.
+    Memory is 8 bytes per run and 16 MB. N matches nothing; the reverse complement is not considered.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        Letters of ``ACGTN``.
+    length : int
+        Length of the runs, in nt.
     """
 
     def __init__(self, sequences: Sequence[str], length: int):
         self.length = length
-        found = [hashes for _, hashes in self._hashes(sequences)]
-        self._table = np.unique(np.concatenate([np.zeros(0, np.uint64), *found]))
+        hashes = [hashes for _, hashes in self._hashes(sequences)]
+        self._table = np.unique(np.concatenate([np.zeros(0, np.uint64), *hashes]))
         self._seen = np.zeros(1 << 24, dtype=bool)
         self._seen[self._table >> np.uint64(40)] = True
 
     def shares(self, sequences: Sequence[str]) -> np.ndarray:
-        """Which of n sequences have a run in common with those of the index; boolean (n,)."""
+        """Return whether each of n sequences shares a run with the index; bool, shape (n,)."""
         shared = np.zeros(len(sequences), dtype=bool)
         for records, hashes in self._hashes(sequences):
             candidates = np.flatnonzero(self._seen[hashes >> np.uint64(40)])
@@ -219,7 +241,7 @@ class RunIndex:
         return shared
 
     def _hashes(self, sequences: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Sequence and hash of every run, in pieces of bounded size."""
+        """Yield sequence number and hash of every run, in pieces of bounded size."""
         records, texts, size = [], [], 0
         for number, sequence in enumerate(sequences):
             # Pieces of a long sequence overlap, so that each run is in one of them.
@@ -240,7 +262,13 @@ class RunIndex:
 
 
 class SharedRuns:
-    """Runs of nucleotides that two sets of sequences have in common."""
+    """Runs of nucleotides that two sets of sequences have in common.
+
+    Parameters
+    ----------
+    a, b : sequence of str
+        Letters of ``ACGTN``.
+    """
 
     def __init__(self, a: Sequence[str], b: Sequence[str]):
         self.windows = WindowHashes([*a, *b])
@@ -248,7 +276,7 @@ class SharedRuns:
         self.longest_possible = min(max(map(len, a), default=0), max(map(len, b), default=0))
 
     def shared(self, length: int, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those of ``starts`` (sorted), in a and in b, whose window of ``length`` is in the other set too."""
+        """Return those of the sorted ``starts``, in a and in b, whose window of ``length`` is in the other set too."""
         cut = np.searchsorted(starts, self.first_of_b)
         a, b = starts[:cut], starts[cut:]
         hashes_a, hashes_b = self.windows.hashes(a, length), self.windows.hashes(b, length)
@@ -257,11 +285,11 @@ class SharedRuns:
         return a, b[_is_in(hashes_b, hashes_a)]
 
     def records_sharing(self, length: int) -> int:
-        """Number of records of b that share a window of ``length`` with a."""
+        """Return the number of records of b that share a window of ``length`` with a."""
         return len(np.unique(self.windows.record[self.shared(length, self.windows.starts(length))[1]]))
 
     def longest(self) -> int:
-        """Length of the longest run in common; every length is confirmed letter by letter."""
+        """Return the length of the longest common run; every length is confirmed letter by letter."""
         low, high, candidates = 0, self.longest_possible, None
         while low < high:
             length = (low + high + 1) // 2
@@ -277,7 +305,7 @@ class SharedRuns:
         return low
 
     def _confirmed(self, a: np.ndarray, b: np.ndarray, length: int) -> bool:
-        """Whether some window at ``a`` equals one at ``b``, going by letters where the hashes agree."""
+        """Return whether a window at ``a`` equals one at ``b``, comparing letters where the hashes agree."""
         hashes, first_a = np.unique(self.windows.hashes(a, length), return_index=True)
         same, first_b = np.unique(self.windows.hashes(b, length), return_index=True)
         codes = self.windows.codes

@@ -1,7 +1,7 @@
 """Labelled data sets: one reader for every form in which sequences with labels come.
 
-Each form is read into tables of columns (:mod:`LAMAR.data.labelled_files`); one piece of code here then checks sequences,
-labels and coordinates of all of them alike. Coordinates are 0-based and half-open.
+Each form is read into tables of columns (`LAMAR.data.labelled_files`), whose sequences, labels and coordinates are then
+checked in one way. Coordinates are 0-based and half-open.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Named sequences that a script is asked about, one of the command line or those of a FASTA file."""
+"""Named sequences to be analysed: a single one, or the records of a FASTA file."""
 
 from __future__ import annotations
 
@@ -14,33 +14,55 @@ __all__ = ["genome_positions", "read_records", "record_stem"]
 
 
 def read_records(sequence: str | None, path: str | Path | None) -> list[tuple[str, str]]:
-    """Names (first word of a header; "sequence" for the one given as such) and normalized sequences.
+    """Read named sequences.
+
+    Parameters
+    ----------
+    sequence : str or None
+        A single sequence.
+    path : path or None
+        FASTA file, read if no sequence is given.
+
+    Returns
+    -------
+    list of (str, str)
+        Name (first word of the header; "sequence" for a single one) and normalized sequence of each record.
 
     Raises
     ------
     InputError
-        What :func:`LAMAR.data.sequences.read_fasta` refuses, and names that do not tell records apart.
+        If two records have one name, or `LAMAR.data.sequences.read_fasta` fails.
     """
     if sequence is not None:
-        return [("sequence", normalize_sequence(sequence, source="--sequence"))]
+        return [("sequence", normalize_sequence(sequence, source="`sequence`"))]
     records: dict[str, str] = {}
     for header, letters in read_fasta(path):
         name = header.split()[0]
         if name in records:
-            raise InputError(f"{path}: record {name}: found twice, wanted names that tell records apart")
+            raise InputError(f"{path}: record {name}: found twice, wanted distinct names")
         records[name] = letters
     return list(records.items())
 
 
 def record_stem(index: int, name: str) -> str:
-    """Beginning of the names of a record's files: its number from 1, and its name as file names may be."""
+    """Return the beginning of the names of a record's files: its number from 1, and its name as file names allow."""
     return f"{index + 1:05d}_{re.sub(r'[^A-Za-z0-9.+-]+', '_', name).strip('_')[:60]}"
 
 
 def genome_positions(name: str, length: int) -> tuple[Region, np.ndarray] | None:
-    """Place of a record and of each of its nucleotides, int64 (length,), 0-based; None without coordinates in its name.
+    """Return the place of a record on the genome and the position of each nucleotide.
 
-    On the minus strand positions fall.
+    Parameters
+    ----------
+    name : str
+        Name of the record, as `LAMAR.data.sequences.parse_region` reads it.
+    length : int
+        Its number of nucleotides.
+
+    Returns
+    -------
+    (Region, int64 of shape (length,)) or None
+        Positions are 0-based and descend on the minus strand. None without coordinates of this length in the name.
     """
     place = parse_region(name)
     if place is None or place.end - place.start != length:

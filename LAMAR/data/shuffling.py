@@ -1,4 +1,4 @@
-"""Shuffles of sequences that keep every dinucleotide count."""
+"""Shuffles of sequences that preserve all dinucleotide counts."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ __all__ = ["dinucleotide_shuffle"]
 
 
 def dinucleotide_shuffle(sequences: Sequence[str], seed: int = 0) -> list[str]:
-    """Shuffle each sequence so that it keeps the count of every dinucleotide, exactly.
+    """Shuffle each sequence, preserving the exact count of every dinucleotide.
 
     A sequence is a walk over letters that uses each of its dinucleotides once, as an edge from the first letter to
-    the second; its shuffles are the other such walks between the same ends. One is drawn uniformly (Altschul &
-    Erickson, Mol Biol Evol 2:526, 1985): first the edge by which each letter is left for the last time, which must
-    form a tree towards the last letter and is drawn uniformly by Wilson's loop-erased random walks (STOC 1996); then
-    the order of all other edges of each letter. Expected time is linear in the length.
+    the second; its shuffles are the other such walks between the same ends. One of them is drawn uniformly: first the
+    last edge out of each letter, which together must form a tree towards the last letter and are drawn uniformly by
+    Wilson's loop-erased random walks; then the order of all other edges of each letter. Expected time is linear in the
+    length.
 
     Parameters
     ----------
-    sequences : sequence of str, n
-        Any length, also 0. Letters are taken as they are, so N is a fifth one.
+    sequences : sequence of str, length n
+        Sequences of any length, including 0. N counts as a fifth letter.
     seed : int
         At least 0. The shuffle of a sequence depends on the seed, the sequence and its index, not on the others.
 
     Returns
     -------
-    list of str, n
-        First and last letter of each are its own. A sequence that has no other arrangement, such as a homopolymer,
-        comes back as it is, and by chance any sequence may.
+    list of str, length n
+        The first and the last letter of each sequence stay in place. A sequence without another arrangement, such as a
+        homopolymer, is returned unchanged; by chance any sequence may be.
+
+    References
+    ----------
+    Altschul and Erickson, Mol Biol Evol 2:526 (1985); Wilson, STOC 1996.
     """
     return [_shuffle(sequence, np.random.default_rng([seed, index])) for index, sequence in enumerate(sequences)]
 
@@ -52,7 +56,7 @@ def _shuffle(sequence: str, rng: np.random.Generator) -> str:
 
 
 def _last_edges(sequence: str, rng: np.random.Generator) -> list[int]:
-    """Positions of one edge out of each letter but the last, drawn uniformly among those that lead to the last."""
+    """Draw one edge out of each letter except the last, uniformly among the trees that lead to the last letter."""
     edges = {letter: [] for letter in sequence}
     for position, letter in enumerate(sequence[:-1]):
         edges[letter].append(position)

@@ -1,10 +1,10 @@
 """Genes and transcripts of a GTF file, and the kind of region that a genomic position lies in.
 
-Positions are typed from exons, CDS and stop codons alone, so that Ensembl's and GENCODE's files, which name and cut
-their UTR features differently, give the same. The coding part of a transcript runs from the first to the last base of
-its CDS, with the stop codon, which both leave out of their CDS features. Exonic bases before it are 5'UTR and after
-it 3'UTR, as the transcript runs; those of a transcript without CDS are ncRNA, in a protein-coding gene too; bases
-between the exons of a transcript are intron; all else is intergenic.
+Kinds of region follow from exons, CDS and stop codons only, so that Ensembl's and GENCODE's files, which name and cut
+their UTR features differently, give equal results. The coding part of a transcript runs from the first to the last
+base of its CDS, with the stop codon, which both leave out of their CDS features. Exonic bases before the coding part
+are 5'UTR and those after it 3'UTR, in the direction of the transcript. Exonic bases of a transcript without CDS are
+ncRNA, also in a protein-coding gene. Bases between the exons of a transcript are intron; all others are intergenic.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["REGIONS", "Annotation", "read_gtf"]
 
 logger = logging.getLogger(__name__)
 
-#: Kinds of region, in the order in which one overlapping another decides.
+#: Kinds of region in order of precedence where several overlap.
 REGIONS = ("CDS", "3'UTR", "5'UTR", "ncRNA", "intron", "intergenic")
 _CDS, _UTR3, _UTR5, _NCRNA, _INTRON, _INTERGENIC = range(len(REGIONS))
 
@@ -44,11 +44,11 @@ class Annotation:
     Attributes
     ----------
     genes : DataFrame
-        chrom (canonical), start, end (of all its transcripts), strand, gene_id, gene_name ("" where the file has
-        none), gene_type ("" likewise; ``gene_biotype`` of Ensembl).
+        chrom (canonical), start, end (of all its transcripts), strand, gene_id, gene_name and gene_type ("" where the
+        file has none; the type is ``gene_biotype`` in Ensembl's files).
     transcripts : DataFrame
         chrom, start, end, strand, transcript_id, gene_id, gene_name, gene_type, gene (row of `genes`), cds_start,
-        cds_end (the coding part on the genome, with the stop codon; -1 without one).
+        cds_end (coding part on the genome, with the stop codon; -1 without one).
     exons : DataFrame
         chrom, start, end, strand, transcript (row of `transcripts`).
     """
@@ -58,21 +58,21 @@ class Annotation:
         self._features = _features(genes, transcripts, exons)
 
     def region_types(self, windows: pd.DataFrame) -> pd.DataFrame:
-        """Kind of region of the middle base of each window, ``(start + end) // 2``, on the window's strand.
+        """Return the kind of region of the middle base of each window, ``(start + end) // 2``, on the window's strand.
 
-        Where several overlap, the first of CDS, 3'UTR, 5'UTR, ncRNA, intron, intergenic decides.
+        Where several overlap, the first in `REGIONS` is returned.
 
         Parameters
         ----------
         windows : DataFrame
-            chrom (any spelling), start, end, strand; ``.`` takes genes of both strands.
+            chrom (any spelling), start, end, strand; ``.`` matches genes of both strands.
 
         Returns
         -------
         DataFrame, n rows, index 0 to n - 1
-            region (str, of `REGIONS`), gene (name, or id where it has no name, of the gene with that region; the
-            first in `genes` of several; ``.`` if none), conflict (bool: no gene on this strand there, but one on the
-            other: the strand or the annotation may be wrong).
+            region (str, of `REGIONS`); gene (name of the gene with that region, or its id where it has no name; the
+            first in `genes` of several; ``.`` without one); conflict (bool: no gene on this strand, but one on the
+            other strand, so that the strand or the annotation may be wrong).
         """
         region, gene, conflict = self._type(windows)
         names = self.genes["gene_name"].where(self.genes["gene_name"] != "", self.genes["gene_id"]).to_numpy(object)
@@ -85,11 +85,11 @@ class Annotation:
         )
 
     def genes_at(self, windows: pd.DataFrame) -> np.ndarray:
-        """Row of `genes` of each window's gene as `region_types` finds it, -1 without one; int64 (n,)."""
+        """Return the row in `genes` of each window's gene as in `region_types`, -1 without one; int64, shape (n,)."""
         return self._type(windows)[1]
 
     def _type(self, windows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Index in `REGIONS` (int64), row of `genes` or -1 (int64), conflict (bool) of each window."""
+        """Return index in `REGIONS` (int64), row of `genes` or -1 (int64) and conflict (bool) of each window."""
         middle = (windows["start"].to_numpy(dtype=np.int64) + windows["end"].to_numpy(dtype=np.int64)) // 2
         bases = pd.DataFrame(
             {
@@ -100,7 +100,7 @@ class Annotation:
             }
         )
         window, feature = overlap(bases, self._features, stranded=True)
-        # Features are ordered by precedence, so the first of a window's is the one that counts.
+        # Features are ordered by precedence, so the first one of each window counts.
         window, first = np.unique(window, return_index=True)
         region = np.full(len(bases), _INTERGENIC, dtype=np.int64)
         gene = np.full(len(bases), -1, dtype=np.int64)
@@ -113,16 +113,16 @@ class Annotation:
 
 
 def _features(genes: pd.DataFrame, transcripts: pd.DataFrame, exons: pd.DataFrame) -> pd.DataFrame:
-    """Parts of genes by kind of region, those of one gene and kind merged.
+    """Return the parts of genes by kind of region, merged within gene and kind.
 
-    Columns chrom, start, end, strand, region (index in `REGIONS`), gene (row of ``genes``); ordered by region, then
-    gene.
+    Columns are chrom, start, end, strand, region (index in `REGIONS`), gene (row of ``genes``); rows are ordered by
+    region, then gene.
     """
     owner = exons["transcript"].to_numpy()
     start, end = exons["start"].to_numpy(), exons["end"].to_numpy()
     is_coding = (transcripts["cds_start"] >= 0).to_numpy()[owner]
     is_minus = (transcripts["strand"] == "-").to_numpy()[owner]
-    # Without a coding part it is empty, at the end of the exon.
+    # Without CDS, the coding part is empty and at the end of the exon.
     first, last = (np.where(is_coding, transcripts[name].to_numpy()[owner], end) for name in ("cds_start", "cds_end"))
     before = np.where(is_coding, np.where(is_minus, _UTR3, _UTR5), _NCRNA)
     after = np.where(is_minus, _UTR5, _UTR3)
@@ -135,7 +135,7 @@ def _features(genes: pd.DataFrame, transcripts: pd.DataFrame, exons: pd.DataFram
     parts = [[column[part[0] < part[1]] for column in part] for part in parts]
     start, end, region, owner = (np.concatenate(columns) for columns in zip(*parts))
     group = region * len(genes) + transcripts["gene"].to_numpy()[owner]
-    # All groups side by side on one axis, none touching the next: one merge for all, and it sorts by group.
+    # All groups lie side by side on one axis without touching, so that one merge serves all and sorts by group.
     size = end.max() + 1
     axis = pd.DataFrame({"chrom": "axis", "start": group * size + start, "end": group * size + end})
     # Transcripts of a gene share most exons.
@@ -158,22 +158,31 @@ def _features(genes: pd.DataFrame, transcripts: pd.DataFrame, exons: pd.DataFram
 def read_gtf(path: str | PathLike) -> Annotation:
     """Read a GTF file, gzipped or plain, of Ensembl, GENCODE or another source.
 
-    Only exon, CDS and stop_codon lines count: genes and transcripts are what their ``gene_id`` and ``transcript_id``
-    say, each strand of each chromosome for itself. Names and types are those of a transcript's first such line.
-    Transcripts that have CDS but no exon are left out, with a warning.
+    Only exon, CDS and stop_codon lines are read: genes and transcripts follow from their ``gene_id`` and
+    ``transcript_id``, separately for each strand of each chromosome. Names and types are those of a transcript's first
+    such line. Transcripts that have CDS but no exon are left out, with a warning.
+
+    Parameters
+    ----------
+    path : path
+        File to read.
+
+    Returns
+    -------
+    Annotation
 
     Raises
     ------
     InputError
-        Names the file and the line: not nine columns, coordinates that are none, a strand other than ``+ - .``, no
-        transcript_id or gene_id, GFF3 attributes; names the file: no exon. Also what `LAMAR.data.sequences.open_text`
-        raises.
+        If a line has not nine columns, malformed coordinates, a strand other than ``+ - .``, no transcript_id or
+        gene_id, or GFF3 attributes, or if there is no exon; names the file and the line. Also what
+        `LAMAR.data.text_files.open_text` raises.
     """
     rows: dict[tuple[str, str, str], int] = {}
     transcripts: list[tuple[str, str, str, str, str, str]] = []
     chroms: dict[str, str] = {}
     exons, coding = array("q"), array("q")  # start, end, row of transcript, of one line after the other
-    # A loop: the lines of a full annotation need 2 GB as a table, and most of them only their transcript_id.
+    # A loop, because a full annotation takes 2 GB as a table, and of most lines only the transcript_id is needed.
     with open_text(path) as handle:
         for number, line in enumerate(handle, start=1):
             if line[0] == "#" or line.isspace():
@@ -194,7 +203,7 @@ def read_gtf(path: str | PathLike) -> Annotation:
                 if strand not in {"+", "-", "."}:
                     raise InputError(f"{path}: line {number}: found strand {strand!r}, wanted '+', '-' or '.'")
                 gene_id, gene_name, gene_type = (
-                    found[1] if (found := pattern.search(attributes)) else ""
+                    hit[1] if (hit := pattern.search(attributes)) else ""
                     for pattern in (_GENE_ID, _GENE_NAME, _GENE_TYPE)
                 )
                 if not gene_id:
@@ -223,7 +232,7 @@ def _attribute_error(path: str | PathLike, number: int, name: str, attributes: s
 def _annotation(
     path: str | PathLike, rows: list[tuple[str, str, str, str, str, str]], exons: array, coding: array
 ) -> Annotation:
-    """The tables, from what `read_gtf` collects: columns of ``rows`` as below."""
+    """Make the tables from what `read_gtf` collects."""
     columns = ["chrom", "strand", "transcript_id", "gene_id", "gene_name", "gene_type"]
     transcripts = pd.DataFrame(rows, columns=columns)
     n = len(transcripts)
@@ -250,7 +259,7 @@ def _annotation(
 
 
 def _extent(n: int, start: np.ndarray, end: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest start and largest end of each owner, of ``n``; -1 and -1 where it has none."""
+    """Return smallest start and largest end of each of ``n`` owners; -1 and -1 without an interval."""
     first, last = np.full(n, np.iinfo(np.int64).max), np.full(n, -1)
     np.minimum.at(first, owner, start)
     np.maximum.at(last, owner, end)

@@ -1,4 +1,4 @@
-"""Sequence of genomic windows, from an indexed genome or from a FASTA of regions with coordinates in its headers."""
+"""Sequences of genomic windows, from an indexed genome or a FASTA file of regions with coordinates in its headers."""
 
 from __future__ import annotations
 
@@ -27,31 +27,41 @@ __all__ = ["SequenceSource", "open_genome"]
 
 logger = logging.getLogger(__name__)
 
-_PACKED_NAMES = (".gz", ".bgz", ".bz2", ".zip")  # those that pyfaidx does not take for plain text
+_PACKED_NAMES = (".gz", ".bgz", ".bz2", ".zip")  # names that pyfaidx does not read as plain text
 
 
 def open_genome(path: str | PathLike) -> SequenceSource:
     """Open a FASTA file, gzipped or plain, as a source of windows.
 
-    The first header tells which of two kinds it is:
+    The first header decides between two kinds of file:
 
-    * Coordinates, as ``>chr1:100-200`` or ``>chr1:100-200(-)`` (0-based, half-open): regions. All are read into
-      memory, a byte per nucleotide. They may overlap and repeat; a ``(-)`` region is turned to the forward strand.
-      A piece of a chromosome comes so too: ``>chr6:33999999-35000000``. Records without coordinates are left out, and
-      counted in a warning.
-    * Anything else: contigs, named by the first word of their headers. Plain and bgzip-compressed files are read
-      through an index (``.fai``, and ``.gzi`` with bgzip), made and renewed when needed and kept beside the file
-      where that folder can be written. Other gzip files, and files that cannot be indexed (lines of unequal length),
-      are read into memory with a warning.
+    * Headers with coordinates, ``>chr1:100-200`` or ``>chr1:100-200(-)`` (0-based, half-open), name regions. All are
+      read into memory, one byte per nucleotide. They may overlap and repeat; a ``(-)`` region is reverse-complemented
+      to the forward strand. Pieces of chromosomes have this form too: ``>chr6:33999999-35000000``. Records without
+      coordinates are left out, and their number is logged as a warning.
+    * Other headers name contigs by their first word. Plain and bgzip-compressed files are read through an index
+      (``.fai``, and ``.gzi`` with bgzip), which is made or renewed where necessary and kept beside the file if that
+      folder is writable. Other gzip files, and files that cannot be indexed (lines of unequal length), are read into
+      memory with a warning.
 
-    Names are those of `LAMAR.genomics.intervals.canonical_chromosome`, so that ``9`` and ``chr9`` are one.
+    Names are those of `LAMAR.genomics.intervals.canonical_chromosome`, so that ``9`` and ``chr9`` are equal.
+
+    Parameters
+    ----------
+    path : path
+        FASTA file.
+
+    Returns
+    -------
+    SequenceSource
 
     Raises
     ------
     InputError
-        Names the file and the record: a region whose sequence is not ``end - start`` long, two contigs of one name,
-        and all that `LAMAR.data.sequences.read_fasta` refuses. An indexed file is not read through: there, a character
-        that is no nucleotide code is raised when a window holds it, except at the file's beginning.
+        If the sequence of a region is not ``end - start`` long, two contigs have one name, or
+        `LAMAR.data.sequences.read_fasta` fails; names the file and the record. In an indexed file, which is not read
+        as a whole, a character that is not a nucleotide code is an error only in a window that holds it, and at the
+        beginning of the file.
     """
     header = _first_header(path)
     if parse_region(header) is not None:
@@ -60,21 +70,22 @@ def open_genome(path: str | PathLike) -> SequenceSource:
 
 
 class SequenceSource(ABC):
-    """Sequence of the windows that lie in some contig or region.
+    """Source of the sequences of windows that lie in a contig or region.
 
-    A context manager; files are closed at its end, or by `close`. It cannot be sent to another process: open one there.
+    It is a context manager that closes its files at the end, as `close` does. It cannot be sent to another process;
+    open one there.
 
     Attributes
     ----------
     contigs : DataFrame
-        What it holds sequence of, in the file's order: chrom (canonical name), start, end (int64; 0-based, half-open),
-        strand (of a region as its header says, else ``.``).
+        Contigs or regions in the order of the file: chrom (canonical name), start, end (int64; 0-based, half-open),
+        strand (of a region with a strand in its header, else ``.``).
     """
 
     def __init__(self, path: str | PathLike, contigs: pd.DataFrame):
         self.path, self.contigs = path, contigs
-        # By chromosome: starts in order and, for each, the row that reaches furthest of those that start no later.
-        # Some region holds a window exactly if that one does, however the regions overlap.
+        # By chromosome: sorted starts and, for each, the row that reaches furthest among those that start no later.
+        # If any region holds a window, that one does, however the regions overlap.
         self._furthest = {}
         ends = contigs["end"].to_numpy()
         ordered = contigs.sort_values("start", kind="stable")
@@ -85,17 +96,26 @@ class SequenceSource(ABC):
             self._furthest[chrom] = (contigs["start"].to_numpy()[rows], rows[best])
 
     def locate(self, windows: pd.DataFrame) -> np.ndarray:
-        """Row of `contigs` that holds each window completely, -1 where none does; int64 (n,).
+        """Return the row of `contigs` that holds each window completely, -1 without one.
+
+        Parameters
+        ----------
+        windows : DataFrame
+            chrom (any spelling), start, end (0-based, half-open).
+
+        Returns
+        -------
+        int64, shape (n,)
 
         Raises
         ------
         ValueError
-            A window of no base.
+            If a window has no base.
         """
         start, end = (windows[name].to_numpy(dtype=np.int64) for name in ("start", "end"))
         if (start >= end).any():
             i = int(np.argmax(start >= end))
-            raise ValueError(f"windows: row {i}: found {start[i]}-{end[i]}, wanted start < end")
+            raise ValueError(f"`windows`: row {i}: found {start[i]}-{end[i]}, wanted start < end")
         found = np.full(len(windows), -1, dtype=np.int64)
         names = canonical_chromosomes(windows["chrom"]).reset_index(drop=True)
         for chrom, positions in names.groupby(names, sort=False).indices.items():
@@ -108,29 +128,29 @@ class SequenceSource(ABC):
         return found
 
     def extract(self, windows: pd.DataFrame) -> list[str | None]:
-        """Sequences of windows, letters of ``ACGTN`` in upper case.
+        """Return the sequences of windows, letters of ``ACGTN`` in upper case.
 
         Parameters
         ----------
         windows : DataFrame
-            chrom (any spelling), start, end (0-based, half-open) and, when there, strand: ``-`` windows are
+            chrom (any spelling), start, end (0-based, half-open) and optionally strand: ``-`` windows are
             reverse-complemented, ``+`` and ``.`` ones are not.
 
         Returns
         -------
-        list of (str or None), n
-            Of ``end - start`` letters each. None where no single contig or region holds the whole window:
-            it runs over an end, starts below 0, or its chromosome is not there.
+        list of (str or None), length n
+            ``end - start`` letters each. None where no single contig or region holds the whole window: it passes an
+            end, starts below 0, or its chromosome is absent.
 
         Raises
         ------
         InputError
-            A character that is no nucleotide code; an index that does not fit its file.
+            If a character is not a nucleotide code, or an index does not fit its file.
         """
         row = self.locate(windows)
         start, end = (windows[name].to_numpy(dtype=np.int64) for name in ("start", "end"))
         is_minus = windows["strand"].eq("-").tolist() if "strand" in windows else [False] * len(windows)
-        # In the file's order, so that a disk reads forwards and a compressed block is unpacked once.
+        # In the order of the file, so that a disk reads forwards and each compressed block is unpacked once.
         order = np.lexsort((start, row))
         order = order[row[order] >= 0]
         sequences: list[str | None] = [None] * len(windows)
@@ -142,10 +162,10 @@ class SequenceSource(ABC):
 
     @abstractmethod
     def _fetch(self, contig: int, start: int, end: int) -> str:
-        """Normalized forward sequence of genomic positions that row ``contig`` of `contigs` holds."""
+        """Return the normalized forward sequence of genomic positions in row ``contig`` of `contigs`."""
 
     def close(self) -> None:  # noqa: B027 - a source in memory has nothing to close
-        """Close the file; the source gives no more sequence."""
+        """Close the file; sequences cannot be read afterwards."""
 
     def __enter__(self) -> SequenceSource:
         return self
@@ -155,7 +175,7 @@ class SequenceSource(ABC):
 
 
 class _InMemory(SequenceSource):
-    """Normalized forward sequences one after the other; ``first`` is where each contig or region begins."""
+    """Normalized forward sequences of all contigs or regions, joined in memory."""
 
     def __init__(self, path: str | PathLike, contigs: pd.DataFrame, bases: bytearray):
         super().__init__(path, contigs)
@@ -170,7 +190,7 @@ class _InMemory(SequenceSource):
 
 
 class _Indexed(SequenceSource):
-    """A file that is read where the index says; ``faidx`` is a `pyfaidx.Faidx`, ``bgzip`` whether it is compressed."""
+    """A file read through an index: ``faidx`` is a `pyfaidx.Faidx`, ``bgzip`` tells whether it is compressed."""
 
     def __init__(self, path: str | PathLike, faidx, bgzip: bool):
         self._names, self._records = list(faidx.index), list(faidx.index.values())
@@ -182,14 +202,14 @@ class _Indexed(SequenceSource):
         if self._bgzip:
             text = self._faidx.fetch(self._names[contig], start + 1, end)
         else:
-            # Not Faidx.fetch, which takes several times as long for a short window. Not mmap either: every page that
-            # was read would count as this process's memory.
+            # Faidx.fetch takes several times as long for a short window. With mmap, every page that was read would
+            # count as memory of this process.
             index = self._records[contig]
             first, last = (
                 index.offset + base // index.lenc * index.lenb + base % index.lenc for base in (start, end - 1)
             )
             raw = os.pread(self._faidx.file.fileno(), last + 1 - first, first)
-            # Latin-1 gives every byte a letter, so that a wrong one is reported where it stands.
+            # Latin-1 decodes every byte to one letter, so that a wrong one is reported at its position.
             text = raw.translate(None, b"\r\n").decode("latin-1")
         record = f"record {self._names[contig]}:{start}-{end}"
         sequence = normalize_sequence(text, source=str(self.path), record=record) if text else ""
@@ -205,7 +225,7 @@ class _Indexed(SequenceSource):
 
 
 def _first_header(path: str | PathLike) -> str:
-    """First line that begins with ``>``; where other text comes before it, `read_fasta` says what is wrong."""
+    """Return the first line that begins with ``>``; `read_fasta` reports any other text before it."""
     with open_text(path) as handle:
         for line in handle:
             if line.startswith(">"):
@@ -216,7 +236,7 @@ def _first_header(path: str | PathLike) -> str:
 
 
 def _contigs(path: str | PathLike, names: list[str], lengths: list[int]) -> pd.DataFrame:
-    """Whole contigs as `SequenceSource.contigs`; two of one canonical name are an error."""
+    """Return whole contigs as in `SequenceSource.contigs`; two of one canonical name are an error."""
     contigs = pd.DataFrame({"chrom": canonical_chromosomes(pd.Series(names, dtype=object)), "start": 0, "end": lengths})
     again = contigs["chrom"].duplicated()
     if again.any():
@@ -256,17 +276,17 @@ def _read_regions(path: str | PathLike) -> SequenceSource:
 
 
 def _is_bgzip(path: str | PathLike) -> bool | None:
-    """True for bgzip, False for plain text, None for ordinary gzip, told from the first bytes."""
+    """Return True for bgzip, False for plain text, None for other gzip files, from the first bytes."""
     with open(path, "rb") as handle:
         start = handle.read(18)
     if start[:2] != b"\x1f\x8b":
         return False
-    # RFC 1952: the flag of an extra field, and bgzip's own subfield BC of two bytes as its first.
+    # RFC 1952: the flag of an extra field, whose first subfield in bgzip files is BC with two bytes.
     return True if len(start) == 18 and start[3] & 4 and start[12:16] == b"BC\x02\x00" else None
 
 
 def _open_index(path: str | PathLike) -> SequenceSource | None:
-    """The file as `_Indexed`, or None, with a warning, where it must be read into memory."""
+    """Open the file through an index; None, with a warning, if it must be read into memory."""
     bgzip = _is_bgzip(path)
     if bgzip is None:
         logger.warning("%s: gzip cannot be indexed, reading it all into memory; bgzip or gunzip it to avoid that", path)
@@ -280,7 +300,7 @@ def _open_index(path: str | PathLike) -> SequenceSource | None:
         return None
     source = _Indexed(path, faidx, bgzip)
     try:
-        # Proteins, for one, would otherwise only be noticed by no window being found.
+        # Otherwise a file of proteins, for example, would only be noticed by no window being found.
         source._fetch(0, 0, min(1000, int(source.contigs["end"].iat[0])))
     except InputError:
         source.close()
@@ -288,8 +308,8 @@ def _open_index(path: str | PathLike) -> SequenceSource | None:
     return source
 
 
-# What pyfaidx, and Bio.bgzf below it, raise on an index or a file that is damaged or not regular.
 def _index_errors() -> tuple[type[Exception], ...]:
+    """Return what pyfaidx, and Bio.bgzf below it, raise on a damaged or irregular index or file."""
     from pyfaidx import FastaIndexingError, FetchError, IndexNotFoundError
 
     kinds = (FastaIndexingError, FetchError, IndexNotFoundError, OSError, ValueError, EOFError)
@@ -297,7 +317,7 @@ def _index_errors() -> tuple[type[Exception], ...]:
 
 
 def _saved_index(path: str | PathLike, bgzip: bool):
-    """`pyfaidx.Faidx` by the index beside the file; None where that is missing, older than the file, or not its own."""
+    """Return a `pyfaidx.Faidx` with the index beside the file; None if it is missing, outdated, or of another file."""
     from pyfaidx import Faidx
 
     saved = [Path(f"{path}.fai")] + [Path(f"{path}.gzi")] * bgzip
@@ -310,10 +330,10 @@ def _saved_index(path: str | PathLike, bgzip: bool):
 
 
 def _new_index(path: str | PathLike, bgzip: bool):
-    """`pyfaidx.Faidx` by an index made now, and kept beside the file if possible; None where none can be made."""
+    """Return a `pyfaidx.Faidx` with a new index, kept beside the file if possible; None if none can be made."""
     from pyfaidx import Faidx
 
-    # Made elsewhere and moved when complete: a half one that a kill left behind would be newer than the file.
+    # Made elsewhere and moved when complete: an incomplete index left by a kill would be newer than the file.
     with tempfile.TemporaryDirectory() as folder:
         names = {"indexname": ".fai", "gzi_indexname": ".gzi"}
         made = {name: Path(folder, f"index{end}") for name, end in names.items()}
@@ -330,7 +350,7 @@ def _new_index(path: str | PathLike, bgzip: bool):
 
 
 def _checked(faidx, bgzip: bool):
-    """The index, or None, closed, where a record is empty or the index does not agree with the file about it."""
+    """Return the index; close it and return None if a record is empty or does not agree with the file."""
     good = bool(faidx.index) and all(record.rlen > 0 and record.lenc > 0 for record in faidx.index.values())
     if good and not bgzip:
         good = all(_agrees(faidx.file.fileno(), name, record) for name, record in faidx.index.items())
@@ -340,7 +360,7 @@ def _checked(faidx, bgzip: bool):
 
 
 def _agrees(file: int, name: str, record) -> bool:
-    """Whether the header is there, the first line is of the right length, and the sequence ends where it should."""
+    """Return whether header, length of the first line and end of the sequence agree with the index."""
     above = os.pread(file, min(record.offset, 4096), max(0, record.offset - 4096))
     header = above.rstrip(b"\r\n").rpartition(b"\n")[2].split()
     last = record.rlen - 1

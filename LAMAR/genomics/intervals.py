@@ -1,4 +1,4 @@
-"""Genomic intervals in tables: chromosome names, overlaps, merging, distances; bioframe underneath.
+"""Genomic intervals in tables: chromosome names, overlaps, merging, distances; built on bioframe.
 
 A table of intervals is a pandas DataFrame with the columns ``chrom``, ``start``, ``end`` (0-based, half-open, int64)
 and, where strands count, ``strand``: ``+``, ``-`` or ``.`` (unknown, which agrees with either).
@@ -27,7 +27,7 @@ _COORDINATES = ["chrom", "start", "end"]
 
 
 def canonical_chromosome(name: str) -> str:
-    """UCSC's name of a chromosome: ``9``, ``Chr9`` become ``chr9``, ``MT`` becomes ``chrM``; other names stay."""
+    """Return UCSC's name of a chromosome: ``9``, ``Chr9`` become ``chr9``, ``MT`` becomes ``chrM``; others stay."""
     match = _SHORT.fullmatch(name)
     if match is None:
         return name
@@ -36,12 +36,12 @@ def canonical_chromosome(name: str) -> str:
 
 
 def canonical_chromosomes(names: pd.Series) -> pd.Series:
-    """`canonical_chromosome` of a column, each name looked at once."""
+    """Return `canonical_chromosome` of a column."""
     return names.map({name: canonical_chromosome(name) for name in names.unique()})
 
 
 def is_standard(name: str) -> bool:
-    """Whether a chromosome is one of chr1-22, chrX, chrY, however it is spelt."""
+    """Return whether a chromosome is one of chr1-22, chrX, chrY, in any spelling."""
     return canonical_chromosome(name) in STANDARD
 
 
@@ -50,7 +50,7 @@ def _disagree(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def overlap(one: pd.DataFrame, two: pd.DataFrame, *, stranded: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of overlapping intervals.
+    """Return the pairs of overlapping intervals.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def overlap(one: pd.DataFrame, two: pd.DataFrame, *, stranded: bool = False) -> 
 
     Returns
     -------
-    int64 (n_pairs,), int64 (n_pairs,)
+    int64, int64, shape (n_pairs,) each
         Row positions in ``one`` and in ``two``, ordered by the first and then the second.
     """
     if not len(one) or not len(two):
@@ -81,22 +81,23 @@ def overlap(one: pd.DataFrame, two: pd.DataFrame, *, stranded: bool = False) -> 
 def merge(
     intervals: pd.DataFrame, *, stranded: bool = True, min_gap: int | None = None
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Join overlapping intervals.
+    """Merge overlapping intervals.
 
     Parameters
     ----------
     intervals : DataFrame with chrom, start, end (and strand)
+        Intervals in any order.
     stranded : bool
-        Keep each strand (``.`` is one of three) to itself.
+        Merge within each strand only; ``.`` counts as a third strand.
     min_gap : int, optional
-        Join intervals with at most that many bases between them too; 0 joins neighbours that touch.
+        Also merge intervals with at most that many bases between them; 0 merges neighbours that touch.
 
     Returns
     -------
     merged : DataFrame
         chrom, start, end (and strand), sorted by them.
-    row : int64 (n,)
-        Row of ``merged`` that each interval went to.
+    row : int64, shape (n,)
+        Row of ``merged`` that each interval is part of.
     """
     columns = [*_COORDINATES, "strand"] if stranded else _COORDINATES
     if not len(intervals):
@@ -120,13 +121,20 @@ def merge(
 
 
 def within(one: pd.DataFrame, two: pd.DataFrame, distance: int, *, stranded: bool = False) -> np.ndarray:
-    """Whether fewer than ``distance`` bases lie between an interval of ``one`` and its nearest of ``two``.
+    """Return whether fewer than ``distance`` bases lie between an interval of ``one`` and the nearest of ``two``.
 
-    Overlapping intervals always are; neighbours that touch have 0 bases between them.
+    Parameters
+    ----------
+    one, two : DataFrame with chrom, start, end (and strand)
+        Intervals of one base or more.
+    distance : int
+        Number of bases. Neighbours that touch have 0 bases between them; overlapping intervals are within any distance.
+    stranded : bool
+        Ignore intervals on opposite known strands.
 
     Returns
     -------
-    bool (len(one),)
+    bool, shape (len(one),)
     """
     near = np.zeros(len(one), dtype=bool)
     # [a, b) and [c, d) with c - b < distance overlap exactly when [a, b + distance) and [c, d) do.

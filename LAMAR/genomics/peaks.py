@@ -1,6 +1,6 @@
-"""Reading peaks and regions: BED, narrowPeak, and folders of them with an index.
+"""Readers of peaks and regions: BED, narrowPeak, and folders of them with an index.
 
-Coordinates: 0-based, half-open. Chromosome names become UCSC's (``9`` is ``chr9``).
+Coordinates are 0-based and half-open. Chromosome names become UCSC's (``9`` is ``chr9``).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _TYPES = {"chrom": str, "start": np.int64, "end": np.int64, "name": str, "score"
 _TYPES |= {"log2fc": np.float64, "neg_log10_p": np.float64, "q_value": np.float64, "summit": np.int64}
 _PEAK_FILE = re.compile(r"(.+?)(?:\.(?:bed|narrowpeak|np))(?:\.gz)?", re.IGNORECASE)
 _NO_DATA = ("#", "track", "browser")
-_LARGEST = 2**31  # bases; no chromosome has more, and sums of coordinates stay far from the end of int64
+_LARGEST = 2**31  # bases; no chromosome is longer, and sums of coordinates stay far from the limit of int64
 
 
 def _read_lines(path: str | PathLike) -> tuple[list[str], np.ndarray]:
-    """Lines with data, and the number of each in the file, from 1."""
+    """Return the lines with data, and the number of each in the file, counted from 1."""
     with open_text(path) as handle:
         lines = handle.read().split("\n")
     kept = [i for i, line in enumerate(lines) if not line.startswith(_NO_DATA) and line and not line.isspace()]
@@ -53,7 +53,7 @@ def _is_readable(field: str, kind: type, needs_score: bool) -> bool:
 
 
 def _bad_field(rows: list[str], numbers: np.ndarray, separator: str | None, names: list[str], strict: bool) -> str:
-    """What is wrong with the first field that is no number; for files that the fast reader has refused."""
+    """Describe the first field that is not a number, for files that the fast reader refused."""
     for number, row in zip(numbers, rows):
         for column, (name, field) in enumerate(zip(names, row.split(separator)), start=1):
             if not _is_readable(field, _TYPES[name], strict or name != "score"):
@@ -65,7 +65,7 @@ def _bad_field(rows: list[str], numbers: np.ndarray, separator: str | None, name
 def _read_bed(
     path: str | PathLike, least: int, form: str, needs_score: bool = False
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Columns of a BED file as far as they go, and the line number of each row; checked."""
+    """Read and check the columns that a BED file has; return them with the line number of each row."""
     rows, numbers = _read_lines(path)
     if not rows:
         raise InputError(f"{path}: the file holds no interval, wanted {form}")
@@ -79,9 +79,9 @@ def _read_bed(
         i = int(np.argmax(widths != widths[0]))
         line = f"{path}: line {numbers[i]}"
         raise InputError(f"{line}: found {widths[i]} columns, wanted {widths[0]} as in line {numbers[0]}")
-    # Only narrowPeak has ten columns; from the seventh on, other kinds of BED hold display settings.
+    # Only narrowPeak has ten columns; from the seventh on, other forms of BED hold display settings.
     names = _COLUMNS if widths[0] == len(_COLUMNS) else _COLUMNS[: min(widths[0], 6)]
-    # "." is how BED writes that there is no score.
+    # BED writes "." where there is no score.
     types = _TYPES if needs_score else _TYPES | {"score": str}
     try:
         table = pd.read_csv(
@@ -105,7 +105,7 @@ def _read_bed(
 
 
 def _check(path: str | PathLike, table: pd.DataFrame, lines: np.ndarray) -> None:
-    """Refuse intervals that are none, by file and line."""
+    """Refuse rows that are not intervals; name the file and the line."""
 
     def refuse(bad: np.ndarray, message) -> None:
         if bad.any():
@@ -131,7 +131,12 @@ def _check(path: str | PathLike, table: pd.DataFrame, lines: np.ndarray) -> None
 
 
 def read_bed5(path: str | PathLike) -> pd.DataFrame:
-    """Read CLIP regions as BED5, gzipped or plain.
+    """Read CLIP regions from a BED5 file, gzipped or plain.
+
+    Parameters
+    ----------
+    path : path
+        File to read.
 
     Returns
     -------
@@ -142,7 +147,8 @@ def read_bed5(path: str | PathLike) -> pd.DataFrame:
     Raises
     ------
     InputError
-        Names the file and the line: fewer than five columns, a score that is no number, start not below end ...
+        If there are fewer than five columns, a score is not a number, start is not below end, and the like; names the
+        file and the line.
     """
     table, lines = _read_bed(path, 5, "BED5, the score being the number of overlapping binding sites", needs_score=True)
     score = table["score"].to_numpy()
@@ -157,12 +163,22 @@ def read_bed5(path: str | PathLike) -> pd.DataFrame:
 
 
 def read_index(path: str | PathLike) -> pd.DataFrame:
-    """Read ``index.tsv`` of a peak folder: columns accession, rbp (from ``target``), cell; further ones stay.
+    """Read ``index.tsv`` of a folder of peaks.
+
+    Parameters
+    ----------
+    path : path
+        The file; columns accession, target and cell.
+
+    Returns
+    -------
+    DataFrame
+        Columns accession, rbp (from ``target``), cell, and any further ones.
 
     Raises
     ------
     InputError
-        A column is missing, or an accession stands there twice.
+        If a column is missing, or an accession occurs twice.
     """
     columns, rows = read_table(path)
     missing = [name for name in ("accession", "target", "cell") if name not in columns]
@@ -177,7 +193,7 @@ def read_index(path: str | PathLike) -> pd.DataFrame:
 
 
 def _read_peak_file(path: Path, rbp: str, cell: str, accession: str) -> pd.DataFrame:
-    """One file of peaks as `read_peaks` returns it; an empty file is an error."""
+    """Read one file of peaks as `read_peaks` returns it; an empty file is an error."""
     table, _ = _read_bed(path, 3, "BED with chrom, start and end, or narrowPeak")
     for name, absent in (("name", "."), ("strand", "."), ("summit", -1)):
         if name not in table:
@@ -185,7 +201,7 @@ def _read_peak_file(path: Path, rbp: str, cell: str, accession: str) -> pd.DataF
     for name in ("score", "log2fc", "neg_log10_p"):
         if name not in table:
             table[name] = np.nan
-    # narrowPeak writes -1 for a p-value that was not computed.
+    # narrowPeak has -1 where no p-value was computed.
     table["neg_log10_p"] = table["neg_log10_p"].mask(table["neg_log10_p"] == -1)
     table["chrom"] = canonical_chromosomes(table["chrom"])
     table["rbp"], table["cell"], table["accession"], table["source"] = rbp, cell, accession, path.name
@@ -193,29 +209,29 @@ def _read_peak_file(path: Path, rbp: str, cell: str, accession: str) -> pd.DataF
 
 
 def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Read a file of peaks, or all of a folder.
+    """Read a file of peaks, or all files of a folder.
 
     Parameters
     ----------
     path : path
         BED with three columns or more, or narrowPeak, gzipped or plain; or a folder of ``*.bed``, ``*.narrowPeak``
         (``.gz``). ``index.tsv`` in the folder, or beside the file (columns accession, target, cell; a file is called
-        ``<accession>.bed.gz``), tells the RBP and the cell line of each file. Columns 7, 8 and 10 are read where there
-        are ten, as in narrowPeak.
+        ``<accession>.bed.gz``), names the RBP and the cell line of each file. Columns 7, 8 and 10 are read from files
+        with ten columns, as in narrowPeak.
     index : DataFrame, optional
-        Rows of `read_index` to read; the other files of the folder are passed over.
+        Rows of `read_index` to read; other files of the folder are ignored.
 
     Returns
     -------
     DataFrame, one row per peak
         chrom (canonical), start, end (int64), name, score, strand (``.`` where absent), log2fc, neg_log10_p
         (float64, NaN where absent), summit (int64, offset from start, -1 where absent), rbp, cell, accession,
-        source (file name). Without an index rbp and accession are the file's name, cell is "".
+        source (file name). Without an index, rbp and accession are the file's name and cell is "".
 
     Raises
     ------
     InputError
-        Names the file and the line or row.
+        If a file is missing, or a line or row is malformed; names the file and the line or row.
     """
     path = Path(path)
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""Windows around binding sites, and windows without one: the two classes of a labelled set.
+"""Windows around binding sites, and windows without a site: the two classes of a labelled set.
 
 Tables are pandas DataFrames with chrom (canonical), start, end (0-based, half-open), strand, and further columns of
 `LAMAR.genomics.peaks.read_peaks`. Sequences are read 5' to 3' on the window's strand.
@@ -20,7 +20,7 @@ __all__ = ["center_windows", "far_from", "merge_replicates", "random_windows", "
 
 
 def significant(peaks: pd.DataFrame, min_log2fc: float, min_neg_log10_p: float) -> np.ndarray:
-    """Peaks that reach both thresholds; a value that is absent from the file passes. bool (n,)."""
+    """Return whether each peak reaches both thresholds, bool (n,); a value that is absent from the file passes."""
     low = (peaks["log2fc"] < min_log2fc) | (peaks["neg_log10_p"] < min_neg_log10_p)
     return ~low.to_numpy()
 
@@ -31,6 +31,15 @@ def center_windows(peaks: pd.DataFrame, width: int, center: str = "middle") -> p
     The centre is base ``width // 2`` of the window in genomic order: ``(start + end) // 2`` for ``middle``, the first
     base in the direction of the strand for ``five_prime``, ``start + summit`` for ``summit``.
 
+    Parameters
+    ----------
+    peaks : DataFrame
+        As `LAMAR.genomics.peaks.read_peaks` returns them.
+    width : int
+        Length of the windows, in nt.
+    center : str
+        One of `LAMAR.genomics.choices.CENTERS`.
+
     Returns
     -------
     DataFrame
@@ -39,7 +48,7 @@ def center_windows(peaks: pd.DataFrame, width: int, center: str = "middle") -> p
     Raises
     ------
     InputError
-        A summit is wanted and a peak has none, or a 5' end and a peak has no strand.
+        If a summit is wanted and a peak has none, or a 5' end is wanted and a peak has no strand.
     """
     start, end = peaks["start"].to_numpy(), peaks["end"].to_numpy()
     if center == "middle":
@@ -48,23 +57,23 @@ def center_windows(peaks: pd.DataFrame, width: int, center: str = "middle") -> p
         if (peaks["strand"] == ".").any():
             row = peaks.iloc[int(np.argmax(peaks["strand"] == "."))]
             peak = f"{row.source}: peak {row.chrom}:{row.start}-{row.end}"
-            raise InputError(f"--center five_prime: {peak} has no strand, wanted + or -")
+            raise InputError(f"`center` five_prime: {peak} has no strand, wanted + or -")
         middle = np.where(peaks["strand"] == "+", start, end - 1)
     elif center == "summit":
         if (peaks["summit"] < 0).any():
             row = peaks.iloc[int(np.argmax(peaks["summit"] < 0))]
             peak = f"{row.source}: peak {row.chrom}:{row.start}-{row.end}"
-            raise InputError(f"--center summit: {peak} has no summit in column 10, wanted an offset; use middle")
+            raise InputError(f"`center` summit: {peak} has no summit in column 10, wanted an offset; use middle")
         middle = start + peaks["summit"].to_numpy()
     else:
-        raise ValueError(f"center: found {center!r}, wanted one of {CENTERS}")
+        raise InputError(f"`center`: found {center!r}, wanted one of {', '.join(CENTERS)}")
     return peaks.assign(start=middle - width // 2, end=middle - width // 2 + width)
 
 
 def merge_replicates(peaks: pd.DataFrame) -> pd.DataFrame:
-    """One peak of each group that overlaps on a strand across several files: the one with the highest fold change.
+    """Keep one peak of each group that overlaps on a strand across several files: that of the highest fold change.
 
-    Peaks of one file stay as they are, since the peak caller kept them apart.
+    Peaks of one file are not merged, since the peak caller kept them apart.
     """
     if peaks["source"].nunique() < 2:
         return peaks
@@ -77,17 +86,21 @@ def merge_replicates(peaks: pd.DataFrame) -> pd.DataFrame:
 
 
 def far_from(windows: pd.DataFrame, sites: pd.DataFrame, distance: int) -> np.ndarray:
-    """Windows with at least ``distance`` nt between them and every site on their strand; bool (n,)."""
+    """Return whether at least ``distance`` nt lie between each window and every site on its strand; bool (n,)."""
     return ~within(windows, sites, distance, stranded=True)
 
 
 def random_windows(spans: pd.DataFrame, width: int, rng: np.random.Generator) -> pd.DataFrame:
-    """A window at a uniform position within every span that is long enough, on the span's strand.
+    """Draw a window at a uniform position within every span that is long enough, on the span's strand.
 
     Parameters
     ----------
     spans : DataFrame with chrom, start, end, strand
-        One row per draw and so possibly repeated.
+        One row per draw; rows may be repeated.
+    width : int
+        Length of the windows, in nt.
+    rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
@@ -103,10 +116,14 @@ def random_windows(spans: pd.DataFrame, width: int, rng: np.random.Generator) ->
 def with_sequence(
     windows: pd.DataFrame, source: SequenceSource, known: Sequence[str] = (), keep_nonstandard: bool = False
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Windows that can be read, with a ``sequence`` column, and how many cannot, by reason.
+    """Read the sequences of windows, and drop windows that cannot be used.
 
     Parameters
     ----------
+    windows : DataFrame with chrom, start, end, strand
+        Windows to read.
+    source : SequenceSource
+        Genome, or regions.
     known : sequence of str
         Sequences that no window may repeat.
     keep_nonstandard : bool
@@ -115,10 +132,12 @@ def with_sequence(
     Returns
     -------
     windows : DataFrame
+        The windows kept, with a column ``sequence``.
     dropped : dict of int
-        Each window counts under the first that holds: ``nonstandard_chromosome``; ``same_window`` (chrom, start and
-        strand of an earlier one); ``chromosome_absent`` from the sequence; ``past_the_sequence``, beyond an end of its
-        contig or of every region; ``ambiguous_bases``, with a letter other than A, C, G, T; ``repeated_sequence``.
+        Number of windows dropped by the first reason that applies: ``nonstandard_chromosome``; ``same_window`` (chrom,
+        start and strand of an earlier one); ``chromosome_absent`` from the sequence; ``past_the_sequence``, beyond an
+        end of its contig or of every region; ``ambiguous_bases``, with a letter other than A, C, G, T;
+        ``repeated_sequence``.
     """
     dropped = {}
 

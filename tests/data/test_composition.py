@@ -42,7 +42,7 @@ def test_dinucleotides_by_hand():
     assert dict(zip(words(2), found[1]))["CG"] == 1
     assert np.isnan(found[2:]).all()
     assert kmer_frequencies([], 3).shape == (0, 64)
-    with pytest.raises(ValueError, match="k: found 0, wanted 1 or more"):
+    with pytest.raises(ValueError, match="`k`: found 0, wanted 1 or more"):
         kmer_frequencies(["ACGT"], 0)
 
 
@@ -110,10 +110,10 @@ def test_sequences_without_known_words_score_as_the_mean():
 
 
 def test_malformed_labels_and_features_are_refused():
-    with pytest.raises(ValueError, match="features: found 'cpg', wanted gc, dinucleotide, 4mer"):
+    with pytest.raises(ValueError, match="`features`: found 'cpg', wanted gc, dinucleotide, 4mer"):
         composition_scores(["ACGT"] * 2, [0, 1], ["ACGT"], "cpg")
     for labels in ([1, 1], [0, 2], [0.5, 1]):
-        with pytest.raises(ValueError, match=r"train_labels: found classes .*, wanted 0 and 1"):
+        with pytest.raises(ValueError, match=r"`train_labels`: found classes .*, wanted 0 and 1"):
             composition_scores(["ACGT"] * 2, labels, ["ACGT"], "gc")
 
 
@@ -152,7 +152,7 @@ def test_a_split_is_fitted_on_train_and_scored_on_test():
     for judged in report["auroc"].values():
         assert judged["value"] < 0.1
         assert (judged["method"], judged["n"]) == ("fitted on train, scored on test", 40)
-    with pytest.raises(InputError, match="split: found 20 records of one class in the test part, wanted both"):
+    with pytest.raises(InputError, match="`split`: found 20 records of one class in the test part, wanted both"):
         likeness(rich, poor, split=(range(40, 120), range(20)))
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_judged_is_none():
         assert json.dumps(report, allow_nan=False)
         assert describe_likeness(report).endswith("Too few records to say what composition alone achieves.")
     assert report["gc_ks"] is None
-    with pytest.raises(InputError, match="negatives: found no sequence"):
+    with pytest.raises(InputError, match="`negatives`: found no sequence"):
         likeness(["ACGT"], [])
 
 

@@ -117,11 +117,11 @@ def test_unknown_values_are_not_taken():
 
 
 def test_malformed_features_are_refused():
-    with pytest.raises(ValueError, match="candidates: found 3 features, wanted 2 as positives"):
+    with pytest.raises(ValueError, match="`candidates`: found 3 features, wanted 2 as in positives"):
         match(np.zeros((2, 2)), np.zeros((5, 3)))
-    with pytest.raises(ValueError, match="positives: found 3 dimensions, wanted 1 or 2"):
+    with pytest.raises(ValueError, match="`positives`: found 3 dimensions, wanted 1 or 2"):
         match(np.zeros((2, 2, 2)), np.zeros(5))
-    with pytest.raises(ValueError, match="n: found 0, wanted 1 or more"):
+    with pytest.raises(ValueError, match="`n`: found 0, wanted 1 or more"):
         match(np.zeros(2), np.zeros(5), n=0)
 
 
