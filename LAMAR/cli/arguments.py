@@ -14,13 +14,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ..training.processes import is_main_process
 from .errors import FlagFormatter
 
 __all__ = [
     "OneLineParser",
     "add_length_arguments",
     "add_model_arguments",
-    "add_precision_arguments",
+    "add_output_arguments",
+    "add_training_arguments",
     "finite",
     "fraction",
     "log_messages",
@@ -169,7 +171,7 @@ def parse_or_demo(
 
 
 def add_model_arguments(group) -> None:
-    """Arguments of scripts that train: where the weights come from, shape, attention."""
+    """Add the arguments of scripts that train for the source of the weights, shape and attention."""
     group.add_argument(
         "--pretrain_path",
         default="",
@@ -199,11 +201,51 @@ def add_length_arguments(group, default: int = 1026) -> None:
     group.add_argument("--truncate", action="store_true", help="truncate longer sequences instead of stopping")
 
 
-def add_precision_arguments(group) -> None:
-    """Arguments of scripts that train: number format and memory."""
-    group.add_argument("--fp16", action="store_true", help="half precision, CUDA only")
-    group.add_argument("--bf16", action="store_true", help="bfloat16")
+def add_training_arguments(group) -> None:
+    """Add the training arguments that all scripts with a ``Trainer`` share, with the defaults of `TrainerOptions`."""
+    from ..training.options import TrainerOptions
+
+    default = TrainerOptions()
+    group.add_argument(
+        "--accum_steps", type=positive(int), default=default.accum_steps, help="batches per step (default: %(default)s)"
+    )
+    group.add_argument(
+        "--warmup_ratio",
+        type=fraction,
+        default=default.warmup_ratio,
+        help="share of the steps with a rising learning rate (default: %(default)s)",
+    )
+    group.add_argument(
+        "--weight_decay", type=not_negative(float), default=default.weight_decay, help="default: %(default)s"
+    )
+    group.add_argument(
+        "--grad_clipping_norm",
+        type=positive(float),
+        default=default.grad_clipping_norm,
+        help="norm that gradients are clipped to (default: %(default)s)",
+    )
+    group.add_argument("--fp16", action="store_true", help="train in half precision, CUDA only")
+    group.add_argument("--bf16", action="store_true", help="train in bfloat16")
     group.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
+
+
+def add_output_arguments(group, output_dir: Path, resume: str = "--resume") -> None:
+    """Add the arguments of scripts that train for output folder, log, seed, and a run that is already there."""
+    from ..training.options import TrainerOptions
+
+    default = TrainerOptions()
+    group.add_argument("--output_dir", type=path, default=output_dir, help="default: %(default)s")
+    group.add_argument(
+        "--logging_steps",
+        type=positive(int),
+        default=default.logging_steps,
+        help="steps between two entries of the log (default: %(default)s)",
+    )
+    group.add_argument("--report_to", default=default.report_to, help="tensorboard, wandb ... (default: %(default)s)")
+    group.add_argument("--seed", type=not_negative(int), default=default.seed, help="default: %(default)s")
+    restart = group.add_mutually_exclusive_group()
+    restart.add_argument(resume, action="store_true", help="resume an interrupted run (this is the default)")
+    restart.add_argument("--overwrite", action="store_true", help="discard the run in --output_dir and start again")
 
 
 def log_messages(training: bool = False, level: int = logging.INFO, renamed: Mapping[str, str] | None = None) -> None:
@@ -218,7 +260,7 @@ def log_messages(training: bool = False, level: int = logging.INFO, renamed: Map
     renamed : mapping, optional
         Flags without dashes by parameter, where the two differ, as in `LAMAR.cli.errors.with_flags`.
     """
-    if training and os.environ.get("RANK", "0") != "0":
+    if training and not is_main_process():
         level = logging.ERROR
     handler = logging.StreamHandler()
     handler.setFormatter(FlagFormatter(renamed))

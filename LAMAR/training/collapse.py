@@ -1,4 +1,4 @@
-"""Fine-tuning that came to nothing: what kind of collapse it was, and what may help."""
+"""Collapsed fine-tuning: which kind of collapse it was, and what may help."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ __all__ = ["collapse_of", "diagnose", "warn_of_collapse"]
 
 logger = logging.getLogger(__name__)
 
-# Probabilities whose spread is below this say the same of every record.
+# Predictions of all records that differ by less than this, as a share of their scale, are constant.
 _CONSTANT_SPREAD = 1e-3
-# Fewer optimiser steps than this may be too few to learn anything in.
+# Fewer optimiser steps than this may be too few to learn anything.
 _FEW_STEPS = 50
-# What may help, by kind of collapse and by the argument that it is about.
+# What may help, by kind of collapse and by the option that it is about.
 _ADVICE = {
     "nan_loss": {
-        "--lr": "a lower --lr",
-        "--grad_clipping_norm": "--grad_clipping_norm 1.0",
-        "--fp16": "no --fp16",
+        "lr": "a lower `lr`",
+        "grad_clipping_norm": "`grad_clipping_norm` 1.0",
+        "fp16": "no `fp16`",
     },
     "constant_predictions": {
-        "--warmup_epochs": "--warmup_epochs 5 (the head first)",
-        "--lr": "a lower --lr",
-        "--pretrain_path": "pretrained weights (--pretrain_path)",
-        "--seed": "another --seed",
+        "warmup_epochs": "`warmup_epochs` 5 (the head first)",
+        "lr": "a lower `lr`",
+        "pretrain_path": "pretrained weights (`pretrain_path`)",
+        "seed": "another `seed`",
     },
     "loss_stuck": {
-        "--warmup_epochs": "--warmup_epochs 5 (the head first)",
-        "--head": "--head cnn",
-        "--lr": "another --lr",
-        "--epochs": "more --epochs",
-        "--pretrain_path": "pretrained weights (--pretrain_path)",
+        "warmup_epochs": "`warmup_epochs` 5 (the head first)",
+        "head": "`head` cnn",
+        "lr": "another `lr`",
+        "epochs": "more `epochs`",
+        "pretrain_path": "pretrained weights (`pretrain_path`)",
     },
 }
 
@@ -53,32 +53,38 @@ def diagnose(
     *,
     settled: Collection[str] = (),
     n_steps: int | None = None,
-) -> dict | None:
-    """Name a collapsed run, or return None.
+) -> dict[str, str] | None:
+    """Return what kind of collapse a training ended in, or None where it learned something.
 
     Parameters
     ----------
-    history
-        Log entries with ``loss`` (training).
-    labels
-        Training labels, for the loss of a model that only knows class frequencies (ln 2 when balanced).
-    predictions
-        Predictions on held-out records, as :func:`probabilities` gives them.
-    settled
-        Arguments (``--head`` ...) that are already what would be advised.
-    n_steps
-        Optimiser steps, those of a warm-up included; None where that is not known.
+    history : list of dict
+        Log entries with ``loss`` (training) or ``eval_loss`` (validation).
+    labels : int or float, shape (n_train,) or (n_train, n_labels)
+        Training labels, for the loss of a model that only knows the class frequencies (ln 2 for two equal classes).
+    predictions : float, shape (n,) or (n, k)
+        Predictions on held-out records, as `LAMAR.training.fitting.probabilities` gives them.
+    task : str
+    not_finite : bool
+        Whether the loss became NaN or infinite.
+    loss_type : str
+        A name of `LAMAR.tasks.LOSSES`.
+    settled : collection of str
+        Options (``head`` ...) that already are what would be advised.
+    n_steps : int, optional
+        Optimiser steps, those of a warm-up included; None where unknown.
 
     Returns
     -------
-    None, or a dict with ``kind`` (``nan_loss``, ``constant_predictions`` or ``loss_stuck``), ``evidence``, ``try``.
+    dict or None
+        ``kind`` (``nan_loss``, ``constant_predictions`` or ``loss_stuck``), ``evidence``, and ``try``, what may help.
     """
 
-    def collapse(kind: str, evidence: str) -> dict:
+    def collapse(kind: str, evidence: str) -> dict[str, str]:
         advice = {name: text for name, text in _ADVICE[kind].items() if name not in settled}
         if n_steps is not None and n_steps < _FEW_STEPS and kind != "nan_loss":
             evidence += f"; {n_steps} optimiser steps are too few to tell a collapse from too short a training"
-            advice = {"--epochs": "more --epochs"} | advice
+            advice = {"epochs": "more `epochs`"} | advice
         *others, last = advice.values()
         return {"kind": kind, "evidence": evidence, "try": f"{', '.join(others)} or {last}" if others else last}
 
@@ -89,13 +95,13 @@ def diagnose(
     if spread < _CONSTANT_SPREAD * max(scale, 1e-12):
         return collapse("constant_predictions", f"predictions of all records lie within {spread:.2g}")
     losses = [entry["loss"] for entry in history if "loss" in entry]
-    # Other losses than cross-entropy have other levels of knowing nothing.
+    # For other losses than cross-entropy the class frequencies give other levels.
     if task != "classification" or loss_type != "ce" or not losses:
         return None
     share = np.bincount(labels) / len(labels)
     chance = float(-(share[share > 0] * np.log(share[share > 0])).sum())
     final = float(np.mean(losses[-max(1, len(losses) // 5) :]))
-    # The last training losses are a few noisy batches; a model that learnt shows it in its best validation loss.
+    # The last training losses are a few noisy batches; what a model learned shows in its best validation loss.
     best = min((entry["eval_loss"] for entry in history if "eval_loss" in entry), default=final)
     if min(final, best) > 0.985 * chance:
         evidence = f"training loss ended at {final:.4f}; knowing class frequencies alone gives {chance:.4f}"
@@ -104,29 +110,38 @@ def diagnose(
 
 
 def collapse_of(checkpoint: str | Path) -> dict[str, str]:
-    """Diagnosis that ``finetune_rbp.py`` left beside a checkpoint whose training collapsed.
+    """Return the diagnosis that fine-tuning left beside a checkpoint whose training collapsed.
 
     Parameters
     ----------
-    checkpoint
+    checkpoint : path
         Its folder, or the weights file in it.
 
     Returns
     -------
     dict
-        ``kind``, ``evidence`` and ``try`` as :func:`LAMAR.training.collapse.diagnose` gives them; empty where training did not
-        collapse, or nothing legible says so.
+        ``kind``, ``evidence`` and ``try`` as `diagnose` gives them; empty where training did not collapse, or where no
+        readable file says so.
     """
     folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-    found = None
+    figures = None
     with suppress(InputError):
-        found = read_json(folder / "eval_results.json")
-    collapse = found.get("collapsed") if isinstance(found, dict) else None
-    return collapse if isinstance(collapse, dict) and "kind" in collapse else {}  # that of a run maps folds to kinds
+        figures = read_json(folder / "eval_results.json")
+    collapse = figures.get("collapsed") if isinstance(figures, dict) else None
+    # In the figures of a whole run it maps folds to kinds.
+    return collapse if isinstance(collapse, dict) and "kind" in collapse else {}
 
 
 def warn_of_collapse(checkpoint: str | Path, what: str) -> str | None:
-    """Warn where the checkpoint's training collapsed, with ``what`` before "nothing about binding"; gives the kind."""
+    """Log a warning where the checkpoint's training collapsed, and return the kind of collapse.
+
+    Parameters
+    ----------
+    checkpoint : path
+        As for `collapse_of`.
+    what : str
+        Subject and verb of the warning's end, "... nothing about binding".
+    """
     collapse = collapse_of(checkpoint)
     if not collapse:
         return None

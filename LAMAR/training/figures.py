@@ -1,4 +1,4 @@
-"""Figures of training and evaluation, written as PNG without a display."""
+"""Figures of training: learning curves, ROC and precision-recall curves, scatter plots, written as PNG."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ def _colour(index: int) -> str:
 
 
 def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Path, title: str = "") -> None:
-    """Training and validation loss, and the validation metric, by epoch.
+    """Draw training and validation loss, and the validation metric, by epoch.
 
     Parameters
     ----------
-    histories
-        Trainer log entries by fold; keys ``epoch``, ``loss``, ``eval_loss``, ``eval_<metric>``.
+    histories : dict of list of dict
+        The Trainer's log entries by fold, with keys ``epoch``, ``loss``, ``eval_loss``, ``eval_<metric>``.
+    metric : str
+        Name of the metric.
+    path : path
+        PNG file.
+    title : str
     """
     figure, (left, right) = _figure(2)
     for index, (fold, history) in enumerate(histories.items()):
@@ -55,14 +60,17 @@ def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Pa
 
 
 def plot_loss_curve(rows: list[dict], chains: dict[str, float], path: Path, title: str = "") -> None:
-    """Masked-LM loss by tokens trained on, beside the loss of Markov chains.
+    """Draw the masked-LM loss by tokens trained on, beside the loss of Markov chains.
 
     Parameters
     ----------
-    rows
-        ``tokens``, ``train_loss``, and ``validation_loss`` or None.
-    chains
-        Loss by name.
+    rows : list of dict
+        Entries with ``tokens``, ``train_loss``, and ``validation_loss`` or None.
+    chains : dict of float
+        Loss in nats by name.
+    path : path
+        PNG file.
+    title : str
     """
     figure, (axis,) = _figure(1)
     for key, style, label in (("train_loss", "-", "training"), ("validation_loss", "o-", "validation")):
@@ -78,12 +86,16 @@ def plot_loss_curve(rows: list[dict], chains: dict[str, float], path: Path, titl
 
 
 def plot_roc_pr(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, title: str = "") -> None:
-    """ROC and precision-recall curves of binary predictions.
+    """Draw ROC and precision-recall curves of binary predictions.
 
     Parameters
     ----------
-    curves
-        (labels (n,) 0/1, probability of class 1 (n,)) by legend name; sets with one class are left out.
+    curves : dict of (array, array)
+        Labels 0/1, shape (n,), and probabilities of class 1, shape (n,), by legend name. Sets with one class are left
+        out.
+    path : path
+        PNG file.
+    title : str
     """
     from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -114,7 +126,16 @@ def plot_roc_pr(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, ti
 
 
 def plot_regression(points: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, title: str = "") -> None:
-    """Predicted against measured values, (targets (n,), predictions (n,)) by panel title."""
+    """Draw predicted against measured values.
+
+    Parameters
+    ----------
+    points : dict of (array, array)
+        Targets, shape (n,), and predictions, shape (n,), by the title of their panel.
+    path : path
+        PNG file.
+    title : str
+    """
     figure, axes = _figure(len(points))
     for axis, (name, (targets, predictions)) in zip(axes, points.items()):
         axis.scatter(targets, predictions, s=6, alpha=0.4, linewidths=0)

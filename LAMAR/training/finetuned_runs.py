@@ -1,9 +1,8 @@
-"""Runs of fine-tuning read back: their data, the records of each fold, the encoder before and after training."""
+"""Finished fine-tuning runs read back: their data, the records of each fold, the encoder before and after training."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,11 @@ from ..checkpoints import load_pretrained, read_config
 from ..data.labelled import LabelledSet, load_labelled
 from ..data.sequences import check_lengths
 from ..embedding_cache import model_digest
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..modeling_nucESM2 import EsmForSequenceClassification
+from ..runs.checkpoint_folders import fold_names
 from ..runs.storage import hash_inputs, read_json, sha256_file
+from ..tasks import task_of
 from .collapse import warn_of_collapse
 
 __all__ = ["FinetunedRun", "find_runs", "fold_encoder", "fold_records", "open_run"]
@@ -30,22 +31,22 @@ _ARGUMENTS = {"data_path", "rbp_name", "nlabels", "loss", "max_length", "truncat
 
 @dataclass(frozen=True, eq=False)
 class FinetunedRun:
-    """A finished run of ``finetune_rbp.py``.
+    """A finished fine-tuning run.
 
     Attributes
     ----------
     path : Path
     name : str
-        Of the folder.
+        Name of its folder.
     arguments : dict
-        As its ``run.json`` has them.
+        Arguments that its ``run.json`` holds.
     dataset : LabelledSet
-        What it was trained on, sequences cut where the run cut them.
+        Its data, with sequences truncated where the run truncated them.
     task : str
     folds : list of str
-        Names of its checkpoint folders.
+        Names of its checkpoint folders, of folds or of draws.
     collapsed : dict of str
-        Kind of collapse by fold, of those whose training collapsed.
+        Kind of collapse by fold, for folds whose training collapsed.
     """
 
     path: Path
@@ -57,75 +58,73 @@ class FinetunedRun:
     collapsed: dict[str, str]
 
     def weights(self) -> dict:
-        """SHA-256 of each fold's checkpoint, and of what it started from (its seed where that was random)."""
-        found = {}
+        """Return the SHA-256 of each fold's checkpoint, and of its starting weights (their seed if random)."""
+        digests = {}
         for fold in self.folds:
             start = _start(self, fold)
             checkpoint = self.path / fold
-            found[fold] = {"path": str(checkpoint), "sha256": sha256_file(checkpoint / "model.safetensors")}
-            found[fold] |= {"start": start["sha256"] or f"random, seed {start['seed']}"}
-        return found
+            digests[fold] = {"path": str(checkpoint), "sha256": sha256_file(checkpoint / "model.safetensors")}
+            digests[fold] |= {"start": start["sha256"] or f"random, seed {start['seed']}"}
+        return digests
 
     def is_from_random(self) -> bool:
-        """Whether all folds started from random weights."""
+        """Return whether all folds started from random weights."""
         return not any(_start(self, fold)["source"] for fold in self.folds)
 
     def class_labels(self, rows: np.ndarray) -> np.ndarray:
-        """Labels (rows,) int to colour records by; zeros where the task has no classes."""
+        """Return int64 labels to colour records by, shape (rows,); zeros where the task has no classes."""
         labels = self.dataset.labels[rows]
         return labels if self.task == "classification" else np.zeros(len(labels), dtype=np.int64)
 
 
 def find_runs(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
-    """Folders of finished runs: ``folder`` itself, or those in it, all or those called ``names``.
+    """Return folders of finished runs: ``folder`` itself, or those in it.
 
-    Where all are taken, the other folders in it are named in a warning, with the reason.
+    A warning names the other folders in it, with the reason, where all runs are taken.
+
+    Parameters
+    ----------
+    folder : path
+    names : sequence of str, optional
+        Names of the runs to take; None takes all.
 
     Raises
     ------
     InputError
-        Nothing there, or a name that is no finished run.
+        Nothing is there, or a name is not that of a finished run.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"--models_dir: found no folder {folder}, wanted a run of finetune_rbp.py or a folder of runs")
+        raise InputError(f"`models_dir`: found no folder {folder}, wanted a run of finetune_rbp.py or a folder of runs")
     if _is_run(folder) and not names:
         return [folder]
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    inside = [path for path in folders if _is_run(path)]
+    runs = [path for path in folders if _is_run(path)]
     if names:
-        if unknown := [name for name in names if name not in {path.name for path in inside}]:
-            there = ", ".join(path.name for path in inside[:12]) or "none"
+        if unknown := [name for name in names if name not in {path.name for path in runs}]:
+            known = shortened(path.name for path in runs) or "none"
             why = f" ({_why_not(folder / unknown[0])})" if (folder / unknown[0]).is_dir() else ""
-            raise InputError(f"--rbps: found no finished run {unknown[0]!r} in {folder}{why}, wanted some of: {there}")
+            raise InputError(f"`rbps`: found no finished run {unknown[0]!r} in {folder}{why}, wanted some of: {known}")
         return [folder / name for name in dict.fromkeys(names)]
-    if not inside:
+    if not runs:
         # A folder with a record is meant to be the run itself.
         others = [folder] if (folder / "run.json").is_file() else folders
-        found = f": {_left_out(others)}" if others else ""
+        reasons = f": {_left_out(others)}" if others else ""
         raise InputError(
-            f"--models_dir: found no finished run of finetune_rbp.py in {folder} ({', '.join(_WANTED)}){found}"
+            f"`models_dir`: found no finished run of finetune_rbp.py in {folder} ({', '.join(_WANTED)}){reasons}"
         )
-    if others := [path for path in folders if path not in inside]:
+    if others := [path for path in folders if path not in runs]:
         logger.warning("left out: %s", _left_out(others))
-    return inside
+    return runs
 
 
 def _is_run(path: Path) -> bool:
-    return all((path / name).is_file() for name in _WANTED) and bool(_folds(path))
+    return all((path / name).is_file() for name in _WANTED) and bool(fold_names(path))
 
 
-def _folds(path: Path) -> list[str]:
-    """Names of a run's checkpoint folders, in their order."""
-    found = (file.parent.name for file in path.glob("fold_*/model.safetensors"))
-    folds = (name for name in found if re.fullmatch(r"fold_\d+", name))
-    return sorted(folds, key=lambda name: int(name.removeprefix("fold_")))
-
-
-def _left_out(folders: Sequence[Path], most: int = 12) -> str:
-    """Names of folders that are no finished runs, each with the reason."""
-    named = [f"{path.name} ({_why_not(path)})" for path in folders[:most]]
-    return ", ".join(named) + (f" and {len(folders) - most} more" if len(folders) > most else "")
+def _left_out(folders: Sequence[Path]) -> str:
+    """Return the names of folders that are no finished runs, each with the reason."""
+    return shortened(f"{path.name} ({_why_not(path)})" for path in folders)
 
 
 def _why_not(path: Path) -> str:
@@ -139,11 +138,12 @@ def _why_not(path: Path) -> str:
         return "no run of finetune_rbp.py"
     if record.get("status") != "finished":
         return "not finished"
-    return f"no {next((name for name in _WANTED if not (path / name).is_file()), 'fold_0 with model.safetensors')}"
+    missing = (name for name in _WANTED if not (path / name).is_file())
+    return f"no {next(missing, 'fold_0 or draw_0 with model.safetensors')}"
 
 
 def _arguments(record: object) -> dict | None:
-    """Arguments in the ``run.json`` of a run of fine-tuning; None in that of anything else."""
+    """Return the arguments in the ``run.json`` of a fine-tuning run; None for that of anything else."""
     arguments = record.get("arguments") if isinstance(record, dict) else None
     return arguments if isinstance(arguments, dict) and arguments.keys() >= _ARGUMENTS else None
 
@@ -151,57 +151,68 @@ def _arguments(record: object) -> dict | None:
 def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
     """Read a run and the data that it was trained on.
 
+    A warning is logged for each fold whose training collapsed.
+
     Parameters
     ----------
-    path
-        Of :func:`find_runs`.
-    data_dir
-        Where its data are now; None takes what the run recorded.
+    path : path
+        From `find_runs`.
+    data_dir : path, optional
+        Where its data are now; None takes the path that the run recorded.
 
     Raises
     ------
     InputError
-        Files that are missing or not a fine-tuning run's, or data that are not those of the run.
-
-    Logs a warning for each fold whose training collapsed.
+        Files are missing or do not belong to a fine-tuning run, or the data are not those of the run.
     """
     record = read_json(path / "run.json")
     arguments = _arguments(record)
     if arguments is None:
         raise InputError(f"{path / 'run.json'}: not of a run of finetune_rbp.py")
-    folds = _folds(path)
-    task = (
-        "regression" if arguments["nlabels"] == 1 else "multilabel" if arguments["loss"] == "bce" else "classification"
-    )
-    source = Path(data_dir or arguments["data_path"])
-    # Elsewhere it may be one of several sets.
-    name = arguments["rbp_name"] or (path.name if data_dir else None)
-    dataset = load_labelled(
-        source, name=name, task=task, n_labels=arguments["nlabels"], arguments=("--data_dir", "--rbps")
-    )
-    recorded = sorted(record.get("inputs", {}).values())
-    if sorted(hash_inputs(dataset.files).values()) != recorded:
-        raise InputError(
-            f"--data_dir: {source}: not the data that {path} was trained on (its run.json has other SHA-256)"
-        )
+    task = task_of(arguments["nlabels"], arguments["loss"])
+    dataset = _read_data(path, arguments, record, task, data_dir)
     sequences = check_lengths(dataset.sequences, dataset.ids, arguments["max_length"], arguments["truncate"])
+    folds = fold_names(path)
     kinds = {fold: warn_of_collapse(path / fold, "its geometry after training says") for fold in folds}
     collapsed = {fold: kind for fold, kind in kinds.items() if kind}
     return FinetunedRun(path, path.name, arguments, replace(dataset, sequences=sequences), task, folds, collapsed)
 
 
+def _read_data(path: Path, arguments: dict, record: dict, task: str, data_dir: Path | None) -> LabelledSet:
+    """Return the data of a run, checked to be those that it recorded."""
+    source = data_dir or arguments["data_path"]
+    if source is None:
+        raise InputError(f"`data_dir`: not given, but {path} was trained on records in memory; wanted a file of them")
+    # Elsewhere it may be one of several sets.
+    name = arguments["rbp_name"] or (path.name if data_dir else None)
+    dataset = load_labelled(
+        source, name=name, task=task, n_labels=arguments["nlabels"], arguments=("`data_dir`", "`rbps`")
+    )
+    if arguments["data_path"] is None:
+        same = dataset.digest() == arguments["data_digest"]
+    else:
+        same = sorted(hash_inputs(dataset.files).values()) == sorted(record.get("inputs", {}).values())
+    if not same:
+        raise InputError(
+            f"`data_dir`: {source}: not the data that {path} was trained on (its run.json has other SHA-256)"
+        )
+    return dataset
+
+
 def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
-    """Indices (int64, sorted) into the run's data.
+    """Return the indices of records to measure a fold on, int64, sorted, into the run's data.
 
     Parameters
     ----------
-    which : "test" or "all"
-        Its test part, else the fold's held-out or validation part; or all records.
+    run : FinetunedRun
+    fold : str
+    which : {"test", "all"}
+        The test part, else the fold's held-out or validation part; or all records.
 
     Raises
     ------
     InputError
-        Neither part was predicted, or ``predictions.csv`` names records that the data do not have.
+        None of these parts was predicted, or ``predictions.csv`` names records that the data do not have.
     """
     import pandas as pd
 
@@ -213,20 +224,20 @@ def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as predictions of finetune_rbp.py: {error}") from None
     for part in ("test", "heldout", "validation"):
-        own = table[(table["evaluated_on"] == part) & (table["fold"] == fold)]
-        if len(own):
+        rows = table[(table["evaluated_on"] == part) & (table["fold"] == fold)]
+        if len(rows):
             break
     else:
-        raise InputError(f"{path}: found no predictions of {fold} on test or held-out records; use --records all")
-    indices = own["index"].to_numpy(dtype=np.int64)
+        raise InputError(f"{path}: found no predictions of {fold} on test or held-out records; use `records` all")
+    indices = rows["index"].to_numpy(dtype=np.int64)
     inside = (indices >= 0) & (indices < len(run.dataset))
-    if not inside.all() or [run.dataset.ids[i] for i in indices] != own["record"].tolist():
+    if not inside.all() or [run.dataset.ids[i] for i in indices] != rows["record"].tolist():
         raise InputError(f"{path}: names records that are not in the data of the run")
     return np.sort(indices)
 
 
 def _start(run: FinetunedRun, fold: str) -> dict:
-    """What the fold's ``run.json`` says of its starting weights: source, sha256, seed."""
+    """Return what the fold's ``run.json`` says of its starting weights: source, sha256, seed, version of torch."""
     path = run.path / fold / "run.json"
     record = read_json(path)
     weights = record.get("weights") if isinstance(record, dict) else None
@@ -239,17 +250,20 @@ def _start(run: FinetunedRun, fold: str) -> dict:
 def fold_encoder(
     run: FinetunedRun, fold: str, stage: str, pretrained: Path | None = None
 ) -> tuple[EsmForSequenceClassification, str]:
-    """The model ``before`` or ``after`` a fold's training, in evaluation mode, and the digest of its encoder.
+    """Return the model before or after a fold's training, in evaluation mode, and the digest of its encoder.
 
     Parameters
     ----------
-    pretrained
-        Where the starting weights are now; None takes what the run recorded.
+    run : FinetunedRun
+    fold : str
+    stage : {"before", "after"}
+    pretrained : path, optional
+        Where the starting weights are now; None takes the path that the run recorded.
 
     Raises
     ------
     InputError
-        As :func:`LAMAR.checkpoints.load_pretrained`; starting weights that are gone or not those of the run.
+        As in `LAMAR.checkpoints.load_pretrained`; or the starting weights are gone or not those of the run.
     """
     folder = run.path / fold
     if stage == "after":
@@ -258,13 +272,13 @@ def fold_encoder(
     start = _start(run, fold)
     source = (pretrained or start["source"]) if start["source"] else ""
     if source and not Path(source).exists():
-        raise InputError(f"--pretrained_weights: found no {source}, wanted the weights that {folder} started from")
+        raise InputError(f"`pretrained_weights`: found no {source}, wanted the weights that {folder} started from")
     # A frozen encoder is drawn once for all folds.
     seed = run.arguments["seed"] if run.arguments["freeze_encoder"] else start["seed"]
     config = read_config(folder / "config.json")
     model, report = load_pretrained(EsmForSequenceClassification, source, config=config, seed=seed, new_head=True)
     if source and report.sha256 != start["sha256"]:
-        raise InputError(f"--pretrained_weights: {source}: not the weights that {folder} started from (other SHA-256)")
+        raise InputError(f"`pretrained_weights`: {source}: not the weights that {folder} started from (other SHA-256)")
     if not source and start["torch"] not in (None, torch.__version__):
         logger.warning(
             "%s: its random weights were drawn by torch %s; %s may draw others",

@@ -1,351 +1,350 @@
-"""Cross-validated fine-tuning: which records a fold trains and is judged on, one fold's training."""
+"""Whole fine-tuning runs: from a labelled data set to checkpoints, figures and tables in one folder."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
-import os
-import shutil
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from ..batches import EncodedSequences, batched
-from ..checkpoints import LoadReport, load_pretrained
-from ..data.folds import inner_validation, make_folds, subsample
-from ..data.splits import Split
-from ..embeddings import Embeddings, extract_features
+from ..batches import EncodedSequences
+from ..checkpoints import config_argument
+from ..data.labelled import LabelledSet, load_labelled
+from ..data.sequences import check_lengths
+from ..data.splits import Split, make_split
 from ..errors import InputError
-from ..modeling_nucESM2 import EsmConfig, EsmForSequenceClassification
-from ..runs import storage
-from ..runs.provenance import provenance
-from .collapse import diagnose
-from .fitting import FeatureModel, FitOptions, LabelledData, add_lora, fit, probabilities
-from .summaries import fold_figures
-from .trainers import last_complete_checkpoint
+from ..flash_attn_patch import resolve_backend
+from ..runs import RunFolder, storage
+from ..runs.checkpoint_folders import checkpoints_of
+from ..statistics.metrics import metric_names
+from ..tasks import HEADS, TASKS, check_loss
+from ..tokenization import verify_vocabulary
+from . import figures, summaries
+from .fold_plans import Fold, plan_folds
+from .fold_training import build_classifier, discard, frozen_features, save_checkpoint, train_fold
+from .options import FinetuneOptions, FitOptions, ModelSettings
+from .processes import is_main_process, processes_argument, start_processes, wait_for_everyone
+from .trainers import check_precision, check_reporters, without_file_bars
 
-__all__ = [
-    "Fold",
-    "ModelSettings",
-    "build_classifier",
-    "frozen_features",
-    "plan_folds",
-    "predict",
-    "save_checkpoint",
-    "train_fold",
-]
+__all__ = ["FinetuneResult", "check_options", "cross_validate", "finetune"]
 
 logger = logging.getLogger(__name__)
 
+# May differ between the starts of a run, because they change no weight.
+_MAY_DIFFER = ("report_to", "logging_steps", "output_dir")
+
 
 @dataclass(frozen=True)
-class Fold:
-    """Record indices of one fold, int64.
+class FinetuneResult:
+    """Outcome of `finetune`.
 
-    ``validation`` chooses the epoch; ``heldout`` is used once, for the fold's own figures, and is empty when the
-    data set's dev part is the validation set (``--cv_folds 1``).
+    Attributes
+    ----------
+    figures : dict
+        What ``eval_results.json`` holds: figures by fold, of all folds, and of the test part, see
+        `LAMAR.training.summaries.summarise`.
+    folder : Path
+        Folder of the run.
+    checkpoints : list of Path
+        Checkpoint folder of each fold or draw, for `LAMAR.load_pretrained` and its relatives.
     """
 
-    name: str
-    train: np.ndarray
-    validation: np.ndarray
-    heldout: np.ndarray
+    figures: dict
+    folder: Path
+    checkpoints: list[Path]
 
 
-@dataclass(frozen=True)
-class ModelSettings:
-    """What is trained: source of the weights, head, loss, and which part of the model moves."""
+def check_options(options: FinetuneOptions) -> str:
+    """Refuse options that cannot work together, before anything is read or written, and return the task.
 
-    pretrain_path: str = ""
-    config: EsmConfig | None = None
-    num_labels: int = 2
-    head: str = "linear"
-    loss: str | None = None
-    attention: str = "sdpa"
-    freeze_encoder: bool = False
-    lora_rank: int | None = None
-    warmup_epochs: int = 0
-    head_lr: float = 1e-3
+    Raises
+    ------
+    InputError
+        Names the options, what was found and what was wanted.
+    """
+    task = check_loss(options.nlabels, options.loss)
+    HEADS.choose(options.head)
+    check_precision(options.fp16, options.bf16)
+    if options.lora_rank and importlib.util.find_spec("peft") is None:
+        raise InputError("`lora_rank` needs the package peft: pip install 'LAMAR[lora]'")
+    if options.lora_rank and options.freeze_encoder:
+        raise InputError("`lora_rank` and `freeze_encoder`: found both, but a frozen encoder has nothing to adapt")
+    if options.metric_for_best not in (None, *metric_names(task)):
+        wanted = ", ".join(metric_names(task))
+        raise InputError(f"`metric_for_best`: found {options.metric_for_best!r}, wanted one of {wanted}")
+    if options.freeze_encoder and options.warmup_epochs:
+        logger.info("`warmup_epochs` %d: nothing left to do with `freeze_encoder`", options.warmup_epochs)
+    if options.draws > 1 and (options.cv_folds > 1 or not (options.subsample_pos or options.subsample_neg)):
+        raise InputError(
+            f"`draws` {options.draws}: goes with `cv_folds` 1 and `subsample_pos` or `subsample_neg`, "
+            f"found `cv_folds` {options.cv_folds}"
+        )
+    check_reporters(options.report_to)
+    if options.tokenizer_path is not None:
+        verify_vocabulary(options.tokenizer_path)
+    return task
 
 
-def plan_folds(
-    labels: np.ndarray,
-    split: Split,
-    n_folds: int,
-    seed: int,
+def _check_name(name: str | None) -> None:
+    if name is not None and (Path(name).name != name or name in (".", "..") or len(name) > 200):
+        raise InputError(f"`rbp_name`: found {name[:220]!r}, wanted a plain name without slashes")
+
+
+def _check_labels(dataset: LabelledSet, where: str, task: str, nlabels: int) -> None:
+    """Refuse labels of another task, or of one class only; ``where`` names their source in messages."""
+    labels = dataset.labels
+    kind = "multilabel" if labels.ndim == 2 else "regression" if labels.dtype.kind == "f" else "classification"
+    if kind != task:
+        raise InputError(f"{where}: found labels for {kind}, wanted them for {task} (`nlabels` {nlabels}, `loss`)")
+    if task == "multilabel" and labels.shape[1] != nlabels:
+        raise InputError(f"{where}: found {labels.shape[1]} labels per record, wanted {nlabels} (`nlabels`)")
+    if task == "classification":
+        classes = np.unique(labels)
+        if len(classes) < 2:
+            raise InputError(f"{where}: found label {classes[0]} only, wanted two classes or more")
+        if classes[0] < 0 or classes[-1] >= nlabels:
+            raise InputError(f"{where}: found labels {classes[0]} to {classes[-1]}, wanted 0 to {nlabels - 1}")
+
+
+def _read(
+    dataset: LabelledSet | str | PathLike, rbp_name: str | None, task: str, options: FinetuneOptions
+) -> LabelledSet:
+    """Return the checked data set, its sequences no longer than the model takes."""
+    where = getattr(dataset, "name", "") or "`dataset`" if isinstance(dataset, LabelledSet) else str(dataset)
+    if not isinstance(dataset, LabelledSet):
+        dataset = load_labelled(
+            dataset, name=rbp_name, task=task, n_labels=options.nlabels, arguments=("`dataset`", "`rbp_name`")
+        )
+    dataset = replace(dataset, name=rbp_name or dataset.name)
+    if not dataset.name:
+        raise InputError("`rbp_name`: not given, and the data set has no name to call the run's folder by")
+    # Truncated first, because what is trained on is what must not be in several parts.
+    sequences = check_lengths(dataset.sequences, dataset.ids, options.max_length, options.truncate)
+    _check_labels(dataset, where, task, options.nlabels)
+    return replace(dataset, sequences=sequences)
+
+
+def _plan(dataset: LabelledSet, task: str, options: FinetuneOptions) -> tuple[Split, list[Fold]]:
+    split = make_split(
+        dataset,
+        options.split,
+        test_chroms=options.test_chroms,
+        dev_chroms=options.dev_chroms,
+        seed=options.seed,
+        allow_duplicates=options.allow_duplicates,
+    )
+    folds = plan_folds(
+        dataset.labels,
+        split,
+        options.cv_folds,
+        options.seed,
+        subsample_pos=options.subsample_pos,
+        subsample_neg=options.subsample_neg,
+        draws=options.draws,
+    )
+    logger.info(
+        "%s: %d records, train %d, dev %d, test %d; %s; %d fold(s)",
+        dataset.name,
+        len(dataset),
+        len(split.train),
+        len(split.dev),
+        len(split.test),
+        task,
+        len(folds),
+    )
+    return split, folds
+
+
+def finetune(
+    dataset: LabelledSet | str | PathLike,
+    output_dir: str | PathLike,
     *,
-    groups: np.ndarray | None = None,
-    n_pos: int | None = None,
-    n_neg: int | None = None,
-    n_draws: int = 1,
-    task: str = "classification",
-) -> list[Fold]:
-    """Folds over train + dev, each with an inner validation part of 10 % of its training part.
+    rbp_name: str | None = None,
+    pretrain_path: str | PathLike = "",
+    head: str = "linear",
+    epochs: int = 10,
+    cv_folds: int = 5,
+    seed: int = 42,
+    overwrite: bool = False,
+    notice: str = "",
+    **options: Any,
+) -> FinetuneResult:
+    """Fine-tune classifiers on a labelled data set, and evaluate them.
+
+    Cross-validation runs on train + dev. Each fold builds a new model, sets 10 % of its training part aside to choose
+    the best epoch, and uses its held-out part once. The test part is scored by every fold's model and by the mean of
+    their predictions. The same call resumes an interrupted run, with the same result as without the interruption.
 
     Parameters
     ----------
-    labels
-        Of all records, (n,).
-    split
-        Its test part is in no fold. With ``n_folds`` 1 the one fold is its train part with dev as validation.
-    groups
-        (n,) group of each record, never divided between training, validation and held-out part; or None.
-    n_pos, n_neg
-        Thin the training part (validation included, held-out and test not) to so many records of class 1 and 0.
-    n_draws
-        With ``n_folds`` 1 and one of these: so many "folds", each a draw from the train part. Their validation records
-        are drawn ones too, as whoever has few labels has few to choose by; dev is not used.
-    """
-    if (n_pos or n_neg) and task != "classification":
-        raise InputError("--subsample_pos and --subsample_neg need class labels, this is regression or multi-label")
-
-    def thin(indices: np.ndarray, fold_seed: int) -> np.ndarray:
-        return indices if n_pos is None and n_neg is None else subsample(indices, labels, n_pos, n_neg, fold_seed)
-
-    if n_folds == 1 and (n_pos or n_neg):
-        folds = []
-        for number in range(n_draws):
-            train, validation = _inner(labels, thin(split.train, seed + number), seed + number, None, task)
-            folds.append(Fold(f"draw_{number}", train, validation, np.empty(0, dtype=np.int64)))
-        return folds
-    if n_folds == 1:
-        train, dev = split.train, split.dev
-        if not len(dev):
-            train, dev = _inner(labels, train, seed, groups, task)
-        return [Fold("fold_0", train, dev, np.empty(0, dtype=np.int64))]
-    pool = np.sort(np.concatenate([split.train, split.dev]))
-    pool_groups = None if groups is None else groups[pool]
-    strata = labels[pool] if task == "classification" else np.zeros(len(pool), dtype=np.float32)
-    folds = []
-    for number, (inside, outside) in enumerate(make_folds(strata, n_folds, seed, pool_groups)):
-        train = thin(pool[inside], seed + number)
-        train, validation = _inner(labels, train, seed + number, groups, task)
-        folds.append(Fold(f"fold_{number}", train, validation, pool[outside]))
-    return folds
-
-
-def _inner(labels, indices, seed, groups, task):
-    strata = labels if task == "classification" else np.zeros(len(labels), dtype=np.float32)
-    return inner_validation(strata, indices, 0.1, seed, groups)
-
-
-def build_classifier(settings: ModelSettings, seed: int) -> tuple[EsmForSequenceClassification, LoadReport]:
-    """A new classification model with a fresh head."""
-    return load_pretrained(
-        EsmForSequenceClassification,
-        settings.pretrain_path,
-        config=settings.config,
-        seed=seed,
-        new_head=True,
-        attention=settings.attention,
-        num_labels=settings.num_labels,
-        head_type=settings.head,
-        loss_type=settings.loss,
-        head_trained=False,
-    )
-
-
-def _to_device(model):
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def frozen_features(
-    settings: ModelSettings, encoded: EncodedSequences, seed: int, scratch: Path | None = None, progress=True
-) -> tuple[dict[str, torch.Tensor], Embeddings]:
-    """Run the encoder once over all records.
+    dataset : LabelledSet or path
+        Any form that `LAMAR.data.labelled.load_labelled` reads.
+    output_dir : path
+        The run's folder is made in it, under the name of the data set.
+    rbp_name : str, optional
+        Which set, where the path holds several, and the name of the run's folder; default the data set's name.
+    pretrain_path : str or path
+        Weights file or checkpoint folder to start from; "" starts from random weights.
+    head : str
+        A name of `LAMAR.tasks.HEADS`.
+    epochs : int
+    cv_folds : int
+        Number of folds; 1 trains on the data set's own train part and validates on dev.
+    seed : int
+    overwrite : bool
+        Discard an earlier run in the folder instead of resuming it.
+    notice : str
+        What figures and tables of demonstration data say of them, "title: explanation".
+    options
+        Other fields of `LAMAR.training.options.FinetuneOptions`, such as ``batch_size``, ``lr`` or ``max_length``.
 
     Returns
     -------
-    state, features
-        State dict of the encoder that made them, and what the head reads of each record.
+    FinetuneResult
+
+    Raises
+    ------
+    InputError
+        Options, data or weights that do not fit; nothing is written then.
     """
-    model, _ = build_classifier(settings, seed)
-    model = _to_device(model)
-    features = extract_features(
-        model, encoded, settings.head, scratch=scratch, progress="encoder" if progress else None
-    )
-    return {name: tensor.cpu() for name, tensor in model.esm.state_dict().items()}, features
+    settled = {"pretrain_path": pretrain_path, "head": head, "epochs": epochs, "cv_folds": cv_folds, "seed": seed}
+    chosen = FinetuneOptions(**settled, **options)
+    chosen = replace(chosen, progress=chosen.progress and is_main_process())
+    _check_name(rbp_name)
+    task = check_options(chosen)
+    start_processes()
+    source = _source(dataset, rbp_name)
+    with without_file_bars():
+        dataset = _read(dataset, rbp_name, task, chosen)
+        split, folds = _plan(dataset, task, chosen)
+        config = config_argument(chosen.config or ("" if pretrain_path else "lamar"))
+        settings = chosen.model_settings(config, resolve_backend(chosen.attention))
+        # Weights that do not fit must end the run before it has written anything.
+        _, report = build_classifier(settings, seed)
+        run_folder = RunFolder.open(
+            Path(output_dir) / dataset.name,
+            arguments=chosen.recorded(**source, output_dir=output_dir, demo=bool(notice), **processes_argument()),
+            seed=seed,
+            inputs=dataset.files,
+            weights={"pretrain_path": settings.pretrain_path, "sha256": report.sha256},
+            overwrite=overwrite,
+            ignore=_MAY_DIFFER,
+            may_grow=("draws",),
+            is_writer=is_main_process(),
+        )
+        wait_for_everyone()
+        fit_options = chosen.fit_options(task, TASKS[task].best_metric)
+        summary = cross_validate(dataset, split, settings, fit_options, run_folder, folds, notice=notice)
+    logger.info("%s", summaries.closing_table(summary, task))
+    if notice:
+        logger.info(notice)
+    logger.info("outputs: %s", run_folder.path)
+    return FinetuneResult(summary, run_folder.path, checkpoints_of(run_folder.path))
 
 
-def predict(
-    model: EsmForSequenceClassification,
-    inputs: EncodedSequences | Embeddings,
-    indices: np.ndarray,
-    task: str,
-    *,
-    progress: bool = False,
-) -> np.ndarray:
-    """Predictions for ``indices`` in their order, see :func:`LAMAR.training.fitting.probabilities`; float64."""
-    width = model.config.num_labels
-    logits = np.empty((len(indices), width), dtype=np.float32)
-    if isinstance(inputs, EncodedSequences):
-        chosen = inputs.take(indices)
-        label = "predictions" if progress else None
-        for rows, output in batched(model, chosen, lambda ids, mask: model(ids, mask).logits.float(), progress=label):
-            logits[rows] = output.cpu().numpy()
-    else:
-        head = model.classifier.eval()
-        device = next(head.parameters()).device
-        with torch.inference_mode():
-            for row, index in enumerate(indices):
-                features = torch.from_numpy(np.ascontiguousarray(inputs[index])).to(device)[None]
-                mask = torch.ones(features.shape[:2], dtype=torch.bool, device=device)
-                logits[row] = head(features, mask)[0].float().cpu().numpy()
-    return probabilities(logits, task)
+def _source(dataset: LabelledSet | str | PathLike, rbp_name: str | None) -> dict[str, Any]:
+    """Return what a run's record says of its data: their path, or the digest of records in memory."""
+    if isinstance(dataset, LabelledSet):
+        return {"rbp_name": rbp_name, "data_path": None, "data_digest": dataset.digest()}
+    return {"rbp_name": rbp_name, "data_path": Path(dataset)}
 
 
-def train_fold(
-    fold: Fold,
-    number: int,
-    test: np.ndarray,
-    encoded: EncodedSequences,
-    labels: np.ndarray,
+def cross_validate(
+    dataset: LabelledSet,
+    split: Split,
     settings: ModelSettings,
     options: FitOptions,
-    folder: Path,
-    frozen: tuple[dict[str, torch.Tensor], Embeddings] | None = None,
-) -> tuple[EsmForSequenceClassification, dict]:
-    """Train a new model on a fold and score its held-out part and the test part.
+    run_folder: RunFolder,
+    folds: Sequence[Fold],
+    *,
+    notice: str = "",
+) -> dict:
+    """Train and judge a new model on each fold, and write checkpoints, figures and tables of all.
+
+    Folds that an earlier start finished are kept; one that was interrupted resumes from its last checkpoint.
 
     Parameters
     ----------
-    frozen
-        Of :func:`frozen_features`, when only the head is trained.
-    folder
-        For the Trainer's checkpoints; an interrupted fold goes on from the last of them.
+    dataset : LabelledSet
+    split : Split
+        Its test part is predicted by the model of every fold.
+    settings : ModelSettings
+    options : FitOptions
+        Fold ``k`` is trained with ``seed + k``.
+    run_folder : RunFolder
+        Open; it is closed at the end. It gets ``eval_results.json``, ``results.csv``, ``predictions.csv``,
+        ``split_report.json``, the figures, and one checkpoint folder per fold.
+    folds : sequence of Fold
+        From `plan_folds`.
+    notice : str
+        As for `finetune`.
 
     Returns
     -------
-    model, result
-        The model with its best epoch's weights, in evaluation mode on the CPU. ``result`` is plain data: history,
-        best epoch, sizes, predictions on the three parts, the diagnosis of a collapse, seconds.
+    dict
+        What ``eval_results.json`` holds.
     """
-    start = time.perf_counter()
-    seed = options.seed + number
-    options = replace(options, seed=seed)
-    model, report = build_classifier(settings, seed)
-    inputs: EncodedSequences | Embeddings = encoded
-    history: list[dict] = []
-    if frozen is not None:
-        model.esm.load_state_dict(frozen[0], strict=True)
-        inputs = frozen[1]
-        trained = FeatureModel(model)
-        options = replace(options, lr=settings.head_lr, gradient_checkpointing=False)
-    else:
-        if settings.warmup_epochs:
-            history = _warm_up(model, fold, encoded, labels, settings, options, folder)
-        trained = add_lora(model, settings.lora_rank) if settings.lora_rank else model
-    outcome = fit(
-        trained,
-        LabelledData(inputs, fold.train, labels),
-        LabelledData(inputs, fold.validation, labels),
-        options,
-        folder / "full",
-    )
-    if settings.lora_rank and frozen is None:
-        model = trained.merge_and_unload()
-    model.config.head_trained = True
-    if frozen is None:
-        model = _to_device(model)
-    parts = {"validation": fold.validation, "heldout": fold.heldout, "test": test}
-    predictions = {
-        part: predict(model, inputs, indices, options.task, progress=options.progress)
-        for part, indices in parts.items()
-    }
-    judged = predictions["test"] if len(test) else predictions["validation"]
-    collapse = diagnose(
-        outcome.history,
-        labels[fold.train],
-        judged,
-        options.task,
-        outcome.not_finite,
-        settings.loss or "ce",
-        settled=_settled(settings, options),
-        n_steps=sum(entries[-1]["step"] for entries in (history, outcome.history) if entries),
-    )
-    result = {
-        "fold": fold.name,
-        "seed": seed,
-        "n_train": len(fold.train),
-        "n_validation": len(fold.validation),
-        "n_parameters": report.n_parameters,
-        "n_trained_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
-        "best_epoch": outcome.best_epoch,
-        "collapsed": collapse,
-        "history": history + outcome.history,
-        "indices": {part: indices.tolist() for part, indices in parts.items()},
-        "predictions": {part: values.tolist() for part, values in predictions.items()},
-        "weights": report.to_dict(),
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    return model.cpu().eval(), result
+    labels, task = dataset.labels, options.task
+    with run_folder:
+        scratch = run_folder.folder("checkpoints")
+        results = _train_folds(dataset, split, settings, options, run_folder, folds, scratch)
+        summary, rows = summaries.summarise(results, labels, task, options.seed)
+        summary = {"dataset": dataset.name, "task": task, "split": split.report["method"], **summary}
+        if notice:
+            summary = {"data": notice, **summary}
+        if is_main_process():
+            rows = [{"dataset": dataset.name, "split": summary["split"], **row} for row in rows]
+            storage.write_csv(run_folder.file("results.csv"), rows)
+            predictions = summaries.prediction_rows(results, dataset, task)
+            storage.write_csv(run_folder.file("predictions.csv"), predictions)
+            storage.write_json(run_folder.file("split_report.json"), split.report)
+            storage.write_json(run_folder.file("eval_results.json"), summary)
+            title = f"{dataset.name} ({notice.partition(':')[0]})" if notice else dataset.name
+            _draw(run_folder, results, labels, options, title)
+            discard(scratch)
+        run_folder.finish({"collapsed": summary["collapsed"]})
+        wait_for_everyone()
+    return summary
 
 
-def _settled(settings: ModelSettings, options: FitOptions) -> list[str]:
-    """Arguments that are already what is advised after a collapse."""
-    are = {
-        "--warmup_epochs": settings.warmup_epochs >= 5 or settings.freeze_encoder,
-        "--head": settings.head == "cnn",
-        "--pretrain_path": bool(settings.pretrain_path),
-        "--grad_clipping_norm": options.grad_clipping_norm <= 1,
-        "--fp16": not options.fp16,
-    }
-    return [name for name, is_so in are.items() if is_so]
+def _train_folds(dataset, split, settings, options, run_folder, folds, scratch: Path) -> list[dict]:
+    """Return the results of all folds; those that no earlier start has saved are trained in ``scratch``."""
+    encoded, labels = EncodedSequences.encode(dataset.sequences), dataset.labels
+    results, frozen = [], None
+    done = [run_folder.done(fold.name) for fold in folds]
+    wait_for_everyone()
+    for number, fold in enumerate(folds):
+        if done[number]:
+            logger.info("%s: finished earlier, kept", fold.name)
+            results.append(run_folder.load_unit(fold.name))
+            continue
+        if settings.freeze_encoder and frozen is None:
+            frozen = frozen_features(settings, encoded, options.seed, scratch, options.progress)
+        work = scratch / fold.name
+        model, result = train_fold(fold, number, split.test, encoded, labels, settings, options, work, frozen)
+        if is_main_process():
+            save_checkpoint(model, result, labels, options.task, work, run_folder.folder(fold.name))
+        results.append(run_folder.save_unit(fold.name, result))
+        if is_main_process():
+            discard(work)
+        wait_for_everyone()
+        logger.info("%s", summaries.describe(results[-1], labels, options.task))
+    return results
 
 
-def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[dict]:
-    """Train the head alone for ``warmup_epochs`` on features of the still untrained encoder; returns its history.
-
-    An interrupted run whose training of the whole model had begun has the warmed-up head in its checkpoint already.
-    """
-    stored = folder / "warmup_history.json"
-    if stored.is_file() and last_complete_checkpoint(folder / "full") is not None:
-        return storage.read_json(stored)
-    indices = fold.train
-    chosen = encoded.take(indices)
-    features = extract_features(
-        _to_device(model), chosen, settings.head, progress="encoder" if options.progress else None
-    )
-    model.cpu()
-    options = replace(options, epochs=settings.warmup_epochs, lr=settings.head_lr, gradient_checkpointing=False)
-    data = LabelledData(features, np.arange(len(indices)), labels[indices])
-    outcome = fit(FeatureModel(model), data, None, options, folder / "warmup")
-    # Negative epochs keep the warm-up apart from, and in order before, the training of the whole model.
-    history = [
-        {**entry, "epoch": entry["epoch"] - settings.warmup_epochs, "phase": "warmup"}
-        for entry in outcome.history
-        if "loss" in entry
-    ]
-    if is_main_process():
-        storage.write_json(stored, history)
-    return history
-
-
-def save_checkpoint(model, tokenizer, result: dict, labels: np.ndarray, task: str, work: Path, target: Path) -> None:
-    """Write a fold's checkpoint folder so that ``target`` is there as a whole or not at all.
-
-    It is put together in ``work``, the folder of the fold's training checkpoints on the same file system.
-    """
-    temporary = work / "final"
-    discard(temporary)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    shutil.copy2(work / "full" / "training_args.bin", temporary)
-    storage.write_json(temporary / "eval_results.json", fold_figures(result, labels, task))
-    record = provenance({}, seed=result["seed"], weights=result["weights"])
-    storage.write_json(temporary / "run.json", record)
-    discard(target)
-    temporary.replace(target)
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder of this run, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def is_main_process() -> bool:
-    """True in the only, or the first, process of a run."""
-    return os.environ.get("RANK", "0") == "0"
+def _draw(run_folder: RunFolder, results: list[dict], labels: np.ndarray, options: FitOptions, title: str) -> None:
+    """Draw learning curves, and ROC and precision-recall curves (two classes) or a scatter plot (regression)."""
+    histories = {result["fold"]: result["history"] for result in results}
+    path = run_folder.file("learning_curves.png")
+    figures.plot_learning_curves(histories, options.metric_for_best, path, title)
+    sets = summaries.judged_sets(results, labels)
+    if options.task == "regression" and sets:
+        figures.plot_regression(sets, run_folder.file("scatter.png"), title)
+    elif options.task == "classification" and sets and all(scores.shape[1] == 2 for _, scores in sets.values()):
+        binary = {legend: (y, scores[:, 1]) for legend, (y, scores) in sets.items()}
+        figures.plot_roc_pr(binary, run_folder.file("roc_pr.png"), title)

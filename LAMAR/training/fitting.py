@@ -1,4 +1,4 @@
-"""Fine-tuning on a Hugging Face ``Trainer``: data sets, collators, options, exact resume."""
+"""One fine-tuning on a Hugging Face ``Trainer``: records and batches, callbacks, exact resume."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, set_seed
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..batches import EncodedSequences, pad_batch
 from ..embeddings import Embeddings
 from ..sequence_classification_patch import sequence_loss
+from ..statistics.metrics import METRICS
+from .options import FitOptions
+from .processes import process_count, wait_for_everyone
 from .summaries import task_metrics
 from .trainers import (
     KeepBestAndLast,
@@ -23,36 +26,27 @@ from .trainers import (
     last_complete_checkpoint,
     silence,
     training_arguments,
-    world_size,
 )
 
-__all__ = [
-    "FeatureModel",
-    "FitOptions",
-    "FitResult",
-    "LabelledData",
-    "add_lora",
-    "fit",
-    "probabilities",
-]
+__all__ = ["FeatureModel", "FitResult", "LabelledData", "add_lora", "collate", "fit", "probabilities"]
 
 logger = logging.getLogger(__name__)
 
 
 class LabelledData(torch.utils.data.Dataset):
-    """Records with labels, for the Trainer.
+    """Records, with their labels where there are any, as the Trainer takes them.
 
     Parameters
     ----------
-    inputs
-        Token ids, or features of a frozen encoder.
-    indices
-        Records to take, int (n,).
-    labels
-        Of all records: int64 (N,) classes, float32 (N,) targets, or (N, k) 0/1.
+    inputs : EncodedSequences or Embeddings
+        Token ids, or features of a frozen encoder, of N records.
+    indices : int, shape (n,)
+        Records to take.
+    labels : array, optional
+        Labels of all records: int64 (N,) classes, float32 (N,) targets, or (N, k) 0/1.
     """
 
-    def __init__(self, inputs: EncodedSequences | Embeddings, indices: np.ndarray, labels: np.ndarray):
+    def __init__(self, inputs: EncodedSequences | Embeddings, indices: np.ndarray, labels: np.ndarray | None = None):
         self.inputs = inputs
         self.indices = np.asarray(indices)
         self.labels = labels
@@ -63,11 +57,12 @@ class LabelledData(torch.utils.data.Dataset):
 
     def __getitem__(self, item: int) -> dict:
         index = self.indices[item]
-        return {self.key: self.inputs[index], "labels": self.labels[index]}
+        record = {self.key: self.inputs[index]}
+        return record if self.labels is None else record | {"labels": self.labels[index]}
 
     @property
     def lengths(self) -> list[int]:
-        """In tokens (1 for features that are one vector)."""
+        """Length of each record in tokens; 1 for features that are one vector."""
         if isinstance(self.inputs, EncodedSequences):
             return self.inputs.lengths[self.indices].tolist()
         if self.inputs.offsets is None:
@@ -75,24 +70,34 @@ class LabelledData(torch.utils.data.Dataset):
         return np.diff(self.inputs.offsets)[self.indices].tolist()
 
 
-def _collate(batch: list[dict]) -> dict[str, torch.Tensor]:
-    labels = torch.from_numpy(np.asarray([record["labels"] for record in batch]))
+def collate(batch: list[dict]) -> dict[str, torch.Tensor]:
+    """Return the records of a `LabelledData` as one batch, padded to the longest of them.
+
+    Returns
+    -------
+    dict of torch.Tensor
+        ``input_ids`` and ``attention_mask`` (batch, longest), or ``features`` (batch, d), or ``features`` (batch,
+        longest, d) and ``mask`` (batch, longest); and ``labels`` where the records have them.
+    """
+    labels = {}
+    if "labels" in batch[0]:
+        labels["labels"] = torch.from_numpy(np.asarray([record["labels"] for record in batch]))
     if "input_ids" in batch[0]:
         ids, mask = pad_batch([record["input_ids"] for record in batch])
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        return {"input_ids": ids, "attention_mask": mask, **labels}
     features = [torch.from_numpy(record["features"]) for record in batch]
     if features[0].dim() == 1:
-        return {"features": torch.stack(features), "labels": labels}
+        return {"features": torch.stack(features), **labels}
     lengths = torch.tensor([len(record) for record in features])
     padded = nn.utils.rnn.pad_sequence(features, batch_first=True)
     mask = torch.arange(padded.shape[1]) < lengths[:, None]
-    return {"features": padded, "mask": mask, "labels": labels}
+    return {"features": padded, "mask": mask, **labels}
 
 
 class FeatureModel(nn.Module):
-    """A classification head alone, trained on features computed once.
+    """A classification head alone, on features computed once.
 
-    The head is shared with the model it was taken from, so training it trains that model's head.
+    The head is shared with the model that it was taken from, so training it trains that model's head.
     """
 
     def __init__(self, model):
@@ -108,43 +113,18 @@ class FeatureModel(nn.Module):
         return {"loss": loss, "logits": logits}
 
 
-@dataclass(frozen=True)
-class FitOptions:
-    """Hyperparameters of one training run; names and defaults as in ``finetune_rbp.py``."""
-
-    task: str = "classification"
-    epochs: int = 10
-    batch_size: int = 4
-    eval_batch_size: int = 32
-    lr: float = 3e-5
-    warmup_ratio: float = 0.05
-    grad_clipping_norm: float = 1.0
-    accum_steps: int = 1
-    weight_decay: float = 0.01
-    early_stopping_patience: int | None = None
-    metric_for_best: str = "auprc"
-    save_epochs: int = 1
-    logging_steps: int = 50
-    fp16: bool = False
-    bf16: bool = False
-    gradient_checkpointing: bool = False
-    report_to: str = "none"
-    seed: int = 42
-    progress: bool = True
-
-
 @dataclass
 class FitResult:
-    """Outcome of :func:`fit`.
+    """Outcome of `fit`.
 
     Attributes
     ----------
-    history
-        Log entries of the Trainer: loss, learning rate and validation figures by epoch.
-    best_epoch
-        Epoch whose weights the model carries now, None without a validation set.
-    not_finite
-        The loss became NaN or infinite and training was stopped.
+    history : list of dict
+        The Trainer's log: loss, learning rate and validation figures by epoch.
+    best_epoch : float or None
+        Epoch whose weights the model has; None without a validation set, or where its metric was never defined.
+    not_finite : bool
+        Whether the loss became NaN or infinite, which ended the training.
     """
 
     history: list[dict]
@@ -153,11 +133,17 @@ class FitResult:
 
 
 def probabilities(logits: np.ndarray, task: str) -> np.ndarray:
-    """Logits to predictions, in float32 or wider.
+    """Return predictions, computed in float64.
+
+    Parameters
+    ----------
+    logits : float, shape (n, k)
+    task : str
 
     Returns
     -------
-    (n, k) softmax for ``classification``, (n, k) sigmoid for ``multilabel``, (n,) values for ``regression``.
+    float64
+        (n, k) softmax for ``classification``, (n, k) sigmoid for ``multilabel``, (n,) values for ``regression``.
     """
     logits = np.asarray(logits, dtype=np.float64)
     if task == "regression":
@@ -192,7 +178,7 @@ class _EveryNEpochs(TrainerCallback):
 
 
 class _EarlyStopping(EarlyStoppingCallback):
-    """Knows the evaluations of earlier starts, which the Trainer does not hand on."""
+    """Early stopping that counts the evaluations of earlier starts, which the Trainer does not pass on."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         super().on_train_begin(args, state, control, **kwargs)
@@ -206,8 +192,15 @@ def _evaluations_since_best(state: TrainerState) -> int:
     return sum(step > best for step in evaluations)
 
 
+def _patience(options: FitOptions) -> float:
+    """Return the evaluations without a better score that end training: as many as the epochs of the option take."""
+    if options.early_stopping_patience is None:
+        return math.inf
+    return math.ceil(options.early_stopping_patience / options.save_epochs)
+
+
 def _not_finite(history: list[dict]) -> bool:
-    """Whether a loss among the log's entries is no finite number."""
+    """Return whether a loss among the log's entries is NaN or infinite."""
     losses = (entry[key] for entry in history for key in ("loss", "eval_loss") if key in entry)
     return not all(map(math.isfinite, losses))
 
@@ -224,29 +217,9 @@ class _GroupedTrainer(Trainer):
         )
 
 
-def fit(
-    model: nn.Module,
-    train: LabelledData,
-    validation: LabelledData | None,
-    options: FitOptions,
-    folder: Path,
-) -> FitResult:
-    """Train ``model`` in place; with a validation set it ends with the weights of its best epoch.
-
-    Batches are padded to their own longest record and grouped by length. Checkpoints go to ``folder``; if it holds
-    complete ones of an interrupted run, training goes on from the last, to the same result as without the
-    interruption. The caller removes ``folder`` when the result is safe.
-
-    Parameters
-    ----------
-    model
-        ``EsmForSequenceClassification``, the same with LoRA, or :class:`FeatureModel`.
-    """
-    set_seed(options.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    steps = math.ceil(math.ceil(len(train) / options.batch_size / world_size()) / options.accum_steps)
-    keeps_best = validation is not None
-    arguments = training_arguments(
+def _arguments(options: FitOptions, folder: Path, n_train: int, keeps_best: bool) -> TrainingArguments:
+    steps = math.ceil(math.ceil(n_train / options.batch_size / process_count()) / options.accum_steps)
+    return training_arguments(
         options,
         folder,
         num_train_epochs=options.epochs,
@@ -258,13 +231,41 @@ def fit(
         save_strategy="epoch",
         load_best_model_at_end=keeps_best,
         metric_for_best_model=options.metric_for_best if keeps_best else None,
-        greater_is_better=options.metric_for_best not in ("mse", "mae", "rmse", "brier", "ece", "log_loss"),
+        greater_is_better=METRICS[options.metric_for_best].higher_is_better,
         # At least one entry an epoch: the diagnosis of a collapse reads them.
         logging_steps=min(options.logging_steps, steps),
     )
+
+
+def fit(
+    model: nn.Module,
+    train: LabelledData,
+    validation: LabelledData | None,
+    options: FitOptions,
+    folder: Path,
+) -> FitResult:
+    """Train ``model`` in place; with a validation set it ends with the weights of its best epoch.
+
+    Batches are padded to their own longest record and grouped by length. Where ``folder`` holds complete checkpoints
+    of an interrupted run, training resumes from the last one, with the same result as without the interruption.
+
+    Parameters
+    ----------
+    model : nn.Module
+        ``EsmForSequenceClassification``, the same with LoRA, or `FeatureModel`.
+    train, validation : LabelledData
+        ``validation`` None trains all epochs and keeps the last.
+    options : FitOptions
+    folder : path
+        For the checkpoints; the caller removes it once the result is safe.
+    """
+    set_seed(options.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    keeps_best = validation is not None
+    arguments = _arguments(options, folder, len(train), keeps_best)
     callbacks = [_StopOnNonFiniteLoss(), _EveryNEpochs(options.save_epochs), KeepBestAndLast()]
-    if options.early_stopping_patience is not None and keeps_best:
-        callbacks.append(_EarlyStopping(options.early_stopping_patience))
+    if keeps_best and math.isfinite(_patience(options)):
+        callbacks.append(_EarlyStopping(_patience(options)))
 
     def compute_metrics(prediction) -> dict[str, float]:
         logits = prediction.predictions
@@ -277,7 +278,7 @@ def fit(
         args=arguments,
         train_dataset=train,
         eval_dataset=validation,
-        data_collator=_collate,
+        data_collator=collate,
         compute_metrics=compute_metrics,
         callbacks=callbacks,
     )
@@ -285,36 +286,49 @@ def fit(
         silence(trainer)
     if trainer.args.should_save:
         discard_broken_checkpoints(folder)
-    trainer.accelerator.wait_for_everyone()
-    checkpoint = last_complete_checkpoint(folder)
-    if checkpoint is not None:
-        logger.info("resuming from %s", checkpoint)
-        state = TrainerState.load_from_json(checkpoint / TRAINER_STATE_NAME)
-        patience = options.early_stopping_patience or math.inf
-        if _not_finite(state.log_history) or (keeps_best and _evaluations_since_best(state) >= patience):
-            arguments.num_train_epochs = math.ceil(state.epoch)  # it had stopped there
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    wait_for_everyone()
+    trainer.train(resume_from_checkpoint=_checkpoint_to_resume(arguments, options, folder, keeps_best))
     if trainer.args.should_save:
         torch.save(trainer.args, folder / "training_args.bin")
     trainer.accelerator.free_memory()
-    best = trainer.state.best_global_step
-    best_epoch = next(
-        (entry["epoch"] for entry in trainer.state.log_history if best and entry.get("step") == best), None
-    )
-    not_finite = _not_finite(trainer.state.log_history)
-    if keeps_best and best_epoch is None and not not_finite:
+    return _outcome(trainer.state, options, validation)
+
+
+def _checkpoint_to_resume(
+    arguments: TrainingArguments, options: FitOptions, folder: Path, keeps_best: bool
+) -> str | None:
+    """Return the last complete checkpoint; ``arguments`` get no further epoch where training had ended there."""
+    checkpoint = last_complete_checkpoint(folder)
+    if checkpoint is None:
+        return None
+    logger.info("resuming from %s", checkpoint)
+    state = TrainerState.load_from_json(checkpoint / TRAINER_STATE_NAME)
+    if _not_finite(state.log_history) or (keeps_best and _evaluations_since_best(state) >= _patience(options)):
+        arguments.num_train_epochs = math.ceil(state.epoch)
+    return str(checkpoint)
+
+
+def _outcome(state: TrainerState, options: FitOptions, validation: LabelledData | None) -> FitResult:
+    best = state.best_global_step
+    best_epoch = next((entry["epoch"] for entry in state.log_history if best and entry.get("step") == best), None)
+    not_finite = _not_finite(state.log_history)
+    if validation is not None and best_epoch is None and not not_finite:
         logger.warning(
             "%s was undefined on the %d validation records in every epoch: the weights are those of the last one",
             options.metric_for_best,
             len(validation),
         )
-    return FitResult(trainer.state.log_history, best_epoch, not_finite)
+    return FitResult(state.log_history, best_epoch, not_finite)
 
 
 def add_lora(model, rank: int):
-    """Wrap a classification model so that only rank-``rank`` updates of query and value and the head are trained.
+    """Wrap a classification model so that only low-rank updates of query and value, and the head, are trained.
 
-    Low-rank adaptation (Hu et al., ICLR 2022), alpha = 2 x rank. ``merge_and_unload`` gives a plain model back.
+    The scale alpha is twice the rank. ``merge_and_unload`` of the result gives a plain model back.
+
+    References
+    ----------
+    Hu et al., LoRA: low-rank adaptation of large language models, ICLR (2022).
     """
     from peft import LoraConfig, get_peft_model
 

@@ -1,9 +1,9 @@
-"""Masked-LM validation: fixed windows with fixed positions hidden; the model's figures and Markov chains' beside them.
+"""Masked-LM validation: the same windows with the same positions masked, for the model and for Markov chains.
 
-All that is hidden becomes ``<mask>``, whatever the training collator does, so that neither the model nor a chain sees
-the letter it is asked for. A chain sees every other letter of the window. The model's figure comes twice: with all
-these positions hidden at once, as in training, and with an eighth of them at a time: then it sees nearly what a chain
-sees.
+All positions to predict become ``<mask>``, whatever the training collator does, so that neither the model nor a chain
+sees the nucleotide that it predicts. A chain sees all other nucleotides of the window. The model is therefore evaluated
+twice: with all positions masked at once, as in training, and with an eighth of them at a time, when it sees nearly as
+much as a chain.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from ..data_collator_patch import IGNORED, is_nucleotide
 from ..errors import InputError
 from ..statistics.markov import BREAK, MarkovCounts, best_chain, cross_entropy
 from ..tokenization import encode_ragged
+from .processes import process_count, process_rank
 from .window_batches import cut_windows
 
 __all__ = ["MaskedWindows", "closing_table", "evaluate", "evaluate_sparsely", "markov_figures"]
 
-PASSES = 8  # of evaluate_sparsely: at 15 % hidden, 2 % at a time
-_CHOOSING = 50_000  # positions on which a chain's order is chosen
+PASSES = 8  # parts that evaluate_sparsely masks in turn: of 15 %, 2 % at a time
+_CHOOSING = 50_000  # largest number of positions on which a chain's order is chosen
 
 
 def _codes(ids: np.ndarray) -> np.ndarray:
-    """Token ids as codes of :mod:`LAMAR.statistics.markov`; special tokens and N break the chain."""
+    """Return token ids as codes of `LAMAR.statistics.markov`; special tokens and N break the chain."""
     return np.where(is_nucleotide(ids), ids - np.uint8(NUCLEOTIDE_IDS.start), np.uint8(BREAK))
 
 
@@ -40,22 +41,24 @@ class MaskedWindows:
 
     Parameters
     ----------
-    sequences
+    sequences : list of str
         Normalized; longer ones are cut every ``room`` nt.
-    room
-        Longest window in nt.
-    mask_rate
-        Share of the nucleotides to hide.
-    max_nucleotides
-        Take so many windows, drawn at random, as have about this many nucleotides.
-    token_budget
-        Of the batches; no figure depends on it but for rounding.
+    room : int
+        Largest window, in nt.
+    mask_rate : float
+        Share of the nucleotides to mask.
+    seed : int
+        Seed of the choice of windows and positions.
+    max_nucleotides : int
+        Windows are drawn at random until they have about this many nucleotides.
+    token_budget : int
+        Tokens of a batch, padding included; it changes figures by rounding only.
 
     Attributes
     ----------
     windows : EncodedSequences
-    hidden
-        int64 (m,), positions in ``windows.ids``, ascending.
+    hidden : int64, shape (m,)
+        Masked positions in ``windows.ids``, ascending.
     """
 
     def __init__(
@@ -81,14 +84,14 @@ class MaskedWindows:
         drawn = rng.random(len(nucleotides)) < mask_rate
         if not drawn.any():
             raise InputError(
-                f"--val_mask_rate {mask_rate:g}: found none of {len(nucleotides)} held-out nucleotides drawn, wanted a "
+                f"`val_mask_rate` {mask_rate:g}: found none of {len(nucleotides)} held-out nucleotides drawn, wanted a "
                 "larger rate, or more held-out sequence"
             )
-        self.hidden, self._shown = nucleotides[drawn], nucleotides[~drawn]
+        self.hidden, self._visible = nucleotides[drawn], nucleotides[~drawn]
         self.token_budget = token_budget
 
     def batches(self, rank: int = 0, world_size: int = 1) -> list[dict[str, torch.Tensor]]:
-        """Every ``world_size``-th batch from number ``rank``: input_ids, attention_mask, labels."""
+        """Return every ``world_size``-th batch from number ``rank``: input_ids, attention_mask, labels."""
         inputs, labels = self.windows.ids.copy(), np.full(len(self.windows.ids), IGNORED, dtype=np.int64)
         inputs[self.hidden], labels[self.hidden] = MASK, self.windows.ids[self.hidden]
         hidden, offsets = EncodedSequences(inputs, self.windows.offsets), self.windows.offsets
@@ -102,24 +105,30 @@ class MaskedWindows:
         return batches
 
     def divided(self, n: int) -> list[MaskedWindows]:
-        """The same windows n times, every n-th of the positions hidden in each."""
+        """Return the same windows n times, each with every n-th of the positions masked."""
         parts = [copy.copy(self) for _ in range(n)]
         for start, part in enumerate(parts):
             part.hidden = self.hidden[start::n]
         return parts
 
     @property
-    def shown(self) -> np.ndarray:
-        """Positions that are not hidden, at most 50,000, spread evenly: what an order is chosen on."""
-        step = max(1, len(self._shown) // _CHOOSING)
-        return self._shown[::step]
+    def visible_sample(self) -> np.ndarray:
+        """Positions that are not masked, at most about 50,000 and evenly spread, on which a chain's order is chosen."""
+        step = max(1, len(self._visible) // _CHOOSING)
+        return self._visible[::step]
 
 
 @torch.inference_mode()
-def evaluate(model, validation: MaskedWindows, rank: int = 0, world_size: int = 1) -> dict:
-    """Figures of a masked LM at the hidden positions.
+def evaluate(model, validation: MaskedWindows) -> dict:
+    """Return the figures of a masked LM at the masked positions.
 
-    With several processes each calls this for its share of the batches and all get the figures of the whole.
+    Each of several processes evaluates its share of the batches, and all get the figures of the whole.
+
+    Parameters
+    ----------
+    model : EsmForMaskedLM
+        Its training mode is restored.
+    validation : MaskedWindows
 
     Returns
     -------
@@ -130,9 +139,9 @@ def evaluate(model, validation: MaskedWindows, rank: int = 0, world_size: int = 
     device, training = next(model.parameters()).device, model.training
     model.eval()
     first, n_letters = NUCLEOTIDE_IDS.start, len(NUCLEOTIDE_IDS)
-    sums = torch.zeros(3, n_letters, dtype=torch.float64)  # of the loss, of right answers, of positions
+    sums = torch.zeros(3, n_letters, dtype=torch.float64)  # loss, right answers, positions
     try:
-        for batch in validation.batches(rank, world_size):
+        for batch in validation.batches(process_rank(), process_count()):
             labels = batch["labels"]
             output = model(**{name: tensor.to(device) for name, tensor in batch.items()}, labelled_only=True)
             logits, truth = output.logits.float().cpu(), labels[labels.ne(IGNORED)]
@@ -143,7 +152,7 @@ def evaluate(model, validation: MaskedWindows, rank: int = 0, world_size: int = 
                 row += torch.bincount(letters, values.double(), minlength=n_letters)
     finally:
         model.train(training)
-    if world_size > 1:
+    if process_count() > 1:
         sums = sums.to(device)
         torch.distributed.all_reduce(sums)
         sums = sums.cpu()
@@ -151,11 +160,14 @@ def evaluate(model, validation: MaskedWindows, rank: int = 0, world_size: int = 
     return {**_figures(*sums.sum(dim=1).tolist()), "by_nucleotide": by_letter}
 
 
-def evaluate_sparsely(model, validation: MaskedWindows, rank: int = 0, world_size: int = 1) -> dict:
-    """:func:`evaluate` at the same positions, an eighth of them hidden at a time; without ``by_nucleotide``."""
-    found = [evaluate(model, part, rank, world_size) for part in validation.divided(PASSES) if len(part.hidden)]
-    n = sum(figures["n_hidden"] for figures in found)
-    loss, right = (sum(figures[name] * figures["n_hidden"] for figures in found) for name in ("loss", "accuracy"))
+def evaluate_sparsely(model, validation: MaskedWindows) -> dict:
+    """Return the figures of `evaluate` at the same positions, an eighth of them masked at a time.
+
+    ``by_nucleotide`` is left out.
+    """
+    parts = [evaluate(model, part) for part in validation.divided(PASSES) if len(part.hidden)]
+    n = sum(figures["n_hidden"] for figures in parts)
+    loss, right = (sum(figures[name] * figures["n_hidden"] for figures in parts) for name in ("loss", "accuracy"))
     return _figures(loss, right, n)
 
 
@@ -164,15 +176,23 @@ def _figures(loss: float, right: float, n: float) -> dict:
 
 
 def markov_figures(corpus: Corpus, validation: MaskedWindows, max_order: int) -> dict:
-    """Markov chains of the training records at the hidden positions of the validation windows.
+    """Return the figures of Markov chains of the training records at the masked positions of the validation windows.
 
     For each of the two predictions, order and smoothing are those with the smallest loss at positions of the same
-    windows that are not hidden.
+    windows that are not masked.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Its training records are counted.
+    validation : MaskedWindows
+    max_order : int
+        Largest order to choose from.
 
     Returns
     -------
     dict
-        ``left`` (from the letters before) and ``two_sided`` (from all others), each with ``order``, ``prior``,
+        ``left`` (from the nucleotides before) and ``two_sided`` (from all others), each with ``order``, ``prior``,
         ``loss``, ``perplexity``, ``accuracy``, and ``loss_by_order`` at the positions where the order was chosen.
     """
     counts = MarkovCounts(max_order)
@@ -181,20 +201,21 @@ def markov_figures(corpus: Corpus, validation: MaskedWindows, max_order: int) ->
     codes = _codes(validation.windows.ids)
     figures = {}
     for name, two_sided in (("left", False), ("two_sided", True)):
-        chain, losses = best_chain(counts, codes, validation.shown, two_sided, range(max_order + 1))
+        chain, losses = best_chain(counts, codes, validation.visible_sample, two_sided, range(max_order + 1))
         predict = chain.two_sided if two_sided else chain.left
-        found = cross_entropy(predict(codes, validation.hidden), codes[validation.hidden])
-        figures[name] = {"order": chain.order, "prior": chain.prior, "loss": found["loss"]}
-        figures[name] |= {"perplexity": math.exp(found["loss"]), "accuracy": found["accuracy"], "loss_by_order": losses}
+        result = cross_entropy(predict(codes, validation.hidden), codes[validation.hidden])
+        figures[name] = {"order": chain.order, "prior": chain.prior, "loss": result["loss"]}
+        figures[name] |= {"perplexity": math.exp(result["loss"]), "accuracy": result["accuracy"]}
+        figures[name]["loss_by_order"] = losses
     return figures
 
 
 def closing_table(results: dict) -> str:
-    """The model's and the chains' figures, a line each."""
-    lines = [("model", results), ("model, an eighth of them hidden at a time", results["sparsely"])]
+    """Return the figures of the model and of the chains as aligned text."""
+    lines = [("model", results), ("model, an eighth of them masked at a time", results["sparsely"])]
     for name, text in (("left", "from the left"), ("two_sided", "from both sides")):
         lines.append((f"Markov chain of order {results['markov'][name]['order']}, {text}", results["markov"][name]))
-    head = f"{results['n_hidden']:,} hidden nucleotides in {results['n_windows']:,} held-out windows:"
+    head = f"{results['n_hidden']:,} masked nucleotides in {results['n_windows']:,} held-out windows:"
     table = [f"{head:60} {'loss':>8} {'perplexity':>11} {'accuracy':>9}"]
     table += [f"  {name:58} {f['loss']:8.4f} {f['perplexity']:11.3f} {f['accuracy']:9.4f}" for name, f in lines]
     return "\n".join(table)

@@ -1,10 +1,11 @@
-"""What every Hugging Face ``Trainer`` here has in common: arguments, whole checkpoints, processes."""
+"""What every Hugging Face ``Trainer`` here shares: complete checkpoints, arguments, and checks of them."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from shutil import rmtree
@@ -12,9 +13,12 @@ from shutil import rmtree
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import logging as transformers_logging
 
 from ..errors import InputError
 from ..runs.storage import read_json, write_json
+from .options import TrainerOptions
+from .processes import process_count
 
 __all__ = [
     "COMPLETE",
@@ -26,24 +30,26 @@ __all__ = [
     "discard_broken_checkpoints",
     "last_complete_checkpoint",
     "mark_complete",
-    "processes_argument",
     "remove_checkpoint",
     "silence",
     "training_arguments",
-    "world_size",
+    "without_file_bars",
 ]
 
 logger = logging.getLogger(__name__)
 
-COMPLETE = "complete"  # in a checkpoint folder that is wholly on disk
-SIZES = "sizes.json"  # of its files, so that one that was lost or cut since is found
+COMPLETE = "complete"  # file in a checkpoint folder that is wholly on disk
+SIZES = "sizes.json"  # sizes of its files, which show that one was lost or cut since
+
+
+# ------------------------------------------------------------------------------------------------- checkpoints
 
 
 class KeepBestAndLast(TrainerCallback):
-    """Marks a checkpoint as whole once all of it is on disk, and only then removes those it makes superfluous.
+    """Marks a checkpoint as complete once all of it is on disk, and only then removes those it supersedes.
 
-    In place of the Trainer's ``save_total_limit``, which deletes the last whole checkpoint before the new one is known
-    to be whole, and tells them apart by the time of their folders.
+    This replaces the Trainer's ``save_total_limit``, which deletes the last complete checkpoint before the new one is
+    known to be complete, and orders checkpoints by the time of their folders.
     """
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -65,30 +71,30 @@ def _checkpoint(args: TrainingArguments, step: int) -> Path:
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """Optimiser steps that a checkpoint of the Trainer was made after."""
+    """Return the number of optimiser steps after which a checkpoint of the Trainer was written."""
     return int(checkpoint.name.split("-")[1])
 
 
 def mark_complete(checkpoint: Path, state: dict) -> None:
-    """Write down the sizes of a checkpoint's files, and, last of all, ``state`` as the mark that it is whole.
+    """Record the sizes of a checkpoint's files, and then ``state`` as the mark that it is complete.
 
-    Other processes may still be writing theirs.
+    Files that other processes may still be writing are left out.
     """
-    others = re.compile(r"rng_state_[1-9]\d*\.pth")
-    files = (file for file in checkpoint.iterdir() if file.is_file() and not others.fullmatch(file.name))
+    of_other_processes = re.compile(r"rng_state_[1-9]\d*\.pth")
+    files = (file for file in checkpoint.iterdir() if file.is_file() and not of_other_processes.fullmatch(file.name))
     write_json(checkpoint / SIZES, {file.name: file.stat().st_size for file in files})
     write_json(checkpoint / COMPLETE, state)
 
 
 def remove_checkpoint(checkpoint: Path) -> None:
-    """Delete a checkpoint, its mark first: half of one never passes for a whole one."""
+    """Delete a checkpoint, its mark first, so that half of one is never taken for a complete one."""
     (checkpoint / COMPLETE).unlink(missing_ok=True)
     # A file that something has open stays on some network file systems; that is no reason to stop training.
     rmtree(checkpoint, ignore_errors=True)
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """Why a checkpoint cannot be used, or None."""
+    """Return why a checkpoint cannot be used, or None."""
     if not (checkpoint / COMPLETE).exists():
         return "incomplete (the run was stopped while writing or deleting it)"
     if not (checkpoint / SIZES).exists():
@@ -96,8 +102,8 @@ def _fault(checkpoint: Path) -> str | None:
     for name, size in read_json(checkpoint / SIZES).items():
         if not (checkpoint / name).is_file():
             return f"damaged ({name} is gone)"
-        if (found := (checkpoint / name).stat().st_size) != size:
-            return f"damaged ({name} has {found} bytes, wanted {size})"
+        if (actual := (checkpoint / name).stat().st_size) != size:
+            return f"damaged ({name} has {actual} bytes, wanted {size})"
     best = read_json(checkpoint / TRAINER_STATE_NAME)["best_global_step"]
     if best and best != checkpoint_step(checkpoint) and (fault := _fault(checkpoint.with_name(f"checkpoint-{best}"))):
         return f"without its best epoch: checkpoint-{best} is {fault}"
@@ -105,45 +111,47 @@ def _fault(checkpoint: Path) -> str | None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints of the Trainer, oldest first; copies under other names are the user's."""
-    found = (path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name))
-    return sorted(found, key=checkpoint_step)
+    """Return the checkpoints of the Trainer, oldest first; copies under other names belong to the user."""
+    named = (path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name))
+    return sorted(named, key=checkpoint_step)
 
 
 def _faults(folder: Path) -> dict[Path, str | None]:
-    """Checkpoints in ``folder``, oldest first, each with what is wrong with it."""
+    """Return the checkpoints in ``folder``, oldest first, each with what is wrong with it."""
     return {path: _fault(path) for path in _checkpoints(folder)}
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints of the Trainer that are whole, oldest first."""
+    """Return the complete checkpoints of the Trainer, oldest first."""
     return [path for path, fault in _faults(folder).items() if not fault]
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Newest checkpoint of the Trainer that is whole, or None."""
+    """Return the newest complete checkpoint of the Trainer, or None."""
     return next(reversed(complete_checkpoints(folder)), None)
 
 
 def discard_broken_checkpoints(folder: Path) -> None:
-    """Delete checkpoints that no training can go on from, with a warning: new ones will have their names."""
+    """Delete checkpoints that no training can resume from, with a warning: new ones will have their names."""
     for path, fault in _faults(folder).items():
         if fault:
             logger.warning("%s is %s; removed", path, fault)
             remove_checkpoint(path)
 
 
-def training_arguments(options, folder: Path, **more) -> TrainingArguments:
-    """Arguments of every Trainer here: the options that all have, devices, and what its defaults would spoil.
+# --------------------------------------------------------------------------------------------------- arguments
+
+
+def training_arguments(options: TrainerOptions, folder: Path, **more) -> TrainingArguments:
+    """Return the arguments of a Trainer: the options that all share, devices, and replacements of its defaults.
 
     Parameters
     ----------
-    options
-        `LAMAR.training.fitting.FitOptions` or `LAMAR.training.pretraining.PretrainOptions`.
-    folder
-        Of the checkpoints.
+    options : TrainerOptions
+    folder : path
+        Folder of the checkpoints.
     more
-        Arguments of the one Trainer.
+        Further arguments of ``TrainingArguments``.
     """
     cuda = torch.cuda.is_available()
     arguments = TrainingArguments(
@@ -157,7 +165,7 @@ def training_arguments(options, folder: Path, **more) -> TrainingArguments:
         bf16=options.bf16,
         **_checkpointing_arguments(options.gradient_checkpointing),
         use_cpu=not cuda,
-        ddp_backend=("nccl" if cuda else "gloo") if world_size() > 1 else None,
+        ddp_backend=("nccl" if cuda else "gloo") if process_count() > 1 else None,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
@@ -170,40 +178,35 @@ def training_arguments(options, folder: Path, **more) -> TrainingArguments:
         seed=options.seed,
         **more,
     )
-    # Several GPUs are used through torchrun; left to itself the Trainer would give each a batch, or a part of one.
+    # Several GPUs are used through torchrun; without it the Trainer would give each a batch, or a part of one.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
 
 def check_precision(fp16: bool, bf16: bool) -> None:
-    """:class:`InputError` for a precision that this device cannot train in."""
+    """Raise `InputError` for a precision that this device cannot train in."""
     if fp16 and not torch.cuda.is_available():
-        raise InputError("--fp16 needs a CUDA device and none is visible; leave it out to train in float32")
+        raise InputError("`fp16` needs a CUDA device and none is visible; leave it out to train in float32")
     if fp16 and bf16:
-        raise InputError("--fp16 and --bf16: found both, wanted one")
+        raise InputError("`fp16` and `bf16`: found both, wanted one")
     if bf16 and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        raise InputError("--bf16: this CUDA device has no bfloat16; leave it out, or give --fp16")
+        raise InputError("`bf16`: this CUDA device has no bfloat16; leave it out, or use `fp16`")
 
 
-def check_reporters(names: str) -> None:
-    """:class:`InputError` unless this is ``none`` or services that are installed, joined by commas."""
+def check_reporters(report_to: str) -> None:
+    """Raise `InputError` unless this is ``none``, or services that are installed, joined by commas."""
     from transformers.integrations import get_available_reporting_integrations
 
     known = get_available_reporting_integrations()
-    for source in names.split(",") if names != "none" else ():
+    for source in report_to.split(",") if report_to != "none" else ():
         if source not in known:
             raise InputError(
-                f"--report_to: found {source!r}, wanted none alone{''.join(f' or {name}' for name in known)}"
+                f"`report_to`: found {source!r}, wanted none alone{''.join(f' or {name}' for name in known)}"
             )
 
 
-def processes_argument(n: int) -> dict[str, int]:
-    """What several processes add to the arguments that a run must be gone on with: they divide steps and batches."""
-    return {"processes": n} if n > 1 else {}
-
-
 def _checkpointing_arguments(wanted: bool) -> dict:
-    """Gradient checkpointing under the name that this version of transformers has for it."""
+    """Return gradient checkpointing under the name that this version of transformers has for it."""
     if not wanted:
         return {}
     names = {field.name for field in fields(TrainingArguments)}
@@ -212,12 +215,19 @@ def _checkpointing_arguments(wanted: bool) -> dict:
 
 
 def silence(trainer: Trainer) -> None:
-    """Take out the callback that prints every log entry."""
+    """Remove the callback that prints every log entry."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
 
 
-def world_size() -> int:
-    """Processes of this run, as torchrun says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+@contextmanager
+def without_file_bars() -> Iterator[None]:
+    """Hide the progress bars of transformers that count files written; the Trainer's own, which counts steps, stays."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()

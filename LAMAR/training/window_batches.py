@@ -1,7 +1,7 @@
-"""Windows of a corpus in batches under a token budget, endlessly, the same from any point on.
+"""Endless batches of a corpus's windows under a token budget, reproducible from any batch on.
 
-Every pass cuts long records anew, at a random offset, so that no nucleotide is always at the end of a window. All that
-is random comes from (seed, pass, block, batch): batch n is the same whether training began at 0 or was resumed at n.
+Every pass cuts long records at another random offset, so that no nucleotide is always at the end of a window. All
+random numbers come from (seed, pass, block, batch), so that batch n does not depend on where training was resumed.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ from ..errors import InputError
 
 __all__ = ["MAX_PADDING", "TrainingBatches", "cut_windows", "plan_batches"]
 
-MAX_PADDING = 0.05
+MAX_PADDING = 0.05  # as a share of all tokens
 
 
 def cut_windows(
     offsets: np.ndarray, room: int, rng: np.random.Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Windows that together hold every nucleotide of every record once.
+    """Return windows that together hold every nucleotide of every record once.
 
     A record of up to ``room`` nt is one window. A longer one is cut every ``room`` nt, first after a random number of
     nucleotides from 0 to ``room`` - 1 (0 without ``rng``), so that its first and last window may be shorter.
 
     Parameters
     ----------
-    offsets
-        Of a :class:`~LAMAR.data.corpora.Block`, int64 (n + 1,).
-    room
-        nt.
+    offsets : int64, shape (n + 1,)
+        Offsets of a `LAMAR.data.corpora.Block`.
+    room : int
+        Largest window, in nt.
+    rng : Generator, optional
 
     Returns
     -------
-    starts, ends
-        int64 (n_windows,), positions in the block's ids, ascending; special tokens are outside.
+    starts, ends : int64, shape (n_windows,)
+        Positions in the block's ids, ascending; special tokens are outside.
     """
     lengths = np.diff(offsets) - 2
     shift = np.zeros(len(lengths), dtype=np.int64)
@@ -59,15 +60,21 @@ def cut_windows(
 def plan_batches(lengths: np.ndarray, token_budget: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Divide windows into batches of similar length, in random order.
 
-    Padding is at most :data:`MAX_PADDING` of all tokens. It is less by itself where there are many windows; where
-    there are few, batches are made smaller.
+    Padding is at most `MAX_PADDING` of all tokens. Many windows stay below it without further measures; for few,
+    batches are made smaller.
 
     Parameters
     ----------
-    lengths
-        int (n,), in tokens.
-    token_budget
-        Most tokens in a batch, padding included; a longer window is a batch of its own.
+    lengths : int, shape (n,)
+        Tokens of each window.
+    token_budget : int
+        Largest number of tokens in a batch, padding included; a longer window is a batch by itself.
+    rng : Generator
+
+    Returns
+    -------
+    list of int64 arrays
+        Windows of each batch, as indices into ``lengths``.
     """
     shuffled = rng.permutation(len(lengths))
     batches = token_batches(lengths[shuffled], token_budget)
@@ -82,25 +89,26 @@ class TrainingBatches:
 
     Parameters
     ----------
-    corpus
+    corpus : Corpus
         Records to train on.
-    collator
+    collator : MaskedLMCollator
         Called with a key, so that a batch's masks depend on nothing that came before it.
-    room
-        Longest window in nt.
-    token_budget
-        Of a batch of one process, special tokens and padding included.
-    rank, world_size
-        Of ``world_size`` successive batches each process has one; what is left over at the end of a block, fewer
-        than ``world_size`` batches, is passed over until the next pass.
+    room : int
+        Largest window, in nt.
+    token_budget : int
+        Tokens of a batch of one process, special tokens and padding included.
+    seed : int
+    rank, world_size : int
+        Each process has one of ``world_size`` successive batches. Fewer than ``world_size`` batches that are left at
+        the end of a block are skipped until the next pass.
 
     Attributes
     ----------
-    skip
-        Batches of this process to pass over first: those trained on before a restart.
-    tokens, padded
-        Of the batches so far, those passed over included, of all processes: tokens without padding, and with.
-    passes
+    skip : int
+        Batches of this process to skip first, those trained on before a restart.
+    tokens, padded : int
+        Tokens of the batches so far, those skipped included, of all processes: without padding, and with.
+    passes : int
         Passes over the corpus begun.
     """
 
@@ -136,12 +144,12 @@ class TrainingBatches:
                     number += 1
             if number == before:
                 raise InputError(
-                    f"--data_path: found fewer batches than the {self.world_size} processes, wanted a larger corpus or "
-                    "a smaller --token_budget"
+                    f"`data_path`: found fewer batches than the {self.world_size} processes, wanted a larger corpus or "
+                    "a smaller `token_budget`"
                 )
 
     def _plans(self, epoch: int):
-        """Of each block of a pass: its key, the block, its windows, and their batches."""
+        """Yield each block of a pass: its key, the block, its windows, and their batches."""
         for number, block in enumerate(self.corpus.blocks(np.random.default_rng([self.seed, epoch]))):
             rng = np.random.default_rng([self.seed, epoch, number])
             windows = known_windows(block, *cut_windows(block.offsets, self.room, rng))
@@ -151,7 +159,7 @@ class TrainingBatches:
 
 
 def known_windows(block: Block, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Windows with an A, C, G or T: there is nothing to learn in the others."""
+    """Return the windows with an A, C, G or T; there is nothing to learn in the others."""
     if not len(starts):
         return starts, ends
     # Windows tile the records, so what lies between two starts is a window and special tokens.
@@ -160,10 +168,10 @@ def known_windows(block: Block, starts: np.ndarray, ends: np.ndarray) -> tuple[n
 
 
 def window_records(block: Block, starts: np.ndarray, ends: np.ndarray) -> list[dict]:
-    """Windows as a collator takes them: ``input_ids`` with special tokens, and ``regions`` if the block has them."""
+    """Return windows as a collator takes them: ``input_ids`` with special tokens, and ``regions`` if there are any."""
     records = []
     for start, end in zip(starts.tolist(), ends.tolist()):
-        # What stands around a window is another window or a special token; both are overwritten.
+        # Around a window are another window or special tokens, which are overwritten in the copy.
         record = {"input_ids": block.ids[start - 1 : end + 1].copy()}
         record["input_ids"][0], record["input_ids"][-1] = CLS, EOS
         if block.regions is not None:

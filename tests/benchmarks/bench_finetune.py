@@ -25,7 +25,8 @@ from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
 from LAMAR.checkpoints import build_model
 from LAMAR.embeddings import extract_features
-from LAMAR.training.fitting import FeatureModel, FitOptions, LabelledData, fit
+from LAMAR.training.fitting import FeatureModel, LabelledData, fit
+from LAMAR.training.options import FitOptions
 
 
 def frozen(n: int, rounds: int) -> None:

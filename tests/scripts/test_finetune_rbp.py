@@ -18,14 +18,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, named_config
 from LAMAR.batches import EncodedSequences
-from LAMAR.data.labelled import LabelledSet
-from LAMAR.data.splits import Split
-from LAMAR.embeddings import Embeddings
-from LAMAR.evaluation.probes import Parts, draw_training
-from LAMAR.training import finetuning, summaries
-from LAMAR.training import fitting as training
+from LAMAR.training import fitting, fold_training
 from LAMAR.training.collapse import collapse_of
-from LAMAR.training.fitting import LabelledData, _collate
 
 
 @pytest.fixture(scope="module")
@@ -48,85 +42,6 @@ def finished(dataset, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("run")
     run(dataset, output)
     return output / dataset.name
-
-
-# ------------------------------------------------------------------------------------------------ folds and batches
-
-
-def make_split(n_train: int, n_dev: int, n_test: int) -> Split:
-    edges = np.cumsum([0, n_train, n_dev, n_test])
-    return Split(*(np.arange(a, b) for a, b in zip(edges, edges[1:])), report={})
-
-
-@pytest.mark.parametrize("n_folds", [2, 5])
-def test_folds_hold_each_record_out_once_and_never_touch_test(n_folds):
-    labels = np.tile([0, 1], 100)
-    folds = finetuning.plan_folds(labels, make_split(120, 40, 40), n_folds, seed=3)
-    heldout = np.concatenate([fold.heldout for fold in folds])
-    assert sorted(heldout) == list(range(160))
-    for fold in folds:
-        parts = [set(fold.train), set(fold.validation), set(fold.heldout)]
-        assert sum(map(len, parts)) == len(set.union(*parts)) == 160
-        assert len(fold.validation) == pytest.approx(0.1 * (160 - len(fold.heldout)), abs=2)
-
-
-def test_folds_keep_groups_together():
-    labels = np.tile([0, 1], 100)
-    groups = np.arange(200) // 4
-    for fold in finetuning.plan_folds(labels, make_split(120, 40, 40), 4, seed=3, groups=groups):
-        parts = [set(groups[part]) for part in (fold.train, fold.validation, fold.heldout)]
-        assert sum(map(len, parts)) == len(set.union(*parts))
-
-
-def test_one_fold_takes_the_given_dev_part():
-    (fold,) = finetuning.plan_folds(np.tile([0, 1], 100), make_split(120, 40, 40), 1, seed=0)
-    assert fold.train.tolist() == list(range(120))
-    assert fold.validation.tolist() == list(range(120, 160))
-    assert not len(fold.heldout)
-
-
-def test_subsampling_thins_training_only():
-    labels = np.tile([0, 1], 100)
-    folds = finetuning.plan_folds(labels, make_split(120, 40, 40), 4, seed=0, n_pos=10, n_neg=20)
-    for fold in folds:
-        drawn = np.concatenate([fold.train, fold.validation])
-        assert (labels[drawn].sum(), len(drawn)) == (10, 30)
-        assert len(fold.heldout) == 40
-    assert not np.array_equal(folds[0].train, folds[1].train)
-
-
-def test_draws_are_those_of_the_evaluation_of_embeddings():
-    labels = np.tile([0, 1], 100)
-    split = make_split(120, 40, 40)
-    draws = finetuning.plan_folds(labels, split, 1, seed=7, n_pos=20, n_neg=30, n_draws=3)
-    assert [draw.name for draw in draws] == ["draw_0", "draw_1", "draw_2"]
-    dataset = LabelledSet(["ACGT"] * 200, labels, [str(i) for i in range(200)])
-    parts = Parts(dataset, split.train, split.dev, split.test, "given", {})
-    for number, draw in enumerate(draws):
-        assert not len(draw.heldout)
-        drawn = draw_training(parts, 20, 30, 7 + number)
-        np.testing.assert_array_equal(draw.train, drawn.train)
-        np.testing.assert_array_equal(draw.validation, drawn.validation)
-    assert not np.array_equal(draws[0].train, draws[1].train)
-
-
-def test_batches_are_padded_to_their_own_longest_record():
-    encoded = EncodedSequences.encode(["ACGT", "ACGTACG", "AC"])
-    data = LabelledData(encoded, np.array([2, 0]), np.array([0, 1, 1]))
-    batch = _collate([data[0], data[1]])
-    assert batch["input_ids"].shape == (2, 6)  # four nucleotides, <cls>, <eos>
-    assert batch["attention_mask"].sum(1).tolist() == [4, 6]
-    assert batch["labels"].tolist() == [1, 0]
-    assert data.lengths == [4, 6]
-
-
-def test_ragged_features_are_padded_with_a_mask():
-    features = Embeddings(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 4, 6]))
-    data = LabelledData(features, np.array([1, 0]), np.array([1, 0]))
-    batch = _collate([data[0], data[1]])
-    assert batch["features"].shape == (2, 4, 2)
-    assert batch["mask"].sum(1).tolist() == [2, 4]
-    assert batch["features"][0, 0].tolist() == [8, 9]
 
 
 # ------------------------------------------------------------------------------------------------ outputs
@@ -238,13 +153,13 @@ def state_of(checkpoint: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("head", ["linear", "cnn"])
 def test_frozen_encoder_runs_once_and_stays(dataset, pretrained, tmp_path, monkeypatch, head):
     passes = []
-    extract = finetuning.extract_features
+    extract = fold_training.extract_features
 
     def counted(model, sequences, *args, **kwargs):
         passes.append(len(sequences))
         return extract(model, sequences, *args, **kwargs)
 
-    monkeypatch.setattr(finetuning, "extract_features", counted)
+    monkeypatch.setattr(fold_training, "extract_features", counted)
     results = run(dataset, tmp_path, "--freeze_encoder", "--pretrain_path", pretrained, "--head", head)
     assert passes == [200]
     source = EsmForMaskedLM.from_pretrained(pretrained).state_dict()
@@ -256,7 +171,7 @@ def test_frozen_encoder_runs_once_and_stays(dataset, pretrained, tmp_path, monke
     # The checkpoint, run as a whole, gives what the head gave on stored features.
     model = EsmForSequenceClassification.from_pretrained(tmp_path / dataset.name / "fold_0")
     records = [r["sequence"] for r in table(dataset / "test.csv")]
-    whole = finetuning.predict(model, EncodedSequences.encode(records), np.arange(40), "classification")
+    whole = fold_training.predict(model, EncodedSequences.encode(records), np.arange(40), "classification")
     unit = json.loads((tmp_path / dataset.name / "units" / "fold_0.json").read_text())["result"]
     np.testing.assert_allclose(whole, unit["predictions"]["test"], atol=1e-5)
     assert results["folds"][0]["n_train"] == unit["n_train"]
@@ -266,12 +181,12 @@ def test_frozen_encoder_runs_once_and_stays(dataset, pretrained, tmp_path, monke
 def test_frozen_with_warm_up_says_that_nothing_is_left(dataset, tmp_path, caplog):
     caplog.set_level("INFO")
     run(dataset, tmp_path, "--freeze_encoder", "--warmup_epochs", 2, "--cv_folds", 1)
-    assert "--warmup_epochs 2: nothing left to do with --freeze_encoder" in caplog.text
+    assert "`warmup_epochs` 2: nothing left to do with `freeze_encoder`" in caplog.text
 
 
 def test_warm_up_trains_the_head_before_the_encoder(dataset, pretrained, tmp_path, monkeypatch):
     seen = {}
-    fit = finetuning.fit
+    fit = fold_training.fit
 
     def spy(model, train, validation, options, folder):
         seen[folder.name] = (options.epochs, options.lr, sum(p.numel() for p in model.parameters()))
@@ -280,7 +195,7 @@ def test_warm_up_trains_the_head_before_the_encoder(dataset, pretrained, tmp_pat
         seen[folder.name] += (all(not torch.equal(a, b) for a, b in zip(before, model.parameters())),)
         return outcome
 
-    monkeypatch.setattr(finetuning, "fit", spy)
+    monkeypatch.setattr(fold_training, "fit", spy)
     run(dataset, tmp_path, "--warmup_epochs", 3, "--cv_folds", 1, "--pretrain_path", pretrained)
     head = 64 * 64 + 64 + 2 * 64 + 2
     assert seen["warmup"] == (3, 1e-3, head, True)
@@ -355,8 +270,8 @@ def test_a_run_is_not_advised_what_it_did(dataset, tmp_path, caplog):
         results = run(dataset, tmp_path, *options)
     collapse = results["folds"][0]["collapsed"]
     assert "8 optimiser steps are too few" in collapse["evidence"]
-    assert "more --epochs" in collapse["try"]
-    assert "--head" not in collapse["try"]
+    assert "more `epochs`" in collapse["try"]
+    assert "`head`" not in collapse["try"]
     assert f"Try {collapse['try']}" in caplog.text
 
 
@@ -481,30 +396,7 @@ def test_without_arguments_it_runs_on_the_demo_set(tmp_path):
     assert results["test_ensemble"]["auroc"]["low"] > 0.9
 
 
-@pytest.mark.parametrize("bad", [0, 1])
-def test_a_fold_of_no_finite_prediction_has_a_row_without_figures(bad):
-    labels = np.array([0, 1, 0, 1])
-    results = [
-        {"fold": f"fold_{i}", "seed": i, "n_train": 8, "n_validation": 2, "best_epoch": 1, "seconds": 1.0}
-        | {"indices": {"validation": [], "heldout": [2 * i, 2 * i + 1], "test": [0, 1, 2, 3]}}
-        | {"predictions": {"validation": [], "heldout": [[p, 1 - p]] * 2, "test": [[p, 1 - p]] * 4}}
-        | {"collapsed": {"kind": "nan_loss"} if i == bad else None}
-        for i, p in enumerate([math.nan if i == bad else 0.5 for i in range(2)])
-    ]
-    summary, rows = summaries.summarise(results, labels, "classification", 0)
-    assert len({tuple(row) for row in rows}) == 1
-    assert all((row["auroc"] is None) == (row["fold"] in (f"fold_{bad}", "mean of folds")) for row in rows)
-    assert summary["test"]["auroc"]["n"] == 1
-
-
 def test_an_undefined_metric_is_said(dataset, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(training, "task_metrics", lambda *_: {"auprc": math.nan})
+    monkeypatch.setattr(fitting, "task_metrics", lambda *_: {"auprc": math.nan})
     run(dataset, tmp_path, "--cv_folds", 1)
     assert "auprc was undefined on the 40 validation records in every epoch" in caplog.text
-
-
-def test_summary_text_shows_what_the_file_holds():
-    figures = {"auroc": {"value": 0.9, "low": 0.85, "high": 0.95}, "auprc": {"value": 0.8, "low": 0.7, "high": 0.9}}
-    text = summaries.closing_table({"folds": [{}], "collapsed": {}, "test_ensemble": figures}, "classification")
-    assert "auroc 0.9000 (0.8500 to 0.9500)" in text
-    assert "auprc 0.8000 (0.7000 to 0.9000)" in text

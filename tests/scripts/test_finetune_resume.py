@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from finetune_runs import arguments, make_dataset, run, script, start, table
 
-from LAMAR.training import finetuning, trainers
-from LAMAR.training import fitting as training
+from LAMAR.training import finetuning, fitting, trainers
 
 BOTH_PHASES = ("--cv_folds", 1, "--epochs", 3, "--warmup_epochs", 2)
 
@@ -102,7 +101,7 @@ def test_early_stopping_counts_the_epochs_of_earlier_starts(dataset, tmp_path, m
     by_epoch = (0.5, 0.4, 0.3, 0.9, 0.9, 0.9)
     for folder, kills in (("whole", False), ("killed", True)):
         values = iter(by_epoch)
-        monkeypatch.setattr(training, "task_metrics", lambda *_, values=values: {"auprc": next(values)})
+        monkeypatch.setattr(fitting, "task_metrics", lambda *_, values=values: {"auprc": next(values)})
         if kills:
             run_killed_after(killed_after, monkeypatch, dataset, tmp_path / folder, *more)
         run(dataset, tmp_path / folder, *more)
@@ -115,7 +114,7 @@ def test_a_run_that_was_moved_ends_with_the_weights_of_its_best_epoch(dataset, t
     """A checkpoint of the Trainer holds the path where its best one lay."""
     more = ("--cv_folds", 1, "--epochs", 3)
     falling = itertools.count(0, -1)
-    monkeypatch.setattr(training, "task_metrics", lambda *_: {"auprc": next(falling)})  # the first epoch is the best
+    monkeypatch.setattr(fitting, "task_metrics", lambda *_: {"auprc": next(falling)})  # the first epoch is the best
     run(dataset, tmp_path / "whole", *more)
     run_killed_after(3, monkeypatch, dataset, tmp_path / "first", *more)
     (tmp_path / "first").rename(tmp_path / "moved")

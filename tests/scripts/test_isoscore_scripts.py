@@ -29,7 +29,8 @@ from LAMAR.evaluation.units import evaluate
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM
 from LAMAR.statistics.isotropy import FIGURES
 from LAMAR.training import finetuned_runs
-from LAMAR.training.finetuning import ModelSettings, build_classifier
+from LAMAR.training.fold_training import build_classifier
+from LAMAR.training.options import ModelSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "evalEmbeddings" / "isoscore"

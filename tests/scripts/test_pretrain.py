@@ -2,87 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
 import math
-import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from pretrain_runs import SCRIPT, SHAPE, arguments, cycles, log, make_corpus, run, same_run, script, start
 from sequence_files import window
 
-from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, load_pretrained, named_config
-from LAMAR.alphabet import VOCABULARY
+from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, load_pretrained
 from LAMAR.data.corpora import read_corpus
 from LAMAR.data_collator_patch import MaskedLMCollator
 from LAMAR.statistics.markov import MarkovChain, MarkovCounts
-from LAMAR.training import pretraining as pretraining_module
-from LAMAR.training.masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely
-from LAMAR.training.pretraining import Schedule
+from LAMAR.training.masked_validation import MaskedWindows, closing_table
 from LAMAR.training.window_batches import TrainingBatches
-
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "finetune_scripts" / "pretrain.py"
-NEXT = {"A": "C", "C": "G", "G": "T", "T": "A"}
-
-spec = importlib.util.spec_from_file_location("pretrain", SCRIPT)
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
-
-
-def cycles(n: int, seed: int) -> list[str]:
-    """Sequences of 30 to 90 nt in which C follows A, G C, T G and A T, nine times in ten."""
-    rng = random.Random(seed)
-    sequences = []
-    for _ in range(n):
-        letters = [rng.choice("ACGT")]
-        for _ in range(rng.randint(29, 89)):
-            letters.append(NEXT[letters[-1]] if rng.random() < 0.9 else rng.choice("ACGT"))
-        sequences.append("".join(letters))
-    return sequences
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "cycles.fa"
-    path.write_text("".join(f">r{i}\n{sequence}\n" for i, sequence in enumerate(cycles(300, seed=1))))
-    return path
-
-
-SHAPE = ["--hidden_size", 32, "--intermediate_size", 64, "--num_attention_heads", 2, "--num_hidden_layers", 2]
-# The rule alone makes sequences share long runs.
-BASE = ["--exclude_run", 0, "--model_max_length", 66, "--token_budget", 700, "--val_fraction", 0.1, "--markov_order", 3]
-BASE += ["--max_steps", 30, "--peak_lr", 3e-3, "--save_steps", 10, "--logging_steps", 5, "--warmup_ratio", 0]
-
-
-def arguments(data: Path, output: Path, *more, shape=SHAPE) -> list[str]:
-    return [str(word) for word in ("--data_path", data, "--output_dir", output, *shape, *BASE, *more)]
-
-
-def run(data: Path, output: Path, *more, shape=SHAPE) -> dict:
-    assert script.main(arguments(data, output, *more, shape=shape)) == 0
-    return json.loads((output / "eval_results.json").read_text())
-
-
-def log(output: Path, *without: str) -> list[dict]:
-    with (output / "log.csv").open(newline="") as handle:
-        return [{k: v for k, v in row.items() if k not in without} for row in csv.DictReader(handle)]
-
-
-def same_run(one: Path, two: Path) -> bool:
-    """Weights, and the log but for the speed, are equal to the last bit."""
-    files = [path / "model.safetensors" for path in (one, two)]
-    rows = [log(path, "tokens_per_s") for path in (one, two)]
-    return files[0].read_bytes() == files[1].read_bytes() and rows[0] == rows[1]
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")
@@ -90,95 +32,6 @@ def finished(data, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("finished") / "run"
     run(data, output)
     return output
-
-
-# ------------------------------------------------------------------------------------------------ parts
-
-
-def test_trapezoid_by_hand():
-    schedule = Schedule.plan("trapezoid", 100, 10, 0.2)
-    assert [schedule.factor(step) for step in (0, 4, 9, 10, 50, 80)] == [0.1, 0.5, 1, 1, 1, 1]
-    assert [schedule.factor(step) for step in (81, 90, 99, 100)] == pytest.approx([0.95, 0.5, 0.05, 0])
-    schedule.end_early(40, 0.2)
-    assert (schedule.decay_start, schedule.end) == (40, 50)
-    assert schedule.factor(45) == 0.5
-
-
-def test_linear_by_hand_and_a_schedule_without_a_fall():
-    schedule = Schedule.plan("linear", 100, 50, 0.2)
-    assert [schedule.factor(step) for step in (24, 50, 75, 99)] == pytest.approx([0.5, 1, 0.5, 0.02])
-    constant = Schedule.plan("trapezoid", 100, 0, 0)
-    assert {constant.factor(step) for step in range(100)} == {1.0}
-    constant.end_early(30, 0)
-    assert constant.end == 30
-
-
-def test_the_head_at_labelled_positions_only_gives_the_same_logits_and_loss():
-    torch.manual_seed(0)
-    model = EsmForMaskedLM(named_config("lamar-tiny")).eval()
-    ids = torch.randint(5, 9, (3, 20))
-    labels = torch.where(torch.rand(3, 20) < 0.3, ids, -100)
-    with torch.no_grad():
-        whole = model(ids, labels=labels)
-        part = model(ids, labels=labels, labelled_only=True)
-    assert part.logits.shape == (labels.ne(-100).sum(), 10)
-    torch.testing.assert_close(part.logits, whole.logits[labels.ne(-100)], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(part.loss, whole.loss, atol=1e-6, rtol=1e-5)
-
-
-def test_validation_masks_depend_on_the_seed_and_not_on_the_batches():
-    sequences = cycles(40, seed=3)
-    one, two = (MaskedWindows(sequences, 50, seed=1, token_budget=budget) for budget in (200, 5_000))
-    assert np.array_equal(one.hidden, two.hidden)
-    assert not np.array_equal(one.hidden, MaskedWindows(sequences, 50, seed=2).hidden)
-    nucleotides = sum(map(len, sequences))
-    assert len(one.hidden) == pytest.approx(0.15 * nucleotides, abs=5 * math.sqrt(0.13 * nucleotides))
-    for validation in (one, two):
-        ids = torch.cat([b["input_ids"][b["labels"] != -100] for b in validation.batches()])
-        labels = torch.cat([b["labels"][b["labels"] != -100] for b in validation.batches()])
-        assert (ids == 4).all(), "all of them hidden"
-        assert sorted(labels.tolist()) == sorted(one.windows.ids[one.hidden].tolist())
-    shares = [two.batches(rank, 2) for rank in (0, 1)]
-    assert sum(map(len, shares)) == len(two.batches())
-    few = MaskedWindows(sequences, 50, max_nucleotides=300)
-    assert 300 <= (few.windows.lengths - 2).sum() < 350
-
-
-class LeftNeighbour(torch.nn.Module):
-    """Knows the letter after a shown A, C, G or T to be the next one of the cycle with 70 %, and nothing else."""
-
-    def __init__(self):
-        super().__init__()
-        self.device_of = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, input_ids, attention_mask, labels, labelled_only):
-        probabilities = torch.full((*input_ids.shape, 10), 1e-9)
-        probabilities[..., 5:9] = 0.25
-        for letter, following in NEXT.items():
-            rows, columns = (input_ids[:, :-1] == VOCABULARY.index(letter)).nonzero(as_tuple=True)
-            probabilities[rows, columns + 1, 5:9] = 0.1
-            probabilities[rows, columns + 1, VOCABULARY.index(following)] = 0.7
-        return SimpleNamespace(logits=probabilities.log()[labels != -100])
-
-
-def test_an_eighth_hidden_at_a_time_shows_the_neighbours():
-    validation = MaskedWindows(cycles(40, seed=3), 50, mask_rate=0.4, seed=1)
-    ids, hidden = validation.windows.ids, validation.hidden
-
-    def expected(hidden_too: np.ndarray) -> float:
-        """Loss by hand: 70 % or 10 % after a shown letter, a quarter after a hidden one and at the 5' end."""
-        before, here = ids[hidden - 1], ids[hidden]
-        follows = [VOCABULARY[b] in NEXT and NEXT[VOCABULARY[b]] == VOCABULARY[h] for b, h in zip(before, here)]
-        blind = np.isin(hidden - 1, hidden_too) | (before == 0)
-        return -np.log(np.where(blind, 0.25, np.where(follows, 0.7, 0.1))).mean()
-
-    model = LeftNeighbour()
-    assert evaluate(model, validation)["loss"] == pytest.approx(expected(hidden), abs=1e-5)
-    sparsely = evaluate_sparsely(model, validation)
-    assert sparsely["n_hidden"] == len(hidden)
-    # No two neighbours are hidden at once: those drawn are eight apart in the list of hidden positions.
-    assert sparsely["loss"] == pytest.approx(expected(np.zeros(0)), abs=1e-5)
-    assert sparsely["loss"] < evaluate(model, validation)["loss"] - 0.05
 
 
 # ------------------------------------------------------------------------------------------------ one run
@@ -314,163 +167,6 @@ def test_region_rates_need_regions_and_train(data, tmp_path, capsys):
     assert weighted["loss"] != plain["loss"]
 
 
-# ------------------------------------------------------------------------------------------------ going on
-
-
-class Killed(BaseException):
-    pass
-
-
-@pytest.mark.parametrize(("step", "damage"), [(10, None), (24, None), (24, "scheduler.pt"), (24, "optimizer.pt")])
-def test_interrupted_after_a_checkpoint_equals_uninterrupted(
-    finished, data, tmp_path, monkeypatch, capsys, step, damage, caplog
-):
-    original = pretraining_module._Progress.on_step_end
-
-    def stop(self, args, state, control, **kwargs):
-        if state.global_step == step + 3:
-            raise Killed
-        return original(self, args, state, control, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(pretraining_module._Progress, "on_step_end", stop)
-        with pytest.raises(Killed):
-            script.main(arguments(data, tmp_path / "run"))
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-    newest = max((tmp_path / "run" / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    if not damage:
-        assert script.main(arguments(data, tmp_path / "run", "--max_steps", step - 1)) == 2
-        assert f"--max_steps: found {step - 1}, wanted more" in capsys.readouterr().err
-    if damage == "scheduler.pt":
-        (newest / damage).unlink()
-    elif damage:
-        os.truncate(newest / damage, 100)
-    run(data, tmp_path / "run", "--resume_training")
-    assert not damage or f"{newest} is damaged ({damage}" in caplog.text
-    assert same_run(tmp_path / "run", finished)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["starts"] == (2 if damage else 3)
-    kept, whole = (json.loads((path / "eval_results.json").read_text()) for path in (tmp_path / "run", finished))
-    assert {k: kept[k] for k in ("tokens", "padding", "passes")} == {
-        k: whole[k] for k in ("tokens", "padding", "passes")
-    }
-
-
-def test_a_finished_run_is_not_trained_again(finished, data, monkeypatch, capsys):
-    before = (finished / "model.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(pretraining_module.Trainer, "train", lambda *a, **k: pytest.fail("trained again"))
-    run(data, finished)
-    assert (finished / "model.safetensors").stat().st_mtime_ns == before
-    assert script.main(arguments(data, finished, "--peak_lr", 1)) == 2
-    assert "--peak_lr" in capsys.readouterr().err
-
-
-def test_a_longer_run_goes_on_before_the_fall_and_equals_one_that_was_always_longer(data, tmp_path):
-    run(data, tmp_path / "extended")
-    assert {p.name for p in (tmp_path / "extended" / "checkpoints").glob("checkpoint-*")} == {
-        "checkpoint-24",
-        "checkpoint-30",
-    }
-    # Not at a multiple of --logging_steps, so that the rows differ there: the straight run has none at step 24.
-    run(data, tmp_path / "extended", "--max_steps", 50)
-    run(data, tmp_path / "straight", "--max_steps", 50)
-    extended, straight = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("extended", "straight"))
-    assert extended == straight
-    losses = [{row["step"]: row["validation_loss"] for row in log(tmp_path / n)} for n in ("extended", "straight")]
-    assert losses[0] | {"24": ""} == losses[1] | {"24": ""}
-
-
-def test_a_shorter_run_never_replaces_a_longer_one(data, tmp_path, monkeypatch, capsys):
-    """Whatever it was before: the folder holds one model, and figures are of that one."""
-    output = tmp_path / "out"
-    for steps in (4, 8):
-        run(data, output, "--max_steps", steps)
-    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    minutes = json.loads((output / "eval_results.json").read_text())["training_minutes"]
-    for name, limit in (("--max_steps", 4), ("--max_steps", 7), ("--max_minutes", minutes / 2)):
-        assert script.main(arguments(data, output, "--max_steps", 9, name, limit)) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {name}: found {limit}, wanted ")
-        assert "--overwrite" in error
-        assert error.count("\n") == 1
-        assert before == {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    with monkeypatch.context() as patched:
-        patched.setattr(pretraining_module.Trainer, "train", lambda *a, **k: pytest.fail("trained again"))
-        assert run(data, output, "--max_steps", 8)["steps"] == 8
-    record = json.loads((output / "run.json").read_text())
-    assert (record["status"], record["summary"]["steps"]) == ("finished", 8)
-    run(data, tmp_path / "straight", "--max_steps", 8)
-    assert (output / "model.safetensors").read_bytes() == (tmp_path / "straight" / "model.safetensors").read_bytes()
-    assert run(data, output, "--max_steps", 4, "--overwrite")["steps"] == 4
-
-
-def test_a_longer_run_that_is_killed_leaves_no_figures_of_the_shorter_one(data, tmp_path, monkeypatch):
-    output = tmp_path / "out"
-    run(data, output, "--max_steps", 4)
-
-    def kill(*arguments):
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(script, "write_checkpoint", kill)
-        with pytest.raises(Killed):
-            script.main(arguments(data, output, "--max_steps", 8))
-    assert script.main(arguments(data, output, "--max_steps", 4)) == 2
-    assert run(data, output, "--max_steps", 8)["steps"] == 8
-
-
-@pytest.mark.parametrize("precision", [(), ("--bf16",)], ids=["float32", "bfloat16"])
-def test_killed_after_its_last_step_a_run_ends_with_what_it_trained(data, tmp_path, monkeypatch, precision):
-    more = ("--max_steps", 8, *precision)
-    run(data, tmp_path / "whole", *more)
-    with monkeypatch.context() as patched:
-        patched.setattr(script, "write_checkpoint", lambda *_: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            script.main(arguments(data, tmp_path / "killed", *more))
-    run(data, tmp_path / "killed", *more)
-    assert same_run(tmp_path / "killed", tmp_path / "whole")
-    kept, whole = (json.loads((tmp_path / name / "eval_results.json").read_text()) for name in ("killed", "whole"))
-    assert kept["loss"] == whole["loss"]
-
-
-def test_a_linear_schedule_cannot_be_made_longer(data, tmp_path, capsys):
-    run(data, tmp_path / "out", "--schedule", "linear", "--max_steps", 4)
-    assert not list((tmp_path / "out").glob("checkpoints/*"))
-    assert script.main(arguments(data, tmp_path / "out", "--schedule", "linear", "--max_steps", 8)) == 2
-    assert "--max_steps" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("schedule", ["trapezoid", "linear"])
-def test_time_ends_a_run_cleanly(data, tmp_path, capsys, schedule):
-    more = ("--max_steps", 1_000_000, "--max_minutes", 0.03, "--schedule", schedule, "--logging_steps", 1)
-    results = run(data, tmp_path / "out", *more, "--save_steps", 1_000_000)
-    rows = log(tmp_path / "out")
-    assert 5 < results["steps"] < 5_000
-    assert rows[-1]["step"] == str(results["steps"])
-    assert float(rows[-1]["validation_loss"]) == results["loss"]
-    rates = [float(row["learning_rate"]) for row in rows]
-    if schedule == "trapezoid":
-        falling = sum(rate < 3e-3 * (1 - 1e-9) for rate in rates)
-        assert falling == pytest.approx(0.2 * results["steps"], abs=2)
-        assert rates[-1] == pytest.approx(3e-3 / (falling + 1))
-    else:
-        assert min(rates) > 2.9e-3
-    again = run(data, tmp_path / "out", *more, "--save_steps", 1_000_000)
-    assert again == results
-    for change in (("--max_minutes", 0.02), ("--max_steps", results["steps"] - 1)):
-        assert script.main(arguments(data, tmp_path / "out", *more, *change)) == 2
-        assert f"{change[0]}: found {change[1]}, wanted" in capsys.readouterr().err
-    if schedule == "trapezoid":
-        assert run(data, tmp_path / "out", *more, "--max_steps", results["steps"]) == results
-
-
-def test_time_that_is_up_in_the_fall_ends_it(data, tmp_path):
-    """The fall has begun by --max_steps and would last longer than there is time."""
-    more = ("--max_steps", 100_000, "--max_minutes", 0.02, "--decay_ratio", 0.99999, "--save_steps", 100_000)
-    results = run(data, tmp_path / "out", *more, "--logging_steps", 1)
-    assert 2 < results["steps"] < 5_000
-    assert float(log(tmp_path / "out")[-1]["learning_rate"]) > 2.8e-3
-
-
 # ------------------------------------------------------------------------------------------------ ways of training
 
 
@@ -487,24 +183,6 @@ def test_bfloat16_is_near_float32(finished, data, tmp_path):
     assert coarse["loss"] != plain["loss"]
     model = EsmForMaskedLM.from_pretrained(tmp_path / "out")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-
-
-def test_steps_and_warm_up_follow_from_what_is_given():
-    def parsed(*more):
-        found = script.parse_arguments(["--data_path", "x", *more])
-        return found.max_steps, found.warmup_steps
-
-    assert parsed() == (10_000, 500)
-    assert parsed("--max_steps", "400") == (400, 20)
-    assert parsed("--max_steps", "400", "--max_minutes", "5", "--warmup_ratio", "0.1") == (400, 40)
-    assert parsed("--max_minutes", "5") == (10_000_000, 500)
-    assert parsed("--max_minutes", "5", "--warmup_steps", "7") == (10_000_000, 7)
-
-
-def test_batch_size_is_a_budget_of_full_windows():
-    parsed = script.parse_arguments(["--data_path", "x", "--batch_size", "7", "--model_max_length", "100"])
-    assert parsed.token_budget == 700
-    assert script.parse_arguments(["--data_path", "x"]).token_budget == 8192
 
 
 # ------------------------------------------------------------------------------------------------ mistakes
@@ -576,36 +254,6 @@ def test_a_loss_that_explodes_is_named(data, tmp_path, capsys, save_steps):
 
 
 # ------------------------------------------------------------------------------------------------ as processes
-
-
-def start(data: Path, output: Path, *more, launcher=(sys.executable,)) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*map(str, launcher), str(SCRIPT), *arguments(data, output, *more)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-@pytest.mark.slow
-def test_killed_and_restarted_equals_uninterrupted(data, tmp_path):
-    """SIGKILL in the middle, twice, once wherever it hits; weights and loss curve are those of an undisturbed run."""
-    more = ("--max_steps", 300, "--save_steps", 7)
-    run(data, tmp_path / "whole", *more)
-    rng, folder = random.Random(3), tmp_path / "killed"
-    for kill in (1, 2):
-        process = start(data, folder, *more)
-        reached = 0
-        while process.poll() is None and reached < 60 * kill:
-            steps = [int(path.name.split("-")[1]) for path in folder.glob("checkpoints/checkpoint-*")]
-            reached = max(steps, default=0)
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.1))
-        assert process.poll() is None, process.communicate()[0]
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert not (folder / "model.safetensors").exists()
-    output, _ = (process := start(data, folder, *more)).communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert "going on from step" in output
-    assert same_run(folder, tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -412,7 +412,7 @@ def test_it_runs_as_a_program_and_asks_nothing(checkpoint, tmp_path):
 def demo_checkpoint(tmp_path_factory):
     """The demo's classifier, trained now."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo_model, "REPOSITORY", tmp_path_factory.mktemp("clone"))
+        patch.setattr(demo_model, "DEMO", tmp_path_factory.mktemp("demo"))
         yield demo_model.demo_classifier()
 
 

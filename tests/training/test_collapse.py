@@ -26,13 +26,13 @@ def test_diagnosis_by_hand():
 def test_advice_leaves_out_what_is_set_and_counts_steps():
     labels, good = np.array([0, 1] * 50), np.stack([np.linspace(0, 1, 100), np.linspace(1, 0, 100)], axis=1)
     stuck = [[{"loss": 0.6931}], labels, good, "classification", False]
-    found = diagnose(*stuck, settled=["--head", "--pretrain_path"], n_steps=50)
-    assert found["try"] == "--warmup_epochs 5 (the head first), another --lr or more --epochs"
+    found = diagnose(*stuck, settled=["head", "pretrain_path"], n_steps=50)
+    assert found["try"] == "`warmup_epochs` 5 (the head first), another `lr` or more `epochs`"
     assert "optimiser steps" not in found["evidence"]
-    found = diagnose(*stuck, settled=["--head", "--warmup_epochs"], n_steps=49)
-    assert found["try"] == "more --epochs, another --lr or pretrained weights (--pretrain_path)"
+    found = diagnose(*stuck, settled=["head", "warmup_epochs"], n_steps=49)
+    assert found["try"] == "more `epochs`, another `lr` or pretrained weights (`pretrain_path`)"
     assert found["evidence"].endswith("; 49 optimiser steps are too few to tell a collapse from too short a training")
     constant = diagnose([], labels, np.full((9, 2), 0.5), "classification", False, n_steps=9)
-    assert constant["try"].startswith("more --epochs, --warmup_epochs 5")
-    not_finite = diagnose(*stuck[:4], True, settled=["--grad_clipping_norm", "--fp16"], n_steps=9)
-    assert (not_finite["try"], "steps" in not_finite["evidence"]) == ("a lower --lr", False)
+    assert constant["try"].startswith("more `epochs`, `warmup_epochs` 5")
+    not_finite = diagnose(*stuck[:4], True, settled=["grad_clipping_norm", "fp16"], n_steps=9)
+    assert (not_finite["try"], "steps" in not_finite["evidence"]) == ("a lower `lr`", False)

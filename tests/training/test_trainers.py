@@ -71,7 +71,7 @@ def test_a_copy_under_another_name_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("names", ["none,none", "none,tensorboard", "", "mlflow9"])
 def test_reporters_that_are_none_are_refused(names):
-    with pytest.raises(InputError, match=r"--report_to: found .*, wanted none alone"):
+    with pytest.raises(InputError, match=r"`report_to`: found .*, wanted none alone"):
         trainers.check_reporters(names)
 
 

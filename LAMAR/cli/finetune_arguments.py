@@ -1,0 +1,105 @@
+"""Arguments of ``finetune_rbp.py``, group by group; names and defaults are those of `FinetuneOptions`."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..tasks import HEADS, LOSSES
+from ..training.options import HEAD_LR, LR, FinetuneOptions
+from .arguments import add_length_arguments, names, not_negative, path, positive
+
+__all__ = ["add_data_arguments", "add_epoch_arguments", "add_head_arguments", "add_sampling_arguments"]
+
+DEFAULT = FinetuneOptions()
+
+
+def add_data_arguments(group) -> None:
+    """Add the arguments that say which records there are, and how they are split."""
+    group.add_argument("--rbp_name", help="data set in --data_path, and name of the output folder (default: its name)")
+    group.add_argument(
+        "--data_path",
+        type=path,
+        help="labelled data: a folder with train/dev/test.csv, NAME.positives.fa and NAME.negatives.fa, one CSV/TSV, "
+        "a Hugging Face save_to_disk folder, or HDF5 (default: the synthetic demo set)",
+    )
+    group.add_argument(
+        "--split",
+        choices=("auto", "given", "random", "chromosome", "cluster"),
+        default=DEFAULT.split,
+        help="how train, dev and test are made; auto keeps the data set's own parts, else draws at random "
+        "(default: %(default)s)",
+    )
+    group.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome: chr8,chr9")
+    group.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
+    group.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
+    add_length_arguments(group, DEFAULT.max_length)
+    group.add_argument(
+        "--nlabels",
+        type=positive(int),
+        default=DEFAULT.nlabels,
+        help="classes, or 1 for regression (default: %(default)s)",
+    )
+
+
+def add_sampling_arguments(group) -> None:
+    """Add the arguments of folds, and of draws of few records."""
+    group.add_argument(
+        "--cv_folds", type=positive(int), default=DEFAULT.cv_folds, help="1: own train and dev (default: %(default)s)"
+    )
+    group.add_argument("--subsample_pos", type=positive(int), help="positives to draw from each training part")
+    group.add_argument("--subsample_neg", type=positive(int), help="negatives to draw from each training part")
+    group.add_argument(
+        "--draws",
+        type=positive(int),
+        default=DEFAULT.draws,
+        help="with --cv_folds 1 and --subsample_*: number of draws, each with its own model, in place of folds "
+        "(default: %(default)s)",
+    )
+
+
+def add_head_arguments(group) -> None:
+    """Add the arguments of head and loss, and of the part of the model that is trained."""
+    heads = ", ".join(f"{entry.name} ({entry.label})" for entry in HEADS.values())
+    losses = ", ".join(f"{entry.name} ({entry.label})" for entry in LOSSES.values())
+    group.add_argument("--head", choices=HEADS.names, default=DEFAULT.head, help=f"{heads}; default: %(default)s")
+    group.add_argument(
+        "--loss",
+        choices=LOSSES.names,
+        help=f"{losses}; bce is for several yes/no labels per record (default: ce, or mse with --nlabels 1)",
+    )
+    group.add_argument("--freeze_encoder", action="store_true", help="train the head only, on features computed once")
+    group.add_argument("--lora_rank", type=positive(int), help="train low-rank updates of this rank and the head")
+
+
+def add_epoch_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add the arguments of a training that is counted in epochs."""
+    group.add_argument("--epochs", type=positive(int), default=DEFAULT.epochs, help="default: %(default)s")
+    group.add_argument(
+        "--batch_size", type=positive(int), default=DEFAULT.batch_size, help="per process (default: %(default)s)"
+    )
+    group.add_argument(
+        "--eval_batch_size", type=positive(int), default=DEFAULT.eval_batch_size, help="default: %(default)s"
+    )
+    group.add_argument(
+        "--lr",
+        type=positive(float),
+        help=f"peak learning rate (default: {LR}, or {HEAD_LR} with --freeze_encoder and in warm-up epochs)",
+    )
+    group.add_argument(
+        "--warmup_epochs",
+        type=not_negative(int),
+        default=DEFAULT.warmup_epochs,
+        help="epochs of the head alone before the encoder is trained too (default: %(default)s)",
+    )
+    group.add_argument(
+        "--early_stopping_patience",
+        type=positive(int),
+        help="epochs without a better validation score before training stops (default: off)",
+    )
+    group.add_argument("--metric_for_best", help="metric that chooses the epoch (default: auprc, or pearson)")
+    group.add_argument(
+        "--save_epochs",
+        type=positive(int),
+        default=DEFAULT.save_epochs,
+        help="epochs between two evaluations, each with a checkpoint (default: %(default)s)",
+    )

@@ -1,0 +1,90 @@
+"""Which records each fold, or each draw of few records, is trained, validated and judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..data.folds import inner_validation, make_folds, subsample
+from ..data.splits import Split
+
+__all__ = ["Fold", "plan_folds"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Records of one fold, as indices into the data set.
+
+    Attributes
+    ----------
+    name : str
+        ``fold_<number>`` or ``draw_<number>``, also the name of its checkpoint folder.
+    train : int64, shape (n_train,)
+    validation : int64, shape (n_validation,)
+        Records that choose the epoch.
+    heldout : int64, shape (n_heldout,)
+        Records used once, for the fold's own figures; empty without cross-validation.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    heldout: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+def plan_folds(
+    labels: np.ndarray,
+    split: Split,
+    cv_folds: int,
+    seed: int,
+    *,
+    subsample_pos: int | None = None,
+    subsample_neg: int | None = None,
+    draws: int = 1,
+) -> list[Fold]:
+    """Return the folds over train + dev, each with 10 % of its training part set aside for validation.
+
+    Groups of ``split.groups`` (chromosomes, clusters) are never divided between training, validation and held-out
+    part. The split's test part is in no fold.
+
+    Parameters
+    ----------
+    labels : int or float, shape (n,) or (n, n_labels)
+        Labels of all records.
+    split : Split
+    cv_folds : int
+        Number of folds. With 1 the only fold is the split's train part, with dev as validation (10 % of train where
+        there is no dev part).
+    seed : int
+        Fold ``k`` draws with ``seed + k``.
+    subsample_pos, subsample_neg : int, optional
+        Records of class 1 and 0 to draw from each training part, validation included; held-out and test parts stay
+        whole.
+    draws : int
+        With ``cv_folds`` 1 and a subsample: number of draws from the train part, in place of folds. Validation records
+        are then drawn ones too, because whoever has few labels has few to choose by; dev is not used.
+
+    Raises
+    ------
+    InputError
+        Too few records, classes or groups for that many folds or that large a draw.
+    """
+    groups = split.groups
+
+    def drawn(indices: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = subsample(indices, labels, subsample_pos, subsample_neg, seed + number, groups=groups)
+        return inner_validation(labels, chosen, seed=seed + number, groups=groups)
+
+    if cv_folds == 1 and (subsample_pos or subsample_neg):
+        return [Fold(f"draw_{number}", *drawn(split.train, number)) for number in range(draws)]
+    if cv_folds == 1:
+        if len(split.dev):
+            return [Fold("fold_0", split.train, split.dev)]
+        return [Fold("fold_0", *inner_validation(labels, split.train, seed=seed, groups=groups))]
+    pool = np.sort(np.concatenate([split.train, split.dev]))
+    folds = make_folds(labels[pool], cv_folds, seed, None if groups is None else groups[pool])
+    return [
+        Fold(f"fold_{number}", *drawn(pool[inside], number), pool[outside])
+        for number, (inside, outside) in enumerate(folds)
+    ]
