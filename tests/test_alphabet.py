@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+import re
 import subprocess
 import sys
 
@@ -71,6 +73,21 @@ def test_tables_serve_numpy():
 
 def test_reverse_complement_by_hand():
     assert reverse_complement("AACGN") == "NCGTT"
+
+
+def test_no_other_module_spells_the_alphabet(repo_root):
+    # A string of a nucleotide table, in any order, or the same as bytes or between brackets.
+    spelt = re.compile(r"\[?[ACGTUN]{4,5}\]?\+?|[NRYSWKMBDHV]{11}")
+    found = [
+        f"{path.relative_to(repo_root)}:{node.lineno}: {node.value!r}"
+        for path in sorted((repo_root / "LAMAR").rglob("*.py"))
+        if path.name != "alphabet.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+        for text in [node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value]
+        if spelt.fullmatch(text) and (len({*text} & {*LETTERS}) >= 4 or len(text) == 11)
+    ]
+    assert found == []
 
 
 def test_alphabet_needs_no_other_module():

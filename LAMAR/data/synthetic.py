@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..alphabet import reverse_complement
+from ..alphabet import NUCLEOTIDES, reverse_complement
 from ..errors import InputError
 from .synthetic_sites import DECOYS, RBPS, STEM, compose, full_sites
 
@@ -255,7 +255,7 @@ def _draw_genome(rng: np.random.Generator, genes: list[Gene]) -> Genome:
     for i in range(len(chain)):
         letter = (rng.random((len(genes), 1)) > cumulative[rows, letter]).sum(-1)
         chain[i] = letter
-    letters = np.frombuffer(b"ACGT", dtype=np.uint8)[chain.T]
+    letters = np.frombuffer(NUCLEOTIDES.encode(), dtype=np.uint8)[chain.T]
     pieces = {chrom: [] for chrom in CHROM_SHARE}
     for k, gene in enumerate(genes):
         pieces[gene.chrom].append(letters[k, : gene.span])
@@ -273,7 +273,7 @@ def _plant(rng: np.random.Generator, genome: Genome, planted: Genome, window: Wi
     for block, slack in zip(blocks, np.sort(rng.integers(0, free + 1, len(blocks)))):
         start = cursor + int(slack)
         cursor += len(block) + GAP
-        spans = [[start + run.start(), start + run.end()] for run in re.finditer("[ACGT]+", block)]
+        spans = [[start + run.start(), start + run.end()] for run in re.finditer(f"[{NUCLEOTIDES}]+", block)]
         for a, b in spans:
             letters = block[a - start : b - start]
             here = slice(*window.genomic(a, b))
@@ -303,7 +303,7 @@ def _remove_chance_sites(rng: np.random.Generator, genome: Genome, planted: Geno
                         a, b, needed = size - b, size - a, [size - 1 - k for k in needed]
                     if (rbp, chrom, strand, a, b) not in wanted:
                         free = [k for k in needed if not planted[chrom][k]]
-                        letters[free[rng.integers(len(free))]] = ord("ACGT"[rng.integers(4)])
+                        letters[free[rng.integers(len(free))]] = ord(NUCLEOTIDES[rng.integers(4)])
                         again = True
 
 

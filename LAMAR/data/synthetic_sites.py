@@ -18,7 +18,7 @@ import re
 
 import numpy as np
 
-from ..alphabet import IUPAC, reverse_complement
+from ..alphabet import IUPAC, NUCLEOTIDES, reverse_complement
 
 __all__ = ["DECOYS", "RBPS", "STEM", "compose", "full_sites"]
 
@@ -75,7 +75,7 @@ def compose(rng: np.random.Generator, rbp: str, kind: str) -> tuple[list[str], i
         # A mismatch is not at N, which bears any letter, nor in a stem: every planted pair stays a pair.
         hits = [i for i, x in enumerate(template) if x not in "N." and (rbp != "IRPSYN" or 6 <= i < 12)]
         letters, hit = fill(template), hits[rng.integers(len(hits))]
-        other = [x for x in "ACGT" if x not in IUPAC[template[hit]]]
+        other = [x for x in NUCLEOTIDES if x not in IUPAC[template[hit]]]
         changed = letters[:hit] + other[rng.integers(len(other))] + letters[hit + 1 :]
         return ([letters], None) if kind == "strong" else ([changed], hit)
     gap, stem = "." * rng.integers(30, 60), f"{left}......{right}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..alphabet import LETTERS
 from ..data.folds import assign_groups
 from ..data.kmers import SharedRuns
 from ..data.sequences import parse_region
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 SIDES = ("train", "val")
 COLUMNS = {"sequence": str, "seq_id": str, "chrom": str, "start": int, "end": int}
-LETTERS = re.compile("[ACGTN]+")
+NORMALIZED = re.compile(f"[{LETTERS}]+")
 COMPARED_WINDOWS, COMPARED_NUCLEOTIDES = 20_000, 8_000_000  # per side; comparing takes some 60 bytes per nucleotide
 RUN = 30  # nt in a row that count as shared
 RECORDS_AT_ONCE = 4096
@@ -152,7 +153,7 @@ def _check_record(record: dict, where: str) -> None:
     if not 0 <= record["start"] < record["end"] < 2**31:
         place = f"found start {record['start']} and end {record['end']}"
         raise InputError(f"{where}: {place}, wanted 0 <= start < end")
-    if not LETTERS.fullmatch(record["sequence"]):
+    if not NORMALIZED.fullmatch(record["sequence"]):
         raise InputError(f"{where}: sequence: found {record['sequence'][:20]!r}, wanted letters of ACGTN")
 
 
