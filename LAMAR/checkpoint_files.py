@@ -191,11 +191,11 @@ def half_heads(stored: Iterable[str], wanted: Iterable[str]) -> list[str]:
     """
     problems = []
     for start in HEAD_NAMES:
-        found, needed = ({name for name in names if name.startswith(start)} for names in (stored, wanted))
-        if found & needed and needed - found:
-            problems.append(f"half a head: {shortened(sorted(needed - found), 6)} missing")
-        if found & needed and found - needed:
-            problems.append(f"head of another form: {shortened(sorted(found - needed), 6)} without a place")
+        in_file, in_model = ({name for name in names if name.startswith(start)} for names in (stored, wanted))
+        if in_file & in_model and in_model - in_file:
+            problems.append(f"half a head: {shortened(sorted(in_model - in_file), 6)} missing")
+        if in_file & in_model and in_file - in_model:
+            problems.append(f"head of another form: {shortened(sorted(in_file - in_model), 6)} without a place")
     return problems
 
 

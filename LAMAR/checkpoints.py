@@ -24,6 +24,7 @@ from .checkpoint_files import (
     why_left_out,
 )
 from .errors import InputError, shortened
+from .flash_attn_patch import resolve_backend
 from .modeling_nucESM2 import CONFIGS, EsmConfig, count_parameters, named_config
 
 __all__ = [
@@ -186,11 +187,11 @@ def config_argument(name: str) -> EsmConfig | None:
     return read_config(name) if name else None
 
 
-def _check_architecture(path: Path, found: EsmConfig, wanted: dict) -> None:
+def _check_architecture(path: Path, stored: EsmConfig, wanted: dict) -> None:
     for key in _ARCHITECTURE:
-        if key in wanted and getattr(found, key) != wanted[key]:
+        if key in wanted and getattr(stored, key) != wanted[key]:
             raise InputError(
-                f"{path}: checkpoint has {key} {getattr(found, key)}, the chosen configuration {wanted[key]}"
+                f"{path}: checkpoint has {key} {getattr(stored, key)}, the chosen configuration {wanted[key]}"
             )
 
 
@@ -332,15 +333,17 @@ def load_pretrained(
     Raises
     ------
     InputError
-        As `load_weights`, and when the checkpoint's architecture is not ``config``'s.
+        As `load_weights`, when the checkpoint's architecture is not ``config``'s, and for a backend that is unknown or
+        cannot run here.
     """
+    backend = resolve_backend(attention)
     state = digest = None
     if str(path):
         state, digest = read_state_dict(path)
-        found = _config_of(Path(path), state, None if config is None else config.num_attention_heads)
+        stored = _config_of(Path(path), state, None if config is None else config.num_attention_heads)
         # Heads, epsilon and rotary base leave no trace in tensor shapes: a wrong one would load and compute nonsense.
-        _check_architecture(Path(path), found, {**(config.to_dict() if config is not None else {}), **overrides})
-        config = config or found
+        _check_architecture(Path(path), stored, {**(config.to_dict() if config is not None else {}), **overrides})
+        config = config or stored
     base = (config or EsmConfig()).to_dict()
     if "num_labels" in overrides:
         # Stored label names fix the number of labels and would prevail over the override.
@@ -349,7 +352,7 @@ def load_pretrained(
     for key in ("architectures", "transformers_version", "dtype", "torch_dtype", "model_type"):
         base.pop(key, None)
     try:
-        model = build_model(model_class, EsmConfig(**base, attn_implementation=attention), seed)
+        model = build_model(model_class, EsmConfig(**base, attn_implementation=backend), seed)
     except ValueError as error:
         raise InputError(str(error)) from error
     if state is None:

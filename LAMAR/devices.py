@@ -37,15 +37,15 @@ def choose_device(model: torch.nn.Module, device: str | torch.device | None = No
     return chosen
 
 
-def check_choice(argument: str, found: str, wanted: tuple[str, ...]) -> None:
-    """Raise an `InputError` that names the argument, unless ``found`` is one of ``wanted``.
+def check_choice(argument: str, value: str, wanted: tuple[str, ...]) -> None:
+    """Raise an `InputError` that names the argument, unless ``value`` is one of ``wanted``.
 
     Parameters
     ----------
     argument : str
         As it stands in messages: a parameter in backticks.
-    found : str
+    value : str
     wanted : tuple of str
     """
-    if found not in wanted:
-        raise InputError(f"{argument}: found {found!r}, wanted one of {', '.join(wanted)}")
+    if value not in wanted:
+        raise InputError(f"{argument}: found {value!r}, wanted one of {', '.join(wanted)}")

@@ -328,9 +328,10 @@ def test_overrides_reach_the_model(parity_folder):
     assert model.classifier.out_proj.weight.shape == (5, 7)
     assert (model.config.num_labels, model.config.loss_type) == (5, "focal")
     assert len(model.config.id2label) == 5
-    for backend in ("eager", "sdpa"):
-        model, _ = load_pretrained(EsmModel, parity_folder, attention=backend)
+    for attention, backend in (("eager", "eager"), ("sdpa", "sdpa"), ("auto", "sdpa")):
+        model, _ = load_pretrained(EsmModel, parity_folder, attention=attention)
         assert model.config._attn_implementation == backend
+    refused(lambda: load_pretrained(EsmModel, parity_folder, attention="xformers"), "`attention`: found 'xformers'")
 
 
 def test_nonsense_overrides_are_input_errors(parity_folder):
