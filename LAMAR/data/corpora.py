@@ -1,7 +1,7 @@
-"""Corpora for masked-LM training: what is trained on and what is held out, in memory or streamed.
+"""Corpora for masked-LM training: records to train on and records held out, in memory or streamed.
 
-A record is held out by a hash of its sequence, so copies of a sequence are on one side, whatever file they are in and
-whichever way the corpus is read.
+A hash of its sequence decides whether a record is held out, so that copies of a sequence are on one side, in whatever
+file they are and however the corpus is read.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _COUNTS = "records nucleotides unknown heldout heldout_used training training_nu
 
 @dataclass(frozen=True)
 class Block:
-    """Records as token ids, one after the other, each between ``<cls>`` and ``<eos>``.
+    """Records as joined token ids, each between ``<cls>`` and ``<eos>``.
 
     Attributes
     ----------
-    ids
-        uint8, (total,).
-    offsets
-        int64, (n + 1,): record i is ``ids[offsets[i]:offsets[i + 1]]``.
-    regions
-        boolean, (total,), True in peaks; None where no file has any.
+    ids : uint8, shape (total,)
+        Token ids of all records.
+    offsets : int64, shape (n + 1,)
+        Record i is ``ids[offsets[i]:offsets[i + 1]]``.
+    regions : bool, shape (total,), or None
+        True in peaks; None if no record has peaks.
     """
 
     ids: np.ndarray
@@ -46,7 +46,8 @@ class Block:
     regions: np.ndarray | None
 
     @classmethod
-    def of(cls, records: Sequence[SequenceRecord]) -> Block:
+    def encode(cls, records: Sequence[SequenceRecord]) -> Block:
+        """Encode records as one block."""
         ids, offsets = encode_ragged([record.sequence for record in records])
         if all(record.regions is None for record in records):
             return cls(ids, offsets, None)
@@ -58,6 +59,7 @@ class Block:
 
     @classmethod
     def join(cls, blocks: Sequence[Block]) -> Block:
+        """Join blocks, at least one, into one."""
         if len(blocks) == 1:
             return blocks[0]
         ids = np.concatenate([block.ids for block in blocks])
@@ -73,14 +75,18 @@ class Block:
 
 
 class _Reader:
-    """The training records of some files, in blocks.
+    """Reader of the training records of files, in blocks.
 
     Parameters
     ----------
-    side
-        Says which records are held out.
-    apart
-        Records that share a run with its sequences are left out; None for none.
+    files : list of Path
+        Files to read.
+    side : _Side
+        Decides which records are held out.
+    apart : RunIndex or None
+        Records that share a run with its sequences are left out.
+    block_nucleotides, max_record : int
+        See `read_corpus`.
     """
 
     def __init__(self, files: list[Path], side: _Side, apart: RunIndex | None, block_nucleotides: int, max_record: int):
@@ -88,7 +94,10 @@ class _Reader:
         self.block_nucleotides, self.max_record = block_nucleotides, max_record
 
     def blocks(self, order: Iterable[int], counts: Counter, seen: set[bytes] | None = None) -> Iterator[Block]:
-        """Blocks of the files in that order; ``seen`` are digests of records already read, to leave out copies."""
+        """Yield blocks of the files in this order, and count.
+
+        Records whose digest is in ``seen`` are left out as copies, and new digests are added to it.
+        """
         kept, size = [], 0
         for record in (record for i in order for record in read_records(self.files[i], self.max_record)):
             digest = _digest(record.sequence)
@@ -114,23 +123,23 @@ class _Reader:
         counts["training"] += len(records)
         counts["training_nucleotides"] += sum(len(record.sequence) for record in records)
         if records:
-            yield Block.of(records)
+            yield Block.encode(records)
 
 
 @dataclass
 class Corpus:
-    """Training records, in memory or read anew at each pass, and the sequences held out.
+    """Training records, in memory or read again in each pass, and held-out sequences.
 
     Attributes
     ----------
-    heldout
+    heldout : list of str
         Normalized sequences for validation, in the order of their hashes.
-    counts
-        ``records``, ``nucleotides``, ``unknown`` (N), ``heldout`` (records kept out of training), ``heldout_used`` (of
-        different sequences), ``duplicates`` (further copies, left out), ``overlapping`` (left out because they share a
-        run with what must stay unseen), ``training``, ``training_nucleotides``.
-    has_regions
-        A training record has a list of peaks, empty or not.
+    counts : dict of int
+        ``records``, ``nucleotides``, ``unknown`` (N), ``heldout`` (records kept out of training), ``heldout_used``
+        (distinct sequences), ``duplicates`` (further copies, left out), ``overlapping`` (left out because they share a
+        run with a sequence that must stay unseen), ``training``, ``training_nucleotides``.
+    has_regions : bool
+        Whether a training record has a list of peaks, empty or not.
     """
 
     heldout: list[str]
@@ -141,10 +150,11 @@ class Corpus:
 
     @property
     def files(self) -> list[Path]:
+        """Files of the training records."""
         return self._reader.files
 
     def describe(self) -> str:
-        """The counts, in a line for the log."""
+        """Return the counts as a line of text."""
         counts = {name: f"{number:,}" for name, number in self.counts.items()}
         return (
             f"{len(self.files)} file(s): {counts['records']} records, {counts['nucleotides']} nt "
@@ -154,7 +164,10 @@ class Corpus:
         )
 
     def blocks(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
-        """Training records: one block, or when streaming bounded ones, the files in an order drawn from ``rng``."""
+        """Yield the training records: one block, or bounded blocks if streamed.
+
+        A streamed corpus reads its files in an order drawn from ``rng``, or in their own order without it.
+        """
         if self._block is not None:
             yield self._block
             return
@@ -168,46 +181,47 @@ def _digest(sequence: str) -> bytes:
 
 @dataclass
 class _Side:
-    """Which records are held out: those whose hash, stirred with the seed, is small, or those of another corpus."""
+    """Decision which records are held out: those with a small keyed hash, or those of another corpus."""
 
     seed: int
     val_fraction: float
     others: set[bytes] = field(default_factory=set)
 
     def rank(self, digest: bytes) -> float:
-        """A number from 0 to 1 that the sequence and the seed determine."""
-        stirred = hashlib.blake2b(digest, digest_size=8, key=self.seed.to_bytes(8, "big")).digest()
-        return int.from_bytes(stirred, "big") / 2**64
+        """Return a number from 0 to 1 that the sequence and the seed determine."""
+        keyed = hashlib.blake2b(digest, digest_size=8, key=self.seed.to_bytes(8, "big")).digest()
+        return int.from_bytes(keyed, "big") / 2**64
 
     def is_training(self, digest: bytes) -> bool:
+        """Return whether a record is for training."""
         return digest not in self.others and self.rank(digest) >= self.val_fraction
 
 
 class _Heldout:
-    """Held-out sequences, the smallest ranks first, until they have ``limit`` nucleotides; bounded memory."""
+    """Held-out sequences in the order of their ranks up to ``limit`` nucleotides, in bounded memory."""
 
     def __init__(self, limit: int):
-        self.limit, self.found, self.size = limit, {}, 0
+        self.limit, self.by_rank, self.size = limit, {}, 0
 
     def add(self, rank: float, sequence: str) -> None:
-        if rank not in self.found:
-            self.found[rank] = sequence
+        if rank not in self.by_rank:
+            self.by_rank[rank] = sequence
             self.size += len(sequence)
             if self.size > 4 * self.limit:
                 self._prune()
 
     def _prune(self) -> None:
-        ranks, size, kept = sorted(self.found), 0, {}
+        ranks, size, kept = sorted(self.by_rank), 0, {}
         for rank in ranks:
             if size >= self.limit:
                 break
-            kept[rank] = self.found[rank]
+            kept[rank] = self.by_rank[rank]
             size += len(kept[rank])
-        self.found, self.size = kept, size
+        self.by_rank, self.size = kept, size
 
     def sequences(self) -> list[str]:
         self._prune()
-        return list(self.found.values())
+        return list(self.by_rank.values())
 
 
 def read_corpus(
@@ -224,40 +238,51 @@ def read_corpus(
     block_nucleotides: int = _BLOCK_NUCLEOTIDES,
     max_record: int = MAX_RECORD,
 ) -> Corpus:
-    """Read, check and count a corpus, and choose what is held out; the files are read twice.
+    """Read, check and count a corpus, and choose the held-out sequences; the files are read twice.
 
     Parameters
     ----------
-    paths
-        Files and folders, see :func:`corpus_files`.
-    val_fraction
-        Expected share of the different sequences that are held out; not used with ``val_paths``.
-    val_paths
-        Corpus to validate on instead. Training records with a sequence that is there too are left out.
-    val_nucleotides
-        Held-out sequences used: as many, whole, as have so many nucleotides. The rest is in no training batch either.
-    exclude_paths
+    paths : sequence of path
+        Files and folders; see `LAMAR.data.corpus_files.corpus_files`.
+    val_fraction : float
+        Expected share of the distinct sequences that are held out; ignored with ``val_paths``.
+    val_paths : sequence of path
+        Corpus to validate on instead. Training records whose sequence is also there are left out.
+    val_nucleotides : int
+        Nucleotides of the held-out sequences to use, in whole sequences. Other held-out sequences are not trained on
+        either.
+    exclude_paths : sequence of path
         Corpus that must stay unseen, such as test sets.
-    exclude_run
-        Training records that share so many nt in a row with a held-out sequence that is used, or with one of
-        ``exclude_paths``, are left out: isoforms and overlapping windows would give their answers away. 0 for none.
-    streaming
-        Keep no record but the held-out ones in memory; every pass reads the files anew, and duplicates stay.
-    keep_duplicates
+    exclude_run : int
+        Training records that share a run of this many nt with a held-out sequence that is used, or with one of
+        ``exclude_paths``, are left out, because isoforms and overlapping windows would reveal the masked letters; 0
+        leaves out none.
+    seed : int
+        Seed of the choice.
+    streaming : bool
+        Keep only held-out records in memory. Every pass then reads the files again, and duplicates stay.
+    keep_duplicates : bool
         Train on every copy of a sequence instead of the first one.
-    block_nucleotides
-        Size of the pieces in which a streamed corpus is shuffled, give or take a record.
+    block_nucleotides : int
+        Size of the blocks in which a streamed corpus is shuffled; a block ends with a whole record.
+    max_record : int
+        Most letters of a record.
+
+    Returns
+    -------
+    Corpus
 
     Raises
     ------
     InputError
-        See :func:`read_records`; nothing held out, or nothing left to train on.
+        If a file cannot be read (see `LAMAR.data.corpus_files.read_records`), nothing is held out, or nothing is left
+        to train on.
     """
     files = corpus_files(paths)
     side = _Side(seed, 0.0 if val_paths else val_fraction)
     heldout, counts = _Heldout(val_nucleotides), Counter(dict.fromkeys(_COUNTS.split(), 0))
     has_regions = False
-    for file in corpus_files(val_paths, "--val_data"):
+    for file in corpus_files(val_paths, "val_data"):
         for record in read_records(file, max_record):
             digest = _digest(record.sequence)
             side.others.add(digest)
@@ -277,12 +302,12 @@ def read_corpus(
     counts["heldout_used"] = len(sequences)
     if not sequences:
         raise InputError(
-            f"--val_fraction {val_fraction}: found none of {counts['records']} records held out, wanted a larger "
-            "fraction, or --val_data"
+            f"`val_fraction` {val_fraction}: found none of {counts['records']} records held out, wanted a larger "
+            "fraction, or `val_data`"
         )
     apart = None
     if exclude_run:
-        unseen = (r.sequence for f in corpus_files(exclude_paths, "--exclude") for r in read_records(f, max_record))
+        unseen = (r.sequence for f in corpus_files(exclude_paths, "exclude") for r in read_records(f, max_record))
         apart = RunIndex([*sequences, *unseen], exclude_run)
     reader = _Reader(files, side, apart, block_nucleotides, max_record)
     blocks = []
@@ -291,8 +316,8 @@ def read_corpus(
             blocks.append(block)
     if not counts["training"]:
         raise InputError(
-            f"--data_path: found no record to train on, {counts['heldout']} of {counts['records']} are held out and "
-            f"{counts['overlapping']} share {exclude_run} nt with one (--exclude_run)"
+            f"`data_path`: found no record to train on, {counts['heldout']} of {counts['records']} are held out and "
+            f"{counts['overlapping']} share {exclude_run} nt with one (`exclude_run`)"
         )
     block = None if streaming else Block.join(blocks)
     return Corpus(sequences, dict(counts), has_regions, reader, block)

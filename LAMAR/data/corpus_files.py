@@ -1,4 +1,4 @@
-"""Files of unlabelled sequences: FASTA, text, tables, window metadata, Parquet; record by record, in bounded memory."""
+"""Files of unlabelled sequences (FASTA, text, tables, window metadata, Parquet), read by record in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,18 +22,40 @@ _COLUMNS = ("sequence", "seq", "eclip_regions")
 
 
 class SequenceRecord(NamedTuple):
-    """A normalized sequence, where it stands in its file, and its peaks as [start, end) or None."""
+    """One sequence of a corpus.
+
+    Attributes
+    ----------
+    where : str
+        Its place in the file: ``line 7``, ``record chr1:5-9``.
+    sequence : str
+        Normalized letters.
+    regions : list of (start, end) or None
+        Its peaks, 0-based and half-open; None where the file has no peaks.
+    """
 
     where: str
     sequence: str
     regions: list[tuple[int, int]] | None
 
 
-def corpus_files(paths: Sequence[str | PathLike], argument: str = "--data_path") -> list[Path]:
-    """The files of a corpus: those named, and those in folders named whose suffix is a corpus's, gzipped or not.
+def corpus_files(paths: Sequence[str | PathLike], parameter: str = "data_path") -> list[Path]:
+    """Return the files of a corpus: files named, and files with a known suffix in folders named, gzipped or plain.
 
     Where a folder has both ``X_metadata.jsonl`` (``.json``, ``.parquet``) and ``X_sequences.txt``, as preprocess.py
     writes them, the second has the same windows and is left out.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files and folders.
+    parameter : str
+        Name of the parameter, for messages.
+
+    Raises
+    ------
+    InputError
+        If a path is missing, a folder has no such file, or a file is named more than once.
     """
     files: list[Path] = []
     for path in map(Path, paths):
@@ -45,11 +67,11 @@ def corpus_files(paths: Sequence[str | PathLike], argument: str = "--data_path")
         described = {_stem(file).removesuffix("_metadata") for file in inside if not _is_plain(file)}
         inside = [f for f in inside if not (_is_plain(f) and _stem(f).removesuffix("_sequences") in described)]
         if not inside:
-            raise InputError(f"{argument} {path}: found no file with one of the suffixes {', '.join(SUFFIXES)}")
+            raise InputError(f"`{parameter}` {path}: found no file with one of the suffixes {', '.join(SUFFIXES)}")
         files += inside
     times = Counter(file.resolve() for file in files)
     if twice := [file for file, number in times.items() if number > 1]:
-        raise InputError(f"{argument}: {twice[0]} is named more than once")
+        raise InputError(f"`{parameter}`: {twice[0]} is named more than once")
     return files
 
 
@@ -62,15 +84,21 @@ def _is_plain(file: Path) -> bool:
 
 
 def _is_corpus(file: Path) -> bool:
-    # Records of what preprocess.py did lie beside its windows.
+    # preprocess.py writes records of its runs beside the windows.
     record = _stem(file).endswith(("_stats", "_split")) and file.suffix == ".json"
     return file.name.removesuffix(".gz").endswith(SUFFIXES) and not file.name.startswith(".") and not record
 
 
 def corpus_form(path: str | PathLike) -> str:
-    """``fasta``, ``text`` (a sequence a line), ``table`` (CSV, TSV), ``jsonl``, ``json`` or ``parquet``.
+    """Return the form of a file: ``fasta``, ``text``, ``table`` (CSV, TSV), ``jsonl``, ``json`` or ``parquet``.
 
-    Told from the first character, and a table from a comma or a tab in the first line.
+    The first character decides; a comma or a tab in the first line makes a table of a text, which otherwise has one
+    sequence per line.
+
+    Raises
+    ------
+    InputError
+        If the file is empty or cannot be read.
     """
     with open(path, "rb") as handle:
         if handle.read(4) == b"PAR1":
@@ -87,14 +115,25 @@ def corpus_form(path: str | PathLike) -> str:
 def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[SequenceRecord]:
     """Yield the records of one file.
 
-    Windows' metadata, as preprocess.py writes them, have their peaks in ``eclip_regions``. One record of at most
-    ``max_record`` letters is in memory at a time (of Parquet, 4,096 records; a JSON array is read as a whole).
+    Windows' metadata, as preprocess.py writes them, have their peaks in ``eclip_regions``. One record is in memory at a
+    time (4,096 records of a Parquet file; a JSON array is read as a whole).
+
+    Parameters
+    ----------
+    path : path
+        File to read.
+    max_record : int
+        Most letters of a record.
+
+    Yields
+    ------
+    SequenceRecord
 
     Raises
     ------
     InputError
-        Names the file and the record or line: what cannot be read, a letter that is no nucleotide code, a longer
-        record, an empty file, and a file that is mostly N once its ambiguity codes are read as N.
+        If a record cannot be read, has a letter that is not a nucleotide code, or is too long, or if the file is empty
+        or mostly N once its ambiguity codes are read as N; names the file and the record or line.
     """
     form = corpus_form(path)
     letters = unknown = 0

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..tasks import TASKS
 from .labelled_files import ALIASES, COORDINATES, Table, find, listing, set_names
 from .sequences import normalize_sequence
 
@@ -28,20 +29,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """Sequences with labels, and what their source says about them.
+    """Sequences with labels, and further columns of their source.
 
     Attributes
     ----------
-    sequences : list of str, n
+    sequences : list of str, length n
         Letters of ``ACGTN``.
     labels : ndarray
         int64 (n,) for classification, float32 (n,) for regression, int64 (n, n_labels) for multi-label.
-    ids : list of str, n
+    ids : list of str, length n
         FASTA header, ``id`` column, or ``<file>:<row>`` (header row = 1); for messages and result tables.
     name : str
-    split : ndarray of str (n,), optional
-        ``train``, ``dev`` or ``test``, when the source says so.
-    chrom, start, end, strand : ndarray (n,), optional
+        Name of the set.
+    split : ndarray of str, shape (n,), optional
+        ``train``, ``dev`` or ``test``, if the source names parts.
+    chrom, start, end, strand : ndarray, shape (n,), optional
         str, int64, int64, str; 0-based half-open; strand is ``+``, ``-`` or ``.``.
     files : tuple of Path
         Files that were read.
@@ -67,7 +69,7 @@ class LabelledSet:
         return len(self.sequences)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> LabelledSet:
-        """The records at ``indices`` (integers, any order, repeats allowed) as a new set."""
+        """Return the records at ``indices`` (int, any order, repeats allowed) as a new set."""
         indices = np.asarray(indices, dtype=np.int64)
         arrays = {key: getattr(self, key) for key in ("labels", "split", *COORDINATES)}
         return replace(
@@ -78,7 +80,7 @@ class LabelledSet:
         )
 
     def digest(self) -> str:
-        """SHA-256 (hex) over sequences and labels in their order; names and coordinates do not enter."""
+        """Return the SHA-256 (hex) of sequences and labels in their order, without names and coordinates."""
         digest = hashlib.sha256("\n".join(self.sequences).encode())
         digest.update(f"\n{self.labels.dtype.kind}{self.labels.shape}\n".encode())
         digest.update(self.labels.astype(self.labels.dtype.newbyteorder("<")).tobytes())
@@ -91,17 +93,19 @@ def load_labelled(
     name: str | None = None,
     task: str = "classification",
     n_labels: int = 2,
-    arguments: tuple[str, str] = ("--data_path", "--rbp_name"),
+    arguments: tuple[str, str] = ("`data_path`", "`rbp_name`"),
 ) -> LabelledSet:
     """Read a labelled data set in any of its forms, gzipped or plain.
 
     Parameters
     ----------
     path : path
+        One of these forms:
+
         - a folder with ``train.csv``, ``dev.csv`` (or ``validation``, ``valid``, ``val``) and ``test.csv``,
           or TSV; dev and test may be absent;
         - a folder with ``<name>.positives.fa`` and ``<name>.negatives.fa``, one of these two files, or their
-          common prefix ``folder/<name>``; tables of parts in a folder of that name come before it;
+          common prefix ``folder/<name>``; tables of parts in a folder of that name take precedence;
         - one CSV or TSV file;
         - a folder written by Hugging Face ``save_to_disk``;
         - an HDF5 file with ``X_train``, ``Y_train``, ``X_valid`` (or ``dev``, ``val``, ``validation``),
@@ -112,34 +116,38 @@ def load_labelled(
         ``label_1`` ...), and optionally ``id``, ``chrom``, ``start``, ``end``, ``strand``. Lines that start
         with ``#`` above the header are comments. Parts stay as given.
     name : str, optional
-        Which data set, where the folder holds several; goes before the folder's own files.
+        Name of the data set, if the folder holds several; takes precedence over files of the folder itself.
     task : {"classification", "regression", "multilabel"}
+        Kind of labels.
     n_labels : int
         Number of classes (classification) or of labels (multi-label).
     arguments : (str, str)
-        What a script calls ``path`` and ``name``, for messages.
+        What the caller calls ``path`` and ``name``, for messages.
+
+    Returns
+    -------
+    LabelledSet
 
     Raises
     ------
     InputError
-        Names the file and the row (header = row 1), FASTA record or array index (from 0), what was found and
-        what was wanted.
+        If there is no such set, or a record is malformed; names the file and the row (header = row 1), FASTA record or
+        array index (from 0), what was found and what was wanted.
     """
-    if task not in ("classification", "regression", "multilabel"):
-        raise ValueError(f"task: found {task!r}, wanted classification, regression or multilabel")
+    TASKS.choose(task, "task")
     if task == "classification" and n_labels < 2:
-        raise InputError(f"--nlabels: found {n_labels}, wanted at least 2 classes for classification")
-    # "." and ".." have no name of their own to call the set by.
+        raise InputError(f"`nlabels`: found {n_labels}, wanted at least 2 classes for classification")
+    # "." and ".." are no names to call the set by.
     path = Path(path) if Path(path).name not in ("", "..") else Path(path).resolve()
-    tables, files, found = find(path, name, task, arguments)
-    return _assemble(tables, task, n_labels, name or found, files)
+    tables, files, default_name = find(path, name, task, arguments)
+    return _assemble(tables, task, n_labels, name or default_name, files)
 
 
 def _numbers(table: Table, column: str, wanted: str, valid: Callable) -> np.ndarray:
-    """A column as finite float64 (n,); an error names the first value that is none, or is not ``valid``."""
+    """Return a column as finite float64 (n,); refuse the first value that is not a number, or not ``valid``."""
     values = table.columns[column]
     numbers = np.full(len(values), np.nan)
-    # What follows a value that is no number stays NaN, so the first NaN is the one to name.
+    # Values after one that is not a number stay NaN, so that the first NaN is the one to report.
     with suppress(ValueError, TypeError):
         for i, value in enumerate(values):
             numbers[i] = value
@@ -169,15 +177,15 @@ def _labels(table: Table, task: str, n_labels: int) -> np.ndarray:
                 raise InputError(f"{table.where(i)}: column label: found {columns['label'][i]}, {wanted}")
         table.columns = columns = {f"label_{k}": column for k, column in enumerate(zip(*rows))}
     names = [f"label_{k}" for k in range(n_labels)]
-    found = {column for column in columns if re.fullmatch(r"label_\d+", column)}
-    if found != set(names):
-        raise InputError(f"{table.source}: found columns {listing(found)}, wanted {listing(names)}")
+    present = {column for column in columns if re.fullmatch(r"label_\d+", column)}
+    if present != set(names):
+        raise InputError(f"{table.source}: found columns {listing(present)}, wanted {listing(names)}")
     arrays = [_numbers(table, name, "0 or 1", lambda x: np.isin(x, (0, 1))) for name in names]
     return np.stack(arrays, axis=1).astype(np.int64)
 
 
 def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
-    """The coordinate columns that a table has, checked."""
+    """Return the coordinate columns that a table has, checked."""
     arrays: dict[str, np.ndarray] = {}
     for column, form, wanted in (("chrom", r"\S+", "a name"), ("strand", r"[+.-]", "+, - or .")):
         values = [str(value or "").strip() for value in table.columns.get(column, ())]
@@ -196,7 +204,7 @@ def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
             i = int(np.argmax(span <= 0))
             found = f"found {arrays['start'][i]} and {arrays['end'][i]}"
             raise InputError(f"{table.where(i)}: columns start and end: {found}, wanted start < end")
-        # Spliced windows, or windows around a narrower peak, are legitimate: a warning and no error.
+        # Spliced windows, or windows around a narrower peak, are legitimate: a warning, not an error.
         if differs := int((span != lengths).sum()):
             logger.warning("%s: in %d records end - start is not the length", table.source, differs)
     return arrays
@@ -213,14 +221,14 @@ def _assemble(tables: list[Table], task: str, n_labels: int, name: str, files: t
         if "sequence" not in columns or not labelled:
             found = listing(columns)
             raise InputError(f"{table.source}: found columns {found}, wanted sequence (or seq) and label")
-        own = columns["sequence"]
-        if table.unit != "record":  # FASTA has been normalized as it was read
-            own = [normalize_sequence(str(s or ""), record=table.where(i)) for i, s in enumerate(own)]
+        letters = columns["sequence"]
+        if table.unit != "record":  # FASTA is normalized while it is read
+            letters = [normalize_sequence(str(s or ""), record=table.where(i)) for i, s in enumerate(letters)]
         defaults = [f"{table.stem}:{row}" for row in table.rows]
         ids.extend(str(value or default) for value, default in zip(columns.get("id", defaults), defaults))
         labels.append(_labels(table, task, n_labels))
-        coordinates.append(_coordinates(table, [len(sequence) for sequence in own]))
-        sequences.extend(own)
+        coordinates.append(_coordinates(table, [len(sequence) for sequence in letters]))
+        sequences.extend(letters)
     kept = set.intersection(*(set(arrays) for arrays in coordinates))
     if dropped := set.union(*(set(arrays) for arrays in coordinates)) - kept:
         logger.warning("%s: %s is missing from a part and not used", name, listing(dropped))

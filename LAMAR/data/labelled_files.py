@@ -1,6 +1,6 @@
-"""Labelled data sets on disk: which form lies there, and its columns, still unchecked.
+"""Labelled data sets on disk: the form of a path, and the columns that it holds, still unchecked.
 
-:mod:`LAMAR.data.labelled` makes one checked set of them.
+`LAMAR.data.labelled` makes one checked set of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shortened
 from .one_hot import decode_one_hot
 from .sequences import check_span, parse_region, read_fasta
 from .text_files import open_text, read_lines, read_table
@@ -36,7 +36,23 @@ COORDINATES = ("chrom", "start", "end", "strand")
 
 @dataclass
 class Table:
-    """Columns of one file or part; ``unit`` and ``rows`` say how a message names a record."""
+    """Columns of one file or part.
+
+    Attributes
+    ----------
+    source : str
+        File, and part of it, for messages.
+    columns : dict of list
+        Values by column name.
+    rows : sequence of int
+        Number of each record, for messages.
+    stem : str
+        Beginning of the default ids.
+    unit : str
+        What the numbers count: ``row``, ``record`` or ``index``.
+    part : str or None
+        ``train``, ``dev`` or ``test``, if the source names parts.
+    """
 
     source: str
     columns: dict[str, list]
@@ -46,24 +62,24 @@ class Table:
     part: str | None = None
 
     def where(self, i: int) -> str:
+        """Return the place of record i, for messages."""
         return f"{self.source}: {self.unit} {self.rows[i]}"
 
 
-Found = tuple[list[Table], tuple[Path, ...], str]  # tables, files read, name of the set
+TablesRead = tuple[list[Table], tuple[Path, ...], str]  # tables, files read, name of the set
 
 
 def _stem(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).stem
 
 
-def listing(names: Iterable, most: int = 12) -> str:
-    names = sorted(str(getattr(name, "name", name)) for name in names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) + more) or "nothing"
+def listing(names: Iterable) -> str:
+    """Return names, or the names of files, sorted and shortened; "nothing" for none."""
+    return shortened(sorted(str(getattr(name, "name", name)) for name in names)) or "nothing"
 
 
-def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) -> Found:
-    """Tell the form of ``path`` and read it."""
+def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) -> TablesRead:
+    """Find out the form of ``path`` and read it; parameters as in `LAMAR.data.labelled.load_labelled`."""
     if path.is_dir():
         return _find_in_folder(path, name, task, arguments)
     if path.exists():
@@ -80,9 +96,9 @@ def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) ->
     raise InputError(f"{arguments[0]}: found no file or folder {path}")
 
 
-def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[str, str]) -> Found:
+def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[str, str]) -> TablesRead:
     pairs = _pairs(folder)
-    # A set's own folder may hold it both as a pair and as tables; the tables know the parts.
+    # The folder of a set may hold it both as a pair and as tables, which name the parts.
     if name in pairs and not (name == folder.name and _has_tables(folder)):
         return _read_pair(folder, name, task)
     for end in ("", *_TABLE_ENDS, *_HDF5_ENDS) if name else ():
@@ -92,10 +108,10 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
         return _read_arrow(folder), tuple(sorted(p for p in folder.rglob("*") if p.is_file())), folder.name
     files: dict[str, Path] = {}
     for part, aliases in _PARTS.items():
-        found = [file for a in aliases for end in _TABLE_ENDS if (file := folder / f"{a}{end}").exists()]
-        if len(found) > 1:
-            raise InputError(f"{folder}: found {listing(found)}, wanted one file for {part}")
-        files.update((part, file) for file in found)
+        present = [file for a in aliases for end in _TABLE_ENDS if (file := folder / f"{a}{end}").exists()]
+        if len(present) > 1:
+            raise InputError(f"{folder}: found {listing(present)}, wanted one file for {part}")
+        files.update((part, file) for file in present)
     if "train" in files:
         tables = [replace(_read_csv(file, task)[0], part=part) for part, file in files.items()]
         return tables, tuple(files.values()), folder.name
@@ -109,7 +125,7 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
 
 
 def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """FASTA pairs of a folder: name -> side -> files."""
+    """Return the FASTA pairs of a folder as name -> side -> files."""
     pairs: dict[str, dict[str, list[Path]]] = {}
     for path in sorted(folder.iterdir()):
         if match := _PAIR_FILE.fullmatch(path.name):
@@ -118,32 +134,32 @@ def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def set_names(path: str | PathLike) -> list[str]:
-    """Names by which `load_labelled` finds the sets of a folder of sets; none where ``path`` is one set itself."""
+    """Return the names by which `load_labelled` finds the sets of a folder; none if ``path`` is one set itself."""
     path = Path(path)
     if not path.is_dir() or _has_tables(path):
         return []
     if _is_arrow(path) or (path / "dataset_info.json").exists():
         return []
-    # Beside folders of sets, single files are tables about them.
+    # Beside folders of sets, single files are tables about the sets.
     return sorted(_sets_inside(path) or _single_files(path))
 
 
 def _sets_inside(path: Path) -> set[str]:
-    """Names of the sets of a folder of sets that are FASTA pairs or folders."""
+    """Return the names of the sets in a folder that are FASTA pairs or folders."""
     folders = (entry for entry in path.iterdir() if entry.is_dir())
     inside = (folder.name for folder in folders if _has_tables(folder) or _is_arrow(folder) or _pairs(folder))
     return {*_pairs(path), *inside}
 
 
 def _single_files(folder: Path) -> dict[str, Path]:
-    """CSV, TSV and HDF5 files of a folder, each of which may be a set, by name without the ending."""
+    """Return the CSV, TSV and HDF5 files of a folder, each of which may be a set, by name without the ending."""
     ends = (*_TABLE_ENDS, *_HDF5_ENDS)
     matches = ((path, end) for path in folder.iterdir() for end in ends if path.name.endswith(end))
     return {path.name.removesuffix(end): path for path, end in matches if not path.name.startswith(".")}
 
 
 def _is_labelled(path: Path) -> bool:
-    """Whether a file of `_single_files` is HDF5, or its first line names columns of sequences and of labels."""
+    """Return whether a file is HDF5, or its first line names columns of sequences and of labels."""
     if path.name.endswith(_HDF5_ENDS):
         return True
     head = ""
@@ -162,13 +178,13 @@ def _has_tables(folder: Path) -> bool:
     return any((folder / f"train{end}").exists() for end in _TABLE_ENDS)
 
 
-def _read_pair(folder: Path, name: str, task: str) -> Found:
+def _read_pair(folder: Path, name: str, task: str) -> TablesRead:
     if task != "classification":
         raise InputError(f"{folder / name}: a FASTA pair holds two classes, wanted a table for {task}")
     sides = _pairs(folder)[name]
     for side in ("positives", "negatives"):
-        if len(found := sides.get(side, [])) != 1:
-            raise InputError(f"{folder}: found {listing(found)}, wanted one file {name}.{side}.fa")
+        if len(present := sides.get(side, [])) != 1:
+            raise InputError(f"{folder}: found {listing(present)}, wanted one file {name}.{side}.fa")
     files = (sides["positives"][0], sides["negatives"][0])
     return [_fasta_table(file, label) for file, label in zip(files, (1, 0))], files, name
 
@@ -245,11 +261,11 @@ def _read_hdf5(path: Path, task: str) -> list[Table]:
 
 
 def _label_columns(labels: np.ndarray, source: str, task: str) -> dict[str, list]:
-    """The label column of an array: (n,) or (n, 1), one-hot classes (n, k), or multi-label (n, k)."""
+    """Return the label column of an array: (n,) or (n, 1), one-hot classes (n, k), or multi-label (n, k)."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     elif labels.ndim == 2 and task == "classification" and ((labels == 0) | (labels == 1)).all():
         labels = labels.argmax(axis=1) if (labels.sum(axis=1) == 1).all() else labels
     if labels.ndim != (2 if task == "multilabel" else 1):
-        raise InputError(f"{source}: found shape {labels.shape}, wanted (n,) or (n, --nlabels)")
+        raise InputError(f"{source}: found shape {labels.shape}, wanted (n,) or (n, `nlabels`)")
     return {"label": labels.tolist()}

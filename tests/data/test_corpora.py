@@ -82,12 +82,12 @@ def test_every_form_gives_the_same_sequences(any_form):
 
 
 def test_a_block_frames_records_and_marks_peaks():
-    block = Block.of([SequenceRecord("", "ACGT", [(1, 3)]), SequenceRecord("", "GG", None)])
+    block = Block.encode([SequenceRecord("", "ACGT", [(1, 3)]), SequenceRecord("", "GG", None)])
     assert text_of(block.ids) == "<cls>ACGT<eos><cls>GG<eos>"
     assert block.offsets.tolist() == [0, 6, 10]
     assert block.regions.nonzero()[0].tolist() == [2, 3]
-    assert Block.of([SequenceRecord("", "GG", None)]).regions is None
-    plain = Block.of([SequenceRecord("", "TTT", None)])
+    assert Block.encode([SequenceRecord("", "GG", None)]).regions is None
+    plain = Block.encode([SequenceRecord("", "TTT", None)])
     joined = Block.join([plain, block])
     assert text_of(joined.ids) == "<cls>TTT<eos><cls>ACGT<eos><cls>GG<eos>"
     assert joined.offsets.tolist() == [0, 5, 11, 15]
@@ -225,7 +225,7 @@ def test_a_validation_corpus_is_left_out_of_training(tmp_path):
 
 def test_nothing_held_out_or_nothing_left_is_an_error(tmp_path):
     write_fasta(tmp_path / "a.fa", random_sequences(3))
-    with pytest.raises(InputError, match="--val_fraction 1e-09"):
+    with pytest.raises(InputError, match="`val_fraction` 1e-09"):
         read_corpus([tmp_path / "a.fa"], val_fraction=1e-9)
     with pytest.raises(InputError, match="no record to train on"):
         read_corpus([tmp_path / "a.fa"], val_paths=[tmp_path / "a.fa"])
@@ -400,13 +400,13 @@ def test_tokens_are_counted_with_and_without_padding(corpus):
 
 
 def test_windows_of_n_alone_are_left_out():
-    block = Block.of([SequenceRecord("", "N" * 10 + "ACGT" + "N" * 10, None)])
+    block = Block.encode([SequenceRecord("", "N" * 10 + "ACGT" + "N" * 10, None)])
     starts, ends = window_batches.known_windows(block, *cut_windows(block.offsets, 5))
     assert list(zip(starts.tolist(), ends.tolist())) == [(11, 16)]
 
 
 def test_regions_travel_with_their_windows():
-    block = Block.of([SequenceRecord("", "ACGTACGTAC", [(3, 6)])])
+    block = Block.encode([SequenceRecord("", "ACGTACGTAC", [(3, 6)])])
     records = window_batches.window_records(block, *cut_windows(block.offsets, 4))
     assert [text_of(r["input_ids"]) for r in records] == [f"<cls>{s}<eos>" for s in ("ACGT", "ACGT", "AC")]
     inside = [r["regions"][1:-1].nonzero()[0].tolist() for r in records]

@@ -145,10 +145,10 @@ def test_name_chooses_among_several(tmp_path):
     assert load_labelled(tmp_path, name="PUM2").files[0].name == "PUM2.positives.fa"
     assert content(load_labelled(tmp_path, name="RBM")) == WITHOUT_PARTS
     assert content(load_labelled(tmp_path, name="SUB")) == WITH_PARTS
-    for name, argument in ((None, "--data_path"), ("nothing", "--rbp_name")):
+    for name, argument in ((None, "`data_path`"), ("nothing", "`rbp_name`")):
         with pytest.raises(InputError, match=rf"{argument}: .*PUM2, QKI, RBM, SUB"):
             load_labelled(tmp_path, name=name)
-    with pytest.raises(InputError, match=r"--data_path: found no file or folder .*XYZ"):
+    with pytest.raises(InputError, match=r"`data_path`: found no file or folder .*XYZ"):
         load_labelled(tmp_path / "XYZ")
 
 
@@ -182,7 +182,7 @@ def test_validation_is_never_made_from_test(tmp_path):
     (tmp_path / "dev.csv").unlink()
     assert set(load_labelled(tmp_path).split) == {"train", "test"}
     (tmp_path / "train.csv").unlink()
-    with pytest.raises(InputError, match=r"--data_path: .*wanted train\.csv"):
+    with pytest.raises(InputError, match=r"`data_path`: .*wanted train\.csv"):
         load_labelled(tmp_path)
 
 
@@ -255,9 +255,9 @@ def test_more_classes_and_too_few(tmp_path):
     write(tmp_path / "a.csv", table([("ACGT", 4)]))
     with pytest.raises(InputError, match=r"found 4, wanted a whole number from 0 to 3"):
         load_labelled(path, n_labels=4)
-    with pytest.raises(InputError, match=r"--nlabels: found 1"):
+    with pytest.raises(InputError, match=r"`nlabels`: found 1"):
         load_labelled(path, n_labels=1)
-    with pytest.raises(ValueError, match="task: found 'x'"):
+    with pytest.raises(ValueError, match="`task`: found 'x'"):
         load_labelled(path, task="x")
 
 
