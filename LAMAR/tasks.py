@@ -52,13 +52,10 @@ class Task(Entry):
         Name of the default loss.
     best_metric : str
         Name of the metric that chooses the epoch unless the user names another.
-    label_dtype : str
-        NumPy dtype of the labels.
     """
 
     loss: str = ""
     best_metric: str = ""
-    label_dtype: str = "int64"
 
 
 _MODULES = "LAMAR.sequence_classification_patch"
@@ -105,7 +102,6 @@ TASKS: Registry[Task] = Registry(
             f"{_METRICS}:regression_metrics",
             loss="mse",
             best_metric="pearson",
-            label_dtype="float32",
         ),
         Task(
             "multilabel",
