@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from ..errors import InputError
+from ..evaluation.cnn.options import RECIPES, CnnOptions
 from ..evaluation.registries import VARIANTS, select_representations, weighted_variants
 from .arguments import (
     OneLineParser,
@@ -137,9 +138,7 @@ def build_evaluation_parser(description: str, variants: Sequence[str]) -> argpar
         _add_method_arguments(add_encoder_arguments(parser, variants))
     fit = parser.add_argument_group("CNN and run")
     fit.add_argument("--n_repeats", type=positive(int), default=5, help="seeds of the CNN (default: %(default)s)")
-    fit.add_argument(
-        "--recipe", choices=("default", "doc"), default="default", help="see LAMAR/evaluation/cnn/options.py"
-    )
+    fit.add_argument("--recipe", choices=tuple(RECIPES), default="default", help="see LAMAR/evaluation/cnn/options.py")
     for name, (kind, meaning) in CNN_ARGUMENTS.items():
         fit.add_argument(f"--{name}", type=kind, help=f"{meaning} (default: the recipe's)")
     _add_run_arguments(fit)
@@ -244,7 +243,6 @@ def geometry_options(arguments: argparse.Namespace):
 def _evaluate(arguments: argparse.Namespace, variants: Sequence[str], output: str) -> None:
     complete_paths(arguments, output)
 
-    from ..evaluation.cnn.options import CnnOptions
     from ..evaluation.run import SetOptions, evaluate_sets
     from ..evaluation.tables import closing_table
 

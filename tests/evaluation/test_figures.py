@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_runs import edit, write_five, write_run
+from evaluation_runs import edit, write_run
 
 from LAMAR.evaluation import figures
 from LAMAR.evaluation.results import method_values, read_results, summarise
-
-
-@pytest.fixture(scope="module")
-def five(tmp_path_factory) -> Path:
-    return write_five(tmp_path_factory.mktemp("runs") / "five")
-
-
-@pytest.fixture(scope="module")
-def results(five):
-    return read_results([five])
 
 
 def figures_of(results, metric="auroc") -> list:

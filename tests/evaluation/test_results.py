@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_runs import edit, write_five, write_run
+from evaluation_runs import edit, write_run
 
 from LAMAR.errors import InputError
 from LAMAR.evaluation.results import method_values, paired_tests, read_results, summarise
 from LAMAR.statistics import comparisons, delong
-
-
-@pytest.fixture(scope="module")
-def five(tmp_path_factory) -> Path:
-    return write_five(tmp_path_factory.mktemp("runs") / "five")
-
-
-@pytest.fixture(scope="module")
-def results(five):
-    return read_results([five])
 
 
 def test_paired_tests_are_delong_of_mean_probabilities(five, results):

@@ -31,11 +31,6 @@ def five(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(five):
-    return read_results([five])
-
-
-@pytest.fixture(scope="module")
 def finished(five, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("report") / "out"
     done = call("--results", five, "--output_dir", output, "--n_boot", 20)
@@ -44,11 +39,11 @@ def finished(five, tmp_path_factory) -> Path:
     return output
 
 
-def test_page(finished, results):
+def test_page(five, finished):
     source = (finished / "report.html").read_text(encoding="utf-8")
     page = PageParser(source)
     text = " ".join(page.text)
-    for name in results.datasets:
+    for name in read_results([five]).datasets:
         assert name in text
     assert len(page.scripts) == 2  # the style sheet and the page's own script; the data set's is text
     assert not any("alert" in script for script in page.scripts)
