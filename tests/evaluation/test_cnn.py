@@ -371,7 +371,7 @@ def test_options_that_are_none_are_the_recipes(cnn):
 @pytest.mark.parametrize("recipe", ["default", "doc"])
 def test_both_recipes_train(cnn, planted, recipe, caplog):
     options = cnn.CnnOptions.from_recipe(recipe, epochs=2, min_steps=0)
-    with caplog.at_level(logging.INFO, logger="cnn"):
+    with caplog.at_level(logging.INFO, logger="LAMAR.evaluation.cnn.model"):
         _, history = cnn.train_cnn(
             planted.records, planted.labels, planted.train, planted.val, options, representation="one_hot"
         )
