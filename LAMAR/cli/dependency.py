@@ -125,7 +125,7 @@ def _job(arguments: argparse.Namespace):
     from ..interpretation.explanation_files import ReportOptions
     from ..interpretation.explanations import ExplainOptions
 
-    maps = "reduction eps precision symmetrise apc region logo min_stem stem_evalue".split()
+    maps = "reduction eps precision symmetrise apc logo min_stem stem_evalue".split()
     attribution = "target region window_size step_size n_steps baseline seed device".split()
     notice = " (SYNTHETIC demo data)" if arguments.demo else ""
     return DependencyJob(

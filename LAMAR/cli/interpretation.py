@@ -10,7 +10,15 @@ from typing import Any
 from ..interpretation.methods import BASELINES, DEFAULT_STEPS, MOST_STEPS
 from .arguments import not_negative, number, positive
 
-__all__ = ["RENAMED", "add_method_arguments", "add_run_arguments", "load_explained", "run_record"]
+__all__ = [
+    "RENAMED",
+    "add_method_arguments",
+    "add_run_arguments",
+    "load_explained",
+    "run_record",
+    "taken",
+    "warn_of_collapses",
+]
 
 # Flags by parameter of the library, where the two differ.
 RENAMED = {"model": "model_path", "scale": "score", "token_budget": "batch_tokens", "sequences": "sequence"}

@@ -1,4 +1,4 @@
-"""What an attribution method returns for one sequence, whatever the method."""
+"""What attribution methods return for one sequence: the part common to all methods, and to each family of methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["AttributionResult"]
+from .classifiers import resolve_scale, scores
+
+__all__ = ["AttributionResult", "GradientResult", "PerturbationResult"]
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,57 @@ class AttributionResult(ABC):
     def facts(self) -> dict[str, Any]:
         """Return numbers that concern the whole sequence, by name; empty for most methods."""
         return {}
+
+
+@dataclass(frozen=True)
+class PerturbationResult(AttributionResult):
+    """Logits of changed copies of a sequence.
+
+    Attributes
+    ----------
+    reference : ndarray of float32, shape (K,)
+        Logits of the unchanged sequence.
+    logits : ndarray of float32, shape (..., K)
+        Logits of the changed copies.
+    """
+
+    reference: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def sequence_logits(self) -> np.ndarray:
+        """Logits of the unchanged sequence, float32, shape (K,)."""
+        return self.reference
+
+    def effects(self, scale: str | None = None) -> np.ndarray:
+        """Return the scores of the changed copies minus that of the unchanged sequence: float32, shape (...).
+
+        Parameters
+        ----------
+        scale : {"log_odds", "logit", "probability"}, optional
+            See `LAMAR.interpretation.classifiers.target_scores`; None for the task's default.
+        """
+        scale = resolve_scale(scale, self.task)
+        changed = scores(self.logits, self.target, scale, self.task)
+        return changed - scores(self.reference, self.target, scale, self.task)
+
+
+@dataclass(frozen=True)
+class GradientResult(AttributionResult):
+    """What gradients of a score at the token embeddings give.
+
+    Attributes
+    ----------
+    scale : str
+        Scale of the score, see `LAMAR.interpretation.classifiers.target_scores`.
+    logits : ndarray of float32, shape (K,)
+        Logits of the sequence.
+    """
+
+    scale: str
+    logits: np.ndarray
+
+    @property
+    def sequence_logits(self) -> np.ndarray:
+        """Logits of the sequence, float32, shape (K,)."""
+        return self.logits

@@ -45,8 +45,6 @@ class MapOptions:
         See `LAMAR.interpretation.dependency.dependency_map`.
     symmetrise, apc : bool
         Draw and rank the mean of both directions; with the average product correction.
-    region : (int, int), optional
-        Range that is marked in maps and drawn by itself.
     logo : bool
         Draw the model's prediction above maps.
     min_stem : int
@@ -60,7 +58,6 @@ class MapOptions:
     precision: str = "float32"
     symmetrise: bool = False
     apc: bool = False
-    region: tuple[int, int] | None = None
     logo: bool = False
     min_stem: int = 3
     stem_evalue: float = 0.05
@@ -75,7 +72,8 @@ class DependencyJob:
     maps : MapOptions
         Of dependency maps.
     explain : ExplainOptions
-        Of the analyses of a classifier; ``token_budget`` and ``device`` are those of dependency maps too.
+        Of the analyses of a classifier; ``token_budget`` and ``device`` are those of dependency maps too. ``region`` is
+        explained of a classifier, and marked in dependency maps and drawn by itself.
     report : ReportOptions
         What is listed and drawn.
     """
@@ -227,7 +225,7 @@ def _map_record(folder, model, i: int, name: str, sequence: str, job: Dependency
     if i < job.report.n_figures:
         title = name + job.report.notice
         figure = folder.folder("figures") / stem
-        files.draw_maps(figure, result, dependencies, form, options.region, options.logo, title)
+        files.draw_maps(figure, result, dependencies, form, job.explain.region, options.logo, title)
     saved = folder.save_unit(unit, result)
     shutil.rmtree(blocks / stem)
     return saved

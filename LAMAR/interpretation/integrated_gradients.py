@@ -16,7 +16,7 @@ from ..batches import EncodedSequences, pad_batch
 from ..data.shuffling import dinucleotide_shuffle
 from ..devices import check_choice
 from ..errors import InputError
-from .attribution_results import AttributionResult
+from .attribution_results import GradientResult
 from .classifiers import model_task, resolve_region, resolve_scale, resolve_targets, target_scores, undisturbed
 from .edits import normalized_sequences
 from .methods import BASELINES, DEFAULT_STEPS, MOST_STEPS, TOLERANCE
@@ -30,15 +30,11 @@ SEGMENT_STEPS = 16  # nodes of each half of a path that is halved
 
 
 @dataclass(frozen=True)
-class IntegratedGradients(AttributionResult):
+class IntegratedGradients(GradientResult):
     """Integrated gradients over a range [start, end) of a sequence.
 
     Attributes
     ----------
-    scale : str
-        Scale of the score, see `LAMAR.interpretation.classifiers.target_scores`.
-    logits : ndarray of float32, shape (K,)
-        Logits of the sequence.
     scores : ndarray of float32, shape (end - start,)
         Sum over embedding dimensions; signed. Over the whole sequence they add up to ``difference + delta``.
     norm : ndarray of float32, shape (end - start,)
@@ -56,8 +52,6 @@ class IntegratedGradients(AttributionResult):
         Largest ``delta`` of a converged result, as a share of ``difference``.
     """
 
-    scale: str
-    logits: np.ndarray
     scores: np.ndarray
     norm: np.ndarray
     difference: float
@@ -65,11 +59,6 @@ class IntegratedGradients(AttributionResult):
     n_steps: int
     baseline: str
     tolerance: float = TOLERANCE
-
-    @property
-    def sequence_logits(self) -> np.ndarray:
-        """Logits of the sequence, float32, shape (K,)."""
-        return self.logits
 
     @property
     def converged(self) -> bool:

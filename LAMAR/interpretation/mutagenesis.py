@@ -10,57 +10,22 @@ import torch
 
 from ..alphabet import CLS, UNKNOWN_CODE
 from ..batches import EncodedSequences
-from .attribution_results import AttributionResult
-from .classifiers import model_task, predict_logits, resolve_region, resolve_scale, resolve_targets, scores
+from .attribution_results import PerturbationResult
+from .classifiers import model_task, predict_logits, resolve_region, resolve_targets
 from .edits import TOKENS, EditedSequences, letter_codes, normalized_sequences, substitutions
 from .methods import SCALES
 
-__all__ = ["Mutagenesis", "mutagenesis", "score_changes"]
-
-
-def score_changes(changed: np.ndarray, reference: np.ndarray, target: int, scale: str | None, task: str) -> np.ndarray:
-    """Return scores of changed sequences minus the score of the unchanged one: float32, shape (...).
-
-    Parameters
-    ----------
-    changed : ndarray of float32, shape (..., K)
-        Logits of the changed sequences.
-    reference : ndarray of float32, shape (K,)
-        Logits of the unchanged sequence.
-    target, scale, task
-        See `LAMAR.interpretation.classifiers.target_scores`; ``scale`` None is the task's default.
-    """
-    scale = resolve_scale(scale, task)
-    return scores(changed, target, scale, task) - scores(reference, target, scale, task)
+__all__ = ["Mutagenesis", "mutagenesis"]
 
 
 @dataclass(frozen=True)
-class Mutagenesis(AttributionResult):
+class Mutagenesis(PerturbationResult):
     """All single substitutions of a sequence, or of a range [start, end) of it.
 
-    Attributes
-    ----------
-    reference : ndarray of float32, shape (K,)
-        Logits of the unchanged sequence.
-    logits : ndarray of float32, shape (end - start, 4, K)
-        Logits with A, C, G, T at each position; those of the unchanged sequence for the letter that is there already,
-        NaN where the sequence has N, which is not substituted.
+    ``logits``, shape (end - start, 4, K), are those with A, C, G, T at each position: those of the unchanged sequence
+    for the letter that is there already, NaN where the sequence has N, which is not substituted. So `effects`,
+    alternative minus reference, has the shape (end - start, 4), 0 at the letters of the sequence and NaN at N.
     """
-
-    reference: np.ndarray
-    logits: np.ndarray
-
-    @property
-    def sequence_logits(self) -> np.ndarray:
-        """Logits of the unchanged sequence, float32, shape (K,)."""
-        return self.reference
-
-    def effects(self, scale: str | None = None) -> np.ndarray:
-        """Return alternative minus reference, float32, shape (end - start, 4).
-
-        0 at the letters that the sequence has, NaN at N.
-        """
-        return score_changes(self.logits, self.reference, self.target, scale, self.task)
 
     def importance(self, scale: str | None = None) -> np.ndarray:
         """Return minus the mean effect of the three substitutions, float32, shape (end - start,); NaN at N."""

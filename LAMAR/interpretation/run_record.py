@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from .. import runs
 from ..errors import InputError
 from .classifiers import unexplainable
 
-__all__ = ["RunRecord", "refuse_left_out", "separate_records"]
+__all__ = ["RunRecord", "refuse_left_out", "separate_records", "warn_of_length"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def separate_records(
     return kept, left_out
 
 
-def warn_of_length(sequences, config) -> None:
+def warn_of_length(sequences: Iterable[str], config) -> None:
     """Log a warning when sequences are longer than what the configuration calls the longest.
 
     Rotary positions have no limit, so such sequences are explained; but the model may not have been trained on them.

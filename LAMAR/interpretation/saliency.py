@@ -10,7 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..batches import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, EncodedSequences, pad_batch, token_batches
-from .attribution_results import AttributionResult
+from .attribution_results import GradientResult
 from .classifiers import model_task, resolve_region, resolve_scale, resolve_targets, target_scores, undisturbed
 from .edits import normalized_sequences
 
@@ -18,30 +18,19 @@ __all__ = ["Saliency", "default_budget", "encoded_batches", "saliency"]
 
 
 @dataclass(frozen=True)
-class Saliency(AttributionResult):
+class Saliency(GradientResult):
     """Gradient of the score with respect to the token embeddings, over a range [start, end) of a sequence.
 
     Attributes
     ----------
-    scale : str
-        Scale of the score, see `LAMAR.interpretation.classifiers.target_scores`.
-    logits : ndarray of float32, shape (K,)
-        Logits of the sequence.
     norm : ndarray of float32, shape (end - start,)
         Euclidean norm of the gradient; unsigned.
     gradient_x_input : ndarray of float32, shape (end - start,)
         Sum over dimensions of gradient times embedding; signed.
     """
 
-    scale: str
-    logits: np.ndarray
     norm: np.ndarray
     gradient_x_input: np.ndarray
-
-    @property
-    def sequence_logits(self) -> np.ndarray:
-        """Logits of the sequence, float32, shape (K,)."""
-        return self.logits
 
     def importance(self) -> np.ndarray:
         """Return the signed track, gradient times input."""

@@ -11,17 +11,19 @@ import torch
 from ..alphabet import CLS, MASK
 from ..batches import EncodedSequences
 from ..errors import InputError
-from .attribution_results import AttributionResult
+from .attribution_results import PerturbationResult
 from .classifiers import model_task, predict_logits, resolve_region, resolve_targets
 from .edits import EditedSequences, normalized_sequences
-from .mutagenesis import score_changes
 
 __all__ = ["WindowMasking", "check_options", "window_masking"]
 
 
 @dataclass(frozen=True)
-class WindowMasking(AttributionResult):
+class WindowMasking(PerturbationResult):
     """Masked windows over a range [start, end) of a sequence.
+
+    ``logits``, shape (w, K), are those with the nucleotides of each window as ``<mask>``; `effects`, masked minus
+    unchanged, has the shape (w,).
 
     Attributes
     ----------
@@ -29,25 +31,10 @@ class WindowMasking(AttributionResult):
         Length of a window, nt.
     starts : ndarray of int64, shape (w,)
         First nucleotide of each window that overlaps the range; it may lie before the range.
-    reference : ndarray of float32, shape (K,)
-        Logits of the unchanged sequence.
-    logits : ndarray of float32, shape (w, K)
-        Logits with the nucleotides of each window as ``<mask>``.
     """
 
     size: int
     starts: np.ndarray
-    reference: np.ndarray
-    logits: np.ndarray
-
-    @property
-    def sequence_logits(self) -> np.ndarray:
-        """Logits of the unchanged sequence, float32, shape (K,)."""
-        return self.reference
-
-    def effects(self, scale: str | None = None) -> np.ndarray:
-        """Return masked minus unchanged, float32, shape (w,)."""
-        return score_changes(self.logits, self.reference, self.target, scale, self.task)
 
     def coverage(self) -> np.ndarray:
         """Return the number of windows over each position, int64, shape (end - start,); at least 1."""
@@ -147,8 +134,8 @@ def window_masking(
     bounds = n + np.cumsum(counts)
     return [
         WindowMasking(
-            sequence, *spans[i], int(targets[i]), task, window_size, starts[i], logits[i],
-            logits[bounds[i] : bounds[i + 1]],
+            sequence, *spans[i], int(targets[i]), task, logits[i], logits[bounds[i] : bounds[i + 1]], window_size,
+            starts[i],
         )
         for i, sequence in enumerate(sequences)
     ]  # fmt: skip
