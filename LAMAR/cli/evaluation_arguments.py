@@ -9,6 +9,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
+from ..data.split_methods import SPLITS
 from ..errors import InputError
 from ..evaluation.cnn.options import RECIPES, CnnOptions
 from ..evaluation.registries import VARIANTS, select_representations, weighted_variants
@@ -123,7 +124,7 @@ def build_evaluation_parser(description: str, variants: Sequence[str]) -> argpar
     add_set_arguments(data)
     data.add_argument(
         "--split",
-        choices=("auto", "given", "random", "chromosome", "cluster"),
+        choices=SPLITS.names,
         default="auto",
         help="auto keeps a set's own parts, else draws at random (default: %(default)s)",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..data.split_methods import SPLITS
 from ..tasks import HEADS, LOSSES
 from ..training.options import HEAD_LR, LR, FinetuneOptions
 from .arguments import add_length_arguments, names, not_negative, path, positive
@@ -24,7 +25,7 @@ def add_data_arguments(group) -> None:
     )
     group.add_argument(
         "--split",
-        choices=("auto", "given", "random", "chromosome", "cluster"),
+        choices=SPLITS.names,
         default=DEFAULT.split,
         help="how train, dev and test are made; auto keeps the data set's own parts, else draws at random "
         "(default: %(default)s)",

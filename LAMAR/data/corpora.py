@@ -225,12 +225,12 @@ class _Heldout:
 
 
 def read_corpus(
-    paths: Sequence[str | PathLike],
+    data_path: Sequence[str | PathLike],
     *,
     val_fraction: float = 0.02,
-    val_paths: Sequence[str | PathLike] = (),
+    val_data: Sequence[str | PathLike] = (),
     val_nucleotides: int = 200_000,
-    exclude_paths: Sequence[str | PathLike] = (),
+    exclude: Sequence[str | PathLike] = (),
     exclude_run: int = 30,
     seed: int = 42,
     streaming: bool = False,
@@ -242,20 +242,20 @@ def read_corpus(
 
     Parameters
     ----------
-    paths : sequence of path
+    data_path : sequence of path
         Files and folders; see `LAMAR.data.corpus_files.corpus_files`.
     val_fraction : float
-        Expected share of the distinct sequences that are held out; ignored with ``val_paths``.
-    val_paths : sequence of path
+        Expected share of the distinct sequences that are held out; ignored with ``val_data``.
+    val_data : sequence of path
         Corpus to validate on instead. Training records whose sequence is also there are left out.
     val_nucleotides : int
         Nucleotides of the held-out sequences to use, in whole sequences. Other held-out sequences are not trained on
         either.
-    exclude_paths : sequence of path
+    exclude : sequence of path
         Corpus that must stay unseen, such as test sets.
     exclude_run : int
         Training records that share a run of this many nt with a held-out sequence that is used, or with one of
-        ``exclude_paths``, are left out, because isoforms and overlapping windows would reveal the masked letters; 0
+        ``exclude``, are left out, because isoforms and overlapping windows would reveal the masked letters; 0
         leaves out none.
     seed : int
         Seed of the choice.
@@ -278,11 +278,11 @@ def read_corpus(
         If a file cannot be read (see `LAMAR.data.corpus_files.read_records`), nothing is held out, or nothing is left
         to train on.
     """
-    files = corpus_files(paths)
-    side = _Side(seed, 0.0 if val_paths else val_fraction)
+    files = corpus_files(data_path)
+    side = _Side(seed, 0.0 if val_data else val_fraction)
     heldout, counts = _Heldout(val_nucleotides), Counter(dict.fromkeys(_COUNTS.split(), 0))
     has_regions = False
-    for file in corpus_files(val_paths, "val_data"):
+    for file in corpus_files(val_data, "val_data"):
         for record in read_records(file, max_record):
             digest = _digest(record.sequence)
             side.others.add(digest)
@@ -296,7 +296,7 @@ def read_corpus(
             has_regions = has_regions or record.regions is not None
             continue
         counts["heldout"] += 1
-        if not val_paths:
+        if not val_data:
             heldout.add(side.rank(digest), record.sequence)
     sequences = heldout.sequences()
     counts["heldout_used"] = len(sequences)
@@ -307,7 +307,7 @@ def read_corpus(
         )
     apart = None
     if exclude_run:
-        unseen = (r.sequence for f in corpus_files(exclude_paths, "exclude") for r in read_records(f, max_record))
+        unseen = (r.sequence for f in corpus_files(exclude, "exclude") for r in read_records(f, max_record))
         apart = RunIndex([*sequences, *unseen], exclude_run)
     reader = _Reader(files, side, apart, block_nucleotides, max_record)
     blocks = []

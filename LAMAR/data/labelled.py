@@ -92,8 +92,8 @@ def load_labelled(
     *,
     name: str | None = None,
     task: str = "classification",
-    n_labels: int = 2,
-    arguments: tuple[str, str] = ("`data_path`", "`rbp_name`"),
+    nlabels: int = 2,
+    arguments: tuple[str, str] = ("`path`", "`name`"),
 ) -> LabelledSet:
     """Read a labelled data set in any of its forms, gzipped or plain.
 
@@ -119,7 +119,7 @@ def load_labelled(
         Name of the data set, if the folder holds several; takes precedence over files of the folder itself.
     task : {"classification", "regression", "multilabel"}
         Kind of labels.
-    n_labels : int
+    nlabels : int
         Number of classes (classification) or of labels (multi-label).
     arguments : (str, str)
         What the caller calls ``path`` and ``name``, for messages.
@@ -135,12 +135,12 @@ def load_labelled(
         array index (from 0), what was found and what was wanted.
     """
     TASKS.choose(task, "task")
-    if task == "classification" and n_labels < 2:
-        raise InputError(f"`nlabels`: found {n_labels}, wanted at least 2 classes for classification")
+    if task == "classification" and nlabels < 2:
+        raise InputError(f"`nlabels`: found {nlabels}, wanted at least 2 classes for classification")
     # "." and ".." are no names to call the set by.
     path = Path(path) if Path(path).name not in ("", "..") else Path(path).resolve()
     tables, files, default_name = find(path, name, task, arguments)
-    return _assemble(tables, task, n_labels, name or default_name, files)
+    return _assemble(tables, task, nlabels, name or default_name, files)
 
 
 def _numbers(table: Table, column: str, wanted: str, valid: Callable) -> np.ndarray:
@@ -159,24 +159,24 @@ def _numbers(table: Table, column: str, wanted: str, valid: Callable) -> np.ndar
     return numbers
 
 
-def _labels(table: Table, task: str, n_labels: int) -> np.ndarray:
+def _labels(table: Table, task: str, nlabels: int) -> np.ndarray:
     if task == "regression":
         in_float32 = np.finfo(np.float32).max
         return _numbers(table, "label", "a finite number", lambda x: abs(x) <= in_float32).astype(np.float32)
     if task == "classification":
-        wanted = "0 or 1" if n_labels == 2 else f"a whole number from 0 to {n_labels - 1}"
-        return _numbers(table, "label", wanted, lambda x: (x >= 0) & (x < n_labels) & (x == np.floor(x))).astype(
+        wanted = "0 or 1" if nlabels == 2 else f"a whole number from 0 to {nlabels - 1}"
+        return _numbers(table, "label", wanted, lambda x: (x >= 0) & (x < nlabels) & (x == np.floor(x))).astype(
             np.int64
         )
     columns = table.columns
     if "label" in columns:
         rows = [value.split(";") if isinstance(value, str) else value for value in columns["label"]]
         for i, row in enumerate(rows):
-            if not hasattr(row, "__len__") or len(row) != n_labels:
-                wanted = f"wanted {n_labels} values joined by ';'"
+            if not hasattr(row, "__len__") or len(row) != nlabels:
+                wanted = f"wanted {nlabels} values joined by ';'"
                 raise InputError(f"{table.where(i)}: column label: found {columns['label'][i]}, {wanted}")
         table.columns = columns = {f"label_{k}": column for k, column in enumerate(zip(*rows))}
-    names = [f"label_{k}" for k in range(n_labels)]
+    names = [f"label_{k}" for k in range(nlabels)]
     present = {column for column in columns if re.fullmatch(r"label_\d+", column)}
     if present != set(names):
         raise InputError(f"{table.source}: found columns {listing(present)}, wanted {listing(names)}")
@@ -210,7 +210,7 @@ def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _assemble(tables: list[Table], task: str, n_labels: int, name: str, files: tuple) -> LabelledSet:
+def _assemble(tables: list[Table], task: str, nlabels: int, name: str, files: tuple) -> LabelledSet:
     """Check all tables and join them into one set."""
     sequences, ids, labels, coordinates = [], [], [], []
     for table in tables:
@@ -226,7 +226,7 @@ def _assemble(tables: list[Table], task: str, n_labels: int, name: str, files: t
             letters = [normalize_sequence(str(s or ""), record=table.where(i)) for i, s in enumerate(letters)]
         defaults = [f"{table.stem}:{row}" for row in table.rows]
         ids.extend(str(value or default) for value, default in zip(columns.get("id", defaults), defaults))
-        labels.append(_labels(table, task, n_labels))
+        labels.append(_labels(table, task, nlabels))
         coordinates.append(_coordinates(table, [len(sequence) for sequence in letters]))
         sequences.extend(letters)
     kept = set.intersection(*(set(arrays) for arrays in coordinates))

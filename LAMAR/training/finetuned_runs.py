@@ -186,7 +186,7 @@ def _read_data(path: Path, arguments: dict, record: dict, task: str, data_dir: P
     # Elsewhere it may be one of several sets.
     name = arguments["rbp_name"] or (path.name if data_dir else None)
     dataset = load_labelled(
-        source, name=name, task=task, n_labels=arguments["nlabels"], arguments=("`data_dir`", "`rbps`")
+        source, name=name, task=task, nlabels=arguments["nlabels"], arguments=("`data_dir`", "`rbps`")
     )
     if arguments["data_path"] is None:
         same = dataset.digest() == arguments["data_digest"]

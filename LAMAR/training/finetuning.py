@@ -118,7 +118,7 @@ def _read(
     where = getattr(dataset, "name", "") or "`dataset`" if isinstance(dataset, LabelledSet) else str(dataset)
     if not isinstance(dataset, LabelledSet):
         dataset = load_labelled(
-            dataset, name=rbp_name, task=task, n_labels=options.nlabels, arguments=("`dataset`", "`rbp_name`")
+            dataset, name=rbp_name, task=task, nlabels=options.nlabels, arguments=("`dataset`", "`rbp_name`")
         )
     dataset = replace(dataset, name=rbp_name or dataset.name)
     if not dataset.name:

@@ -105,9 +105,9 @@ def _read_corpus(data_path: list[str | PathLike], options: PretrainOptions) -> C
     corpus = read_corpus(
         data_path,
         val_fraction=options.val_fraction,
-        val_paths=options.val_data,
+        val_data=options.val_data,
         val_nucleotides=options.val_nucleotides,
-        exclude_paths=options.exclude,
+        exclude=options.exclude,
         exclude_run=options.exclude_run,
         seed=options.seed,
         streaming=options.streaming,

@@ -107,7 +107,7 @@ def compare(args, title: str, lengths: np.ndarray, rng) -> None:
         files = [Path(folder) / name for name in ("train.txt", "validation.txt")]
         for file, lines in zip(files, (sequences, ["".join(rng.choice(list("ACGT"), 100))])):
             file.write_text("\n".join(lines) + "\n")
-        corpus = read_corpus(files[:1], val_paths=files[1:], exclude_run=0, keep_duplicates=True)
+        corpus = read_corpus(files[:1], val_data=files[1:], exclude_run=0, keep_duplicates=True)
     work = 3 * sum(flop_per_sequence(named_config(args.model), int(length) + 2) for length in lengths)
     repeats = max(1, round(work / 4 / (2 * SQUARE**3)))
     limits = {f"square product, {name}": square(getattr(torch, name), repeats) for name in ("float32", "bfloat16")}

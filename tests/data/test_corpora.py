@@ -217,7 +217,7 @@ def test_a_validation_corpus_is_left_out_of_training(tmp_path):
     sequences = random_sequences(50)
     write_fasta(tmp_path / "train.fa", sequences)
     write_fasta(tmp_path / "val.fa", sequences[:10] + random_sequences(5, seed=9))
-    corpus = read_corpus([tmp_path / "train.fa"], val_paths=[tmp_path / "val.fa"])
+    corpus = read_corpus([tmp_path / "train.fa"], val_data=[tmp_path / "val.fa"])
     assert sorted(training_sequences(corpus)) == sorted(sequences[10:])
     assert len(corpus.heldout) == 15
     assert corpus.counts["heldout"] == 10
@@ -228,7 +228,7 @@ def test_nothing_held_out_or_nothing_left_is_an_error(tmp_path):
     with pytest.raises(InputError, match="`val_fraction` 1e-09"):
         read_corpus([tmp_path / "a.fa"], val_fraction=1e-9)
     with pytest.raises(InputError, match="no record to train on"):
-        read_corpus([tmp_path / "a.fa"], val_paths=[tmp_path / "a.fa"])
+        read_corpus([tmp_path / "a.fa"], val_data=[tmp_path / "a.fa"])
     with pytest.raises(InputError, match="more than once"):
         read_corpus([tmp_path / "a.fa", tmp_path])
 
@@ -243,12 +243,12 @@ def test_records_that_overlap_what_must_stay_unseen_are_left_out(tmp_path, optio
     (tmp_path / "train.txt").write_text("\n".join([*apart, *near, *far]))
     (tmp_path / "val.txt").write_text(held)
     (tmp_path / "test.csv").write_text(f"sequence,label\n{unseen},1\n")
-    given = {"val_paths": [tmp_path / "val.txt"], "exclude_paths": [tmp_path / "test.csv"], **options}
+    given = {"val_data": [tmp_path / "val.txt"], "exclude": [tmp_path / "test.csv"], **options}
     corpus = read_corpus([tmp_path / "train.txt"], **given)
     assert training_sequences(corpus) == [*apart, *far]
     assert corpus.counts["overlapping"] == 3
     assert corpus.counts["training"] == 43
-    everything = read_corpus([tmp_path / "train.txt"], val_paths=[tmp_path / "val.txt"], exclude_run=0, **options)
+    everything = read_corpus([tmp_path / "train.txt"], val_data=[tmp_path / "val.txt"], exclude_run=0, **options)
     assert training_sequences(everything) == [*apart, *near, *far]
 
 

@@ -145,10 +145,10 @@ def test_name_chooses_among_several(tmp_path):
     assert load_labelled(tmp_path, name="PUM2").files[0].name == "PUM2.positives.fa"
     assert content(load_labelled(tmp_path, name="RBM")) == WITHOUT_PARTS
     assert content(load_labelled(tmp_path, name="SUB")) == WITH_PARTS
-    for name, argument in ((None, "`data_path`"), ("nothing", "`rbp_name`")):
+    for name, argument in ((None, "`path`"), ("nothing", "`name`")):
         with pytest.raises(InputError, match=rf"{argument}: .*PUM2, QKI, RBM, SUB"):
             load_labelled(tmp_path, name=name)
-    with pytest.raises(InputError, match=r"`data_path`: found no file or folder .*XYZ"):
+    with pytest.raises(InputError, match=r"`path`: found no file or folder .*XYZ"):
         load_labelled(tmp_path / "XYZ")
 
 
@@ -182,7 +182,7 @@ def test_validation_is_never_made_from_test(tmp_path):
     (tmp_path / "dev.csv").unlink()
     assert set(load_labelled(tmp_path).split) == {"train", "test"}
     (tmp_path / "train.csv").unlink()
-    with pytest.raises(InputError, match=r"`data_path`: .*wanted train\.csv"):
+    with pytest.raises(InputError, match=r"`path`: .*wanted train\.csv"):
         load_labelled(tmp_path)
 
 
@@ -249,14 +249,14 @@ def test_the_file_named_is_the_one_with_the_fault(tmp_path):
 
 def test_more_classes_and_too_few(tmp_path):
     path = write(tmp_path / "a.csv", table([("ACGT", 2), ("ACGT", 0)]))
-    assert load_labelled(path, n_labels=3).labels.tolist() == [2, 0]
+    assert load_labelled(path, nlabels=3).labels.tolist() == [2, 0]
     with pytest.raises(InputError, match=r"row 2: column label: found 2, wanted 0 or 1"):
         load_labelled(path)
     write(tmp_path / "a.csv", table([("ACGT", 4)]))
     with pytest.raises(InputError, match=r"found 4, wanted a whole number from 0 to 3"):
-        load_labelled(path, n_labels=4)
+        load_labelled(path, nlabels=4)
     with pytest.raises(InputError, match=r"`nlabels`: found 1"):
-        load_labelled(path, n_labels=1)
+        load_labelled(path, nlabels=1)
     with pytest.raises(ValueError, match="`task`: found 'x'"):
         load_labelled(path, task="x")
 
@@ -287,20 +287,20 @@ def test_multilabel_forms_agree(tmp_path):
     x = one_hot(["ACGT", "ACGA"], 5)
     array = hdf5_file(tmp_path / "c.h5", X_train=x, Y_train=np.array(expected), X_valid=None, X_test=None)
     for path in (joined, spread, array):
-        dataset = load_labelled(path, task="multilabel", n_labels=3)
+        dataset = load_labelled(path, task="multilabel", nlabels=3)
         assert dataset.labels.dtype == np.int64
         assert dataset.labels.tolist() == expected
     with pytest.raises(InputError, match=r"row 2: column label: found 0;1;0, wanted 2 values joined by ';'"):
-        load_labelled(joined, task="multilabel", n_labels=2)
+        load_labelled(joined, task="multilabel", nlabels=2)
     with pytest.raises(InputError, match=r"found columns label_0, label_1, label_2, wanted label_0, label_1"):
-        load_labelled(spread, task="multilabel", n_labels=2)
+        load_labelled(spread, task="multilabel", nlabels=2)
     with pytest.raises(InputError, match=r"found columns label_0, .*wanted sequence \(or seq\) and label"):
         load_labelled(spread)
     with pytest.raises(InputError, match=r"c\.h5: Y_train: found shape \(2, 3\)"):
         load_labelled(array)
     write(joined, "sequence,label\nACGT,0;1;0\nACGA,1;2;0\n")
     with pytest.raises(InputError, match=r"row 3: column label_1: found 2, wanted 0 or 1"):
-        load_labelled(joined, task="multilabel", n_labels=3)
+        load_labelled(joined, task="multilabel", nlabels=3)
 
 
 # Coordinates

@@ -335,3 +335,19 @@ def test_a_method_added_to_the_table_splits_and_names_the_parameters_it_reads():
             make_split(dataset, "random", dev_chroms=["chr9"])
     finally:
         SPLITS.remove("halves")
+
+
+def test_a_method_added_to_the_table_is_a_choice_of_the_parsers():
+    import argparse
+
+    from LAMAR.cli.finetune_arguments import add_data_arguments
+    from LAMAR.data.split_methods import SPLITS
+    from LAMAR.registry import Entry
+
+    SPLITS.add(Entry("halves", "every other pair of records", "LAMAR.nowhere:function"))
+    try:
+        parser = argparse.ArgumentParser()
+        add_data_arguments(parser)
+        assert parser.parse_args(["--split", "halves"]).split == "halves"
+    finally:
+        SPLITS.remove("halves")
