@@ -15,7 +15,7 @@ KEY = "encoder.layer.1.attention.self.key.weight"
 
 
 def write(state, path):
-    """State dict as a file of the kind that the suffix names."""
+    """Write a state dict to a file of the kind that the suffix names."""
     if path.suffix == ".safetensors":
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
     else:
@@ -24,14 +24,14 @@ def write(state, path):
 
 
 def assert_same_weights(model, state) -> None:
-    """The model's tensors are those of the state dict (upstream's names), bit for bit."""
+    """Assert that the model's tensors are those of the state dict (upstream's names), bit for bit."""
     prefix = "" if hasattr(model, "esm") else "esm."
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, state[prefix + name]), name
 
 
 def refused(call, *fragments) -> str:
-    """The message of the one-line InputError that the call ends with."""
+    """Return the message of the one-line InputError that the call ends with."""
     with pytest.raises(InputError) as caught:
         call()
     message = str(caught.value)

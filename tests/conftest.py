@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 # Nothing in the tests may depend on a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# The models here are too small to gain from threads, and lose much to them where something else runs.
+# The models here are too small to gain from threads, which slow them down on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPO_ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""Reading of weights files: every form, and every damage that must be refused."""
+"""Reading of weights files: every form that is accepted, and every damage that must be refused."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_damaged_files_are_refused_or_read_never_a_crash(damaged_from, data):
 
 @pytest.fixture(scope="module", params=["zip", "legacy", "safetensors"])
 def damaged_from(request, tmp_path_factory):
-    """Bytes of a small good file, and where to put a spoilt copy."""
+    """Bytes of a small valid file, and the path for a damaged copy."""
     base = tmp_path_factory.mktemp("damaged")
     tensors = {f"layer.{i}.weight": torch.full((4, 4), float(i)) for i in range(6)}
     file = base / ("weights.safetensors" if request.param == "safetensors" else "weights.bin")
@@ -174,6 +174,6 @@ def test_code_in_a_pickle_is_refused_and_not_run(form, suffix, model_tensors, tm
         refused(lambda: load_pretrained(EsmForMaskedLM, file), "holds more than plain tensors")
     assert not remarks
     assert not marker.exists()
-    # The payload does what it says once somebody unpickles it carelessly.
+    # Unpickled without precautions, the payload does run.
     pickle.loads(pickle.dumps(Payload(marker))).close()
     assert marker.exists()

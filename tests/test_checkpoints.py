@@ -1,4 +1,4 @@
-"""The weight loader: every form it accepts, every fault it must refuse, and what it says about both."""
+"""The weight loader: every form that it accepts, every fault that it must refuse, and what it reports."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_missing_encoder_tensors(model_tensors, tmp_path):
 
 def test_missing_layer(model_tensors, tmp_path):
     short = {name: tensor for name, tensor in model_tensors.items() if ".layer.2." not in name}
-    # Two layers are no named configuration: taken as such they could have any number of heads.
+    # No named configuration has two layers, so that the number of heads cannot be told.
     refused(lambda: load_state(short, tmp_path), "number of attention heads cannot be told from tensor shapes (2 x 64)")
     refused(
         lambda: load_state(short, tmp_path, config=named_config("lamar-tiny")),
@@ -203,7 +203,7 @@ def test_two_names_for_one_tensor(model_tensors, tmp_path):
 def test_half_a_head(model_tensors, tmp_path):
     del model_tensors["lm_head.decoder.weight"]
     refused(lambda: load_state(model_tensors, tmp_path), "half a head: lm_head.decoder.weight missing")
-    # The encoder of such a file is whole.
+    # The encoder of such a file is complete.
     _, report = load_state(model_tensors, tmp_path, model_class=EsmModel)
     assert len(report.matched) == 51
     _, report = load_state(model_tensors, tmp_path, new_head=True)
@@ -246,7 +246,7 @@ def test_another_architecture_is_refused_with_the_field_that_differs(field, valu
     refused(lambda: load_pretrained(EsmForMaskedLM, parity_folder, config=wanted), text)
     # As an override too: heads and rotary base leave no trace in shapes, and would load and compute nonsense.
     refused(lambda: load_pretrained(EsmForMaskedLM, parity_folder, **{field: value}), text)
-    # And for a model that is there already.
+    # And for a model that exists already.
     model = build_model(EsmForMaskedLM, wanted, 0)
     refused(lambda: load_weights(model, parity_folder), text)
 
@@ -276,7 +276,7 @@ def test_heads_that_cannot_be_known(tmp_path):
         "number of attention heads cannot be told from tensor shapes (2 x 32)",
         "config.json",
     )
-    # Said by the caller, by a config.json, or by the file's rotary frequencies, they are known.
+    # The caller, a config.json or the file's rotary frequencies can tell them.
     frequencies = {"encoder.layer.0.attention.self.rotary_embeddings.inv_freq": 10000.0 ** -(torch.arange(0, 8, 2) / 8)}
     model, _ = load_state(model_tensors, tmp_path, EsmModel, config=EsmConfig(**fields))
     assert model.config.num_attention_heads == 4
@@ -364,7 +364,7 @@ def test_new_head_may_have_another_form(tmp_path):
     build_model(EsmForSequenceClassification, named_config("lamar-tiny"), 0).save_pretrained(tmp_path)
     model, _ = load_pretrained(EsmForSequenceClassification, tmp_path, new_head=True, num_labels=6)
     assert model.classifier.out_proj.weight.shape == (6, 64)
-    # Not asked for, a head of another form is an error.
+    # Without new_head, a head of another form is an error.
     refused(
         lambda: load_pretrained(EsmForSequenceClassification, tmp_path, num_labels=6),
         "classifier.out_proj.weight: found shape [2, 64], wanted [6, 64]",

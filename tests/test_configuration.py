@@ -66,7 +66,7 @@ def test_auto_classes_in_either_import_order(first, tmp_path, run_python):
         "EsmForMaskedLM",
         "EsmForSequenceClassification",
         "LamarTokenizer",
-        # transformers' own ESM stays what it was.
+        # transformers' own ESM stays registered.
         "transformers.models.esm.configuration_esm",
     ]
 

@@ -26,7 +26,7 @@ def records(*sequences: str) -> list[dict]:
 
 
 def deviations(successes: int, trials: int, probability: float) -> float:
-    """How many standard deviations of a binomial a count is off."""
+    """Distance of a count from its expectation, in standard deviations of the binomial."""
     return abs(successes - trials * probability) / np.sqrt(trials * probability * (1 - probability))
 
 
@@ -108,7 +108,7 @@ def test_a_batch_with_a_nucleotide_always_has_one_to_predict():
 
 
 def test_region_rates_by_hand():
-    """Rows of 100: 20 in a region; none; all; 60 in one, so many that their rate stops at 1."""
+    """Rows of 100: 20 in a region; none; all; 60 in one, whose rate would exceed 1."""
     inside = np.zeros((4, 100), dtype=bool)
     inside[0, :20] = inside[2] = inside[3, :60] = True
     rates = region_rates(np.ones_like(inside), inside, (0.3, 0.1), 0.15)

@@ -1,4 +1,4 @@
-"""The cache: computed once, whole or absent, and one computation for several processes."""
+"""The cache: entries are computed once, are complete or absent, and serve several processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WEIGHTS = "0f" * 32
 
 @pytest.fixture
 def model():
-    """A tiny encoder that counts the batches it was given, and the layer that each was to stop after."""
+    """A tiny encoder that records, for each batch, the layer after which the pass was to stop."""
     model = build_model(EsmModel, named_config("lamar-tiny"), seed=0).eval()
     model.stops = []
     model.register_forward_hook(
@@ -273,7 +273,7 @@ def test_full_disk_is_found_before_the_start(model, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=rf"`cache_dir`: {tmp_path}: found .* free, wanted {2 * wanted:,} for"):
         cached(model, tmp_path, layers=[0, 2])
     assert model.stops == []
-    # What is there already needs no room.
+    # Entries that exist already need no room.
     cached(model, tmp_path, layers=[0])
     cached(model, tmp_path, layers=[0, 2])
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 0))
@@ -330,7 +330,7 @@ def test_wrong_input(model, tmp_path):
 
 
 class _Wide(torch.nn.Module):
-    """An encoder that computes nothing, so that the time goes into writing."""
+    """An encoder that computes nothing, so that writing takes all the time."""
 
     config = SimpleNamespace(
         num_hidden_layers=1, hidden_size=512, num_attention_heads=1, layer_norm_eps=1e-5, rope_theta=1e4

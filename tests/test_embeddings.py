@@ -1,4 +1,4 @@
-"""The inference loop: every record once, in its place, with the values it has alone."""
+"""The inference loop: every record once, in its place, with the values that it has in a batch by itself."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def model() -> EsmForSequenceClassification:
 
 
 def hidden_alone(model, sequences) -> list[np.ndarray]:
-    """Last hidden state of each record run alone, special tokens included."""
+    """Last hidden state of each record by itself, special tokens included."""
     tokenizer = LamarTokenizer()
     with torch.no_grad():
         return [
@@ -62,11 +62,11 @@ def test_batches_hold_each_record_once_and_keep_the_budget(lengths, budget):
     batches = token_batches(lengths, budget)
     order = np.concatenate([*batches, np.empty(0, dtype=np.int64)])
     assert sorted(order.tolist()) == list(range(len(lengths)))
-    # Longest first: what does not fit into memory is found out at once.
+    # Longest first: what does not fit into memory fails at once.
     assert np.all(np.diff(lengths[order.astype(int)]) <= 0)
     for batch in batches:
         assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
-    # No batch but the last could have taken one record more.
+    # Only the last batch could have taken one more record.
     for batch in batches[:-1]:
         assert (len(batch) + 1) * lengths[batch].max() > budget
 
@@ -121,7 +121,7 @@ def test_loop_runs_in_evaluation_mode_without_gradients(model, sequences):
         return hidden[:, 0]
 
     for _ in batched(model, EncodedSequences.encode(sequences), function):
-        # Between batches the caller has his own mode back.
+        # Between batches the caller has the previous gradient mode.
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
 
@@ -140,7 +140,7 @@ def test_training_mode_is_restored(model, sequences, training):
         list(batched(model, encoded, failing))
     assert model.training is training
 
-    # Somebody who stops reading half-way.
+    # A caller that stops half-way.
     loop = batched(model, encoded, lambda ids, mask: ids, token_budget=16)
     next(loop)
     assert not model.training
@@ -228,7 +228,7 @@ def test_encoder_is_left_as_it_was(model, sequences):
     assert model.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
-    # Still trainable: nothing of the loop's inference mode clings to the weights.
+    # The weights can still be trained after the loop's inference mode.
     ids, mask = pad_batch([EncodedSequences.encode(sequences)[0]])
     model(ids, mask, labels=torch.tensor([1])).loss.backward()
     assert model.esm.embeddings.word_embeddings.weight.grad is not None
@@ -239,7 +239,7 @@ def test_encoder_is_left_as_it_was(model, sequences):
 
 @pytest.fixture(scope="module")
 def states_alone(model_and_alone) -> list[list[np.ndarray]]:
-    """Of each record run alone through all blocks: its hidden states after block 0, 1, 2, special tokens included."""
+    """Hidden states of each record by itself after blocks 0, 1 and 2, special tokens included."""
     model, sequences, _ = model_and_alone
     tokenizer = LamarTokenizer()
     with torch.no_grad():
@@ -313,7 +313,7 @@ class _Output:
 
     def __init__(self, ids, mask):
         positions = torch.arange(ids.shape[1]).expand_as(ids)
-        # Padding gets what would win every maximum and overflow every half: it must not be looked at.
+        # Padding gets a value that would win every maximum and overflow float16.
         self.last_hidden_state = torch.stack((ids, positions), dim=-1).float().masked_fill(mask[..., None] == 0, 1e9)
 
 
@@ -400,7 +400,7 @@ def test_given_arrays_are_filled(model, sequences, tmp_path, monkeypatch):
     monkeypatch.setattr(embeddings, "RESIDENT_LIMIT_BYTES", 1)
     found = extract_layers(model, encoded, layers=[0, 2], pooling="none", out={(2, "none"): mapped}, token_budget=64)
     assert found[2].values is mapped
-    # After each of the three or more batches, pages leave this process; what they held is still there.
+    # Pages are released after each of the three or more batches; their content stays.
     assert len(released) >= 2 * 3
     for layer in (0, 2):
         np.testing.assert_allclose(found[layer].values, wanted[layer].values, rtol=0, atol=1e-5)

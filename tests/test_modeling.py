@@ -1,4 +1,4 @@
-"""What must hold of any such encoder: shapes, rotary positions, gradients, parts of a forward pass."""
+"""What must hold for any such encoder: shapes, rotary positions, gradients, parts of a forward pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from LAMAR.tasks import HEADS
 
 
 def expected_parameters(vocab, d, f, layers) -> tuple[int, int]:
-    """Encoder and masked LM, from the dimensions: weights, biases, two numbers per layer-norm channel."""
+    """Parameters of encoder and masked LM from the dimensions: weights, biases, two per layer-norm channel."""
     attention_block = 4 * (d * d + d) + 2 * d
     feed_forward = (d * f + f) + (f * d + d) + 2 * d
     encoder = vocab * d + layers * (attention_block + feed_forward) + 2 * d
@@ -101,7 +101,7 @@ def test_masked_lm_head_is_the_same_function_with_and_without_gradients(backend,
     assert len(exact) == 1
     with torch.no_grad():
         found = model.lm_head(hidden)
-    # The fused form is some 20 times as fast; the eager backend keeps to upstream's operations.
+    # Only the eager backend keeps to upstream's operations without gradients.
     assert len(exact) == (2 if backend == "eager" else 1)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0 if backend == "eager" else 2e-6)
     assert torch.equal(hidden, kept)
@@ -265,7 +265,7 @@ def test_angles_stay_float32_in_half_precision():
     wanted = states(model, ids, mask)
     found = states(model.to(torch.bfloat16), ids, mask)
     assert {state.dtype for state in found} == {torch.bfloat16}
-    # bfloat16 has 8 bits: 0.4 % a rounding, some dozens of roundings deep.
+    # bfloat16 has 8 bits: each rounding changes a value by up to 0.4 %, and some dozens follow each other.
     assert largest_difference([state.float() for state in found], wanted, mask) < 0.25
     cos, _ = model.encoder.rotary.cos_sin(3)
     assert cos.dtype == torch.float32
@@ -312,7 +312,7 @@ def test_gradient_checkpointing_changes_nothing(backend):
         runs = []
         model.esm.encoder.layer[0].intermediate.register_forward_hook(lambda *_, runs=runs: runs.append(1))
         model(ids, mask, labels=labels).loss.backward()
-        # Recomputed on the way back, that is what checkpointing is.
+        # With checkpointing, the backward pass computes the block again.
         assert len(runs) == 1 + checkpointing
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     for name, gradient in gradients[0].items():

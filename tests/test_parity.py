@@ -71,9 +71,9 @@ def parity(parity_folder):
 )
 def test_parity_with_the_kernels_of_the_reference(parity_folder, run_python):
     # The reference was written with PyTorch's AVX2 kernels, and MKL's for the processor of that day. Others add in
-    # another order and round differently, and which ones are used is settled when torch is imported: hence a process
-    # of its own. Where these are not to be had, transformers' own model is as far from the reference, and ours may be
-    # no further; ours equals theirs with any kernels.
+    # another order and round differently, and the kernels are chosen when torch is imported: hence a separate
+    # process. Where these kernels are not available, transformers' model differs from the reference too, and ours must
+    # not differ more; ours equals theirs with any kernels.
     found = json.loads(run_python(PARITY_CODE.format(folder=str(parity_folder)), ATEN_CPU_CAPABILITY="avx2"))
     assert max(found["eager_transformers"]) <= EAGER_TOLERANCE
     for ours, theirs in zip(found["eager"], found["transformers"]):

@@ -1,4 +1,4 @@
-"""How weights start, and transformers' way of loading them: nothing that does not fit is accepted without a word."""
+"""Initialisation of weights, and transformers' way of loading them, which accepts nothing silently."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_encoder_alone_is_read_from_a_masked_lm_checkpoint(tmp_path):
     assert type(encoder) is EsmModel
     for name, tensor in model.esm.state_dict().items():
         assert torch.equal(encoder.state_dict()[name], tensor), name
-    # A new head is allowed, and known not to be trained.
+    # A new head is allowed, and marked as not trained.
     classifier = EsmForSequenceClassification.from_pretrained(tmp_path)
     assert torch.equal(
         classifier.esm.encoder.layer[2].output.dense.weight, encoder.encoder.layer[2].output.dense.weight
@@ -157,7 +157,7 @@ def test_a_whole_checkpoint_is_loaded_without_a_warning(tmp_path, caplog):
     assert [record for record in caplog.records if record.name.startswith("LAMAR")] == []
 
 
-def test_another_number_of_labels_needs_a_word_from_the_caller(tmp_path):
+def test_another_number_of_labels_must_be_asked_for(tmp_path):
     tiny(EsmForSequenceClassification, head_trained=True).save_pretrained(tmp_path)
     message = "mismatched: classifier.out_proj.bias (found shape [2], wanted [5])"
     refused(lambda: EsmForSequenceClassification.from_pretrained(tmp_path, num_labels=5), message)

@@ -138,7 +138,7 @@ def test_one_entry_adds_a_loss():
     LOSSES.add(Loss("hinge", "hinge loss", lambda logits, labels: (1 - logits * labels).clamp(min=0).mean()))
     try:
         model = tiny(EsmForSequenceClassification, loss_type="hinge", num_labels=1)
-        # (1 - 0.5) and 0, their mean.
+        # Mean of 1 - 0.5 and 0.
         found = sequence_loss(torch.tensor([[0.5], [-3.0]]), torch.tensor([[1.0], [-1.0]]), model.config.loss_type)
         assert float(found) == 0.25
     finally:

@@ -1,4 +1,4 @@
-"""The weights that ship: whole, loaded without a remark, and what their cards say."""
+"""The weights that ship: complete, loaded without a warning, and as their cards describe them."""
 
 from __future__ import annotations
 

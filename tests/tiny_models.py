@@ -1,4 +1,4 @@
-"""Small models with random weights, batches for them, and how far apart two outputs are."""
+"""Small models with random weights, batches for them, and the distance of two outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def available_backends() -> list[str]:
 
 
 def randomise(model: nn.Module, seed: int = 0, scale: float = 0.15) -> nn.Module:
-    """Draw every parameter anew, norms and biases too, so that nothing swapped or left out can go unseen."""
+    """Draw every parameter, norms and biases included, so that a swapped or missing tensor changes the output."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
