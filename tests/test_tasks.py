@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import load_pretrained
+from LAMAR.cli.finetune_arguments import add_head_arguments
 from LAMAR.embeddings import POOLINGS, extract_features
 from LAMAR.errors import InputError
 from LAMAR.modeling_nucESM2 import EsmForSequenceClassification
@@ -111,6 +113,11 @@ def dummy_head():
 
 
 def test_one_entry_adds_a_head(dummy_head, tmp_path):
+    parser = argparse.ArgumentParser()
+    add_head_arguments(parser)
+    assert parser.parse_args(["--head", dummy_head]).head == dummy_head
+    assert "mean and maximum" in parser.format_help()
+
     model = tiny(EsmForSequenceClassification, head_type=dummy_head, num_labels=3)
     assert isinstance(model.classifier, MeanMaxHead)
     model.config.head_trained = True
