@@ -1,0 +1,204 @@
+"""Verbs that load, read, embed and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..batches import EncodedSequences
+from ..checkpoints import LoadReport, load_pretrained
+from ..data.labelled import LabelledSet, load_labelled
+from ..embeddings import extract_outputs
+from ..errors import InputError
+from ..interpretation import classifiers
+from ..interpretation.edits import normalized_sequences
+from ..layers import normalize_layer
+from ..modeling_nucESM2 import EsmModel
+from ..runs.checkpoint_folders import checkpoints_of
+from ..training.collapse import warn_of_collapse
+
+__all__ = ["embed", "load_classifier", "loaded", "predict", "read_labelled"]
+
+
+def loaded(model: torch.nn.Module | str | PathLike, load: Callable) -> torch.nn.Module:
+    """Return the model itself, or the model that ``load`` returns first for the path of a checkpoint."""
+    return load(model)[0] if isinstance(model, str | PathLike) else model
+
+
+def load_classifier(model_path: str | PathLike, *, attention: str = "sdpa") -> tuple[torch.nn.Module, LoadReport]:
+    """Load a fine-tuned classifier, and warn where its training collapsed.
+
+    Parameters
+    ----------
+    model_path : path
+        Checkpoint folder or weights file, or the folder of a fine-tuning run. A run with several checkpoints
+        (``fold_0`` ...) becomes one model whose logits are the mean over them.
+    attention : {"sdpa", "eager", "flash"}
+        Attention backend.
+
+    Returns
+    -------
+    model : EsmForSequenceClassification or ClassifierEnsemble
+        float32, in evaluation mode, on the CPU. ``config.id2label`` names its outputs.
+    report : LoadReport
+        What happened to every tensor.
+
+    Raises
+    ------
+    InputError
+        There is no checkpoint, or its classification head was never trained.
+
+    Examples
+    --------
+    >>> from LAMAR import load_classifier
+    >>> model, report = load_classifier("models/PUM2/fold_0")
+    >>> model.config.num_labels, report.new
+    (2, [])
+    """
+    model, report = classifiers.load_classifier(model_path, attention=attention)
+    for checkpoint in checkpoints_of(model_path):
+        warn_of_collapse(checkpoint, "predictions and attributions say")
+    return model, report
+
+
+def read_labelled(
+    path: str | PathLike, *, name: str | None = None, task: str = "classification", n_labels: int = 2
+) -> LabelledSet:
+    """Read a labelled data set in any of its forms.
+
+    Parameters
+    ----------
+    path : path
+        A folder with ``train.csv`` and, optionally, ``dev.csv`` and ``test.csv``; a pair of ``NAME.positives.fa`` and
+        ``NAME.negatives.fa``; one CSV or TSV with columns ``sequence`` and ``label``; a folder written by Hugging Face
+        ``save_to_disk``; an HDF5 file with one-hot arrays. Gzip is accepted everywhere.
+    name : str, optional
+        Which data set, where the folder holds several.
+    task : {"classification", "regression", "multilabel"}
+    n_labels : int
+        Number of classes (classification) or of labels (multilabel).
+
+    Returns
+    -------
+    LabelledSet
+        ``sequences`` (list of n str over ``ACGTN``), ``labels`` (int64, shape (n,); float32 for regression; int64,
+        shape (n, n_labels) for multilabel), ``ids``, and where the source has them ``split`` and coordinates.
+
+    Raises
+    ------
+    InputError
+        Names the file and the row, record or array index, what was found and what was wanted.
+
+    Examples
+    --------
+    >>> from LAMAR import read_labelled
+    >>> dataset = read_labelled("data/PUM2.csv")
+    >>> len(dataset), dataset.labels.dtype, sorted(set(dataset.labels.tolist()))
+    (60, dtype('int64'), [0, 1])
+    """
+    return load_labelled(path, name=name, task=task, n_labels=n_labels)
+
+
+def embed(
+    model: torch.nn.Module | str | PathLike,
+    sequences: Sequence[str],
+    layer: int = -1,
+    pooling: str = "mean",
+    **options: Any,
+) -> np.ndarray | list[np.ndarray]:
+    """Embed sequences with frozen weights.
+
+    Blocks above ``layer`` are not computed. Special tokens and padding never enter the embeddings, except for
+    ``<cls>`` with that pooling.
+
+    Parameters
+    ----------
+    model : Module or path
+        ``EsmModel``, or a model with one as ``model.esm``; or a checkpoint.
+    sequences : sequence of str
+        n sequences.
+    layer : int
+        0-based block; negatives count from the end. The last block carries the final layer norm.
+    pooling : {"mean", "max", "cls", "none"}
+        Mean or maximum over nucleotides, the embedding of ``<cls>``, or every nucleotide.
+    options
+        ``device``, ``token_budget``, ``progress`` as `LAMAR.verbs` describes them.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, d)
+        d is the model's hidden size. With pooling "none", a list of n arrays (L_i, d) for sequences of L_i nucleotides.
+
+    Raises
+    ------
+    InputError
+        A sequence that is not nucleotides, a layer that the model does not have, or another pooling.
+
+    References
+    ----------
+    Architecture: Lin et al., Science 379:1123 (2023).
+
+    Examples
+    --------
+    >>> from LAMAR import embed
+    >>> vectors = embed("weights/lamar-mini", ["UGUAUAUAGGCAUGC", "GGGCCCAAAUUU"])
+    >>> vectors.shape, vectors.dtype
+    ((2, 256), dtype('float32'))
+    >>> [array.shape for array in embed("weights/lamar-mini", ["UGUAUAUAGGCAUGC", "GGGCCCAAAUUU"], pooling="none")]
+    [(15, 256), (12, 256)]
+    """
+    model = loaded(model, lambda path: load_pretrained(EsmModel, path))
+    encoder = getattr(model, "esm", model)
+    if not isinstance(encoder, EsmModel):
+        raise InputError(f"`model`: found {type(model).__name__}, wanted EsmModel or a model with one as .esm")
+    output = normalize_layer(layer, encoder.config.num_hidden_layers), pooling
+    encoded = EncodedSequences.encode(normalized_sequences(sequences))
+    embeddings = extract_outputs(model, encoded, [output], **options)[output]
+    return list(embeddings) if pooling == "none" else embeddings.values
+
+
+def predict(
+    model: torch.nn.Module | str | PathLike,
+    sequences: Sequence[str],
+    **options: Any,
+) -> np.ndarray:
+    """Predict classes or values with a fine-tuned classifier.
+
+    Parameters
+    ----------
+    model : Module or path
+        Model of `load_classifier`, or a checkpoint or fine-tuning run.
+    sequences : sequence of str
+        n sequences.
+    options
+        ``device``, ``token_budget``, ``progress`` as `LAMAR.verbs` describes them.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, K)
+        Probabilities, columns in the order of ``config.id2label``: softmax over classes, or the sigmoid of each of
+        several yes/no labels. For regression the predicted values, shape (n,).
+
+    Raises
+    ------
+    InputError
+        A sequence that is not nucleotides, or a checkpoint without a trained head.
+
+    Examples
+    --------
+    >>> from LAMAR import predict
+    >>> probabilities = predict("models/PUM2/fold_0", ["UGUAUAUAGGCAUGC", "GGGCCCAAAUUU"])
+    >>> probabilities.shape, probabilities.sum(axis=1).round(4).tolist()
+    ((2, 2), [1.0, 1.0])
+    """
+    model = loaded(model, load_classifier)
+    encoded = EncodedSequences.encode(normalized_sequences(sequences))
+    logits = torch.from_numpy(classifiers.predict_logits(model, encoded, **options))
+    task = classifiers.model_task(model)
+    if task == "regression":
+        return logits[:, 0].numpy()
+    return (logits.sigmoid() if task == "multilabel" else logits.softmax(-1)).numpy()
