@@ -18,7 +18,7 @@ STAMP := .venv/.setup-complete
 INSTALL := $(PY) -m pip install --quiet --no-input --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 CHECK_VERSION := import sys; v = sys.version_info[:2]; print("%d.%d" % v); sys.exit(not (3, 11) <= v <= (3, 12))
 
-# Prints the packages of which files are missing: pip takes what an interrupted installation left for installed.
+# Prints the packages with missing files, because pip regards what an interrupted installation left as installed.
 define INCOMPLETE_PACKAGES
 import csv, sys
 from importlib.metadata import distributions
@@ -39,11 +39,11 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## create .venv and install everything, extras included (once)
 
-# The stamp comes last, so whatever interrupts this, the next call takes it up again.
+# The stamp comes last, so that the next call continues a set-up that was interrupted.
 $(STAMP): pyproject.toml constraints.txt
 	@rm -f $@
 	@if [ -e .venv/.creating ] || { [ -e .venv ] && ! $(PY) -m pip --version >/dev/null 2>&1; }; then \
-		echo "== set-up: .venv is unusable, its creation was interrupted or its Python is gone: making it anew"; \
+		echo "== set-up: .venv is unusable, its creation was interrupted or its Python is gone: creating it again"; \
 		rm -rf .venv; \
 	fi
 	@if [ ! -e .venv ]; then \
@@ -70,7 +70,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(INSTALL) -e ".[cnn,interpret,lora,dev]"
 	@incomplete=$$($(PY) -I -c "$$INCOMPLETE_PACKAGES") || exit 1; \
 	if [ -n "$$incomplete" ]; then \
-		echo "== set-up: repairing what an interrupted installation left:" $$incomplete; \
+		echo "== set-up: repairing incomplete packages:" $$incomplete; \
 		$(INSTALL) --force-reinstall --no-deps $$incomplete; \
 	fi
 	@touch $@

@@ -335,6 +335,13 @@ def load_pretrained(
     InputError
         As `load_weights`, when the checkpoint's architecture is not ``config``'s, and for a backend that is unknown or
         cannot run here.
+
+    Examples
+    --------
+    >>> from LAMAR import EsmModel, load_pretrained
+    >>> model, report = load_pretrained(EsmModel, "weights/lamar-mini")
+    >>> model.config.num_hidden_layers, model.config.hidden_size, report.new
+    (6, 256, [])
     """
     backend = resolve_backend(attention)
     state = digest = None

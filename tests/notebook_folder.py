@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 REPO = Path(__file__).resolve().parents[1]
-N_WINDOWS, LENGTH = 60, 41
+N_WINDOWS, LENGTH = 60, 31
 
 
-def write_labelled(path: Path, seed: int = 0) -> None:
+def write_labelled(path: Path, n: int = N_WINDOWS, seed: int = 0) -> None:
     """Windows of random letters; those of label 1 hold UGUAUAUA."""
     rng = np.random.default_rng(seed)
     lines = ["sequence,label"]
-    for i in range(N_WINDOWS):
+    for i in range(n):
         letters = "".join(rng.choice(list("ACGU"), LENGTH))
         start = rng.integers(0, LENGTH - 8)
         lines.append(f"{letters[:start]}UGUAUAUA{letters[start + 8 :]},1" if i % 2 else f"{letters},0")
@@ -26,7 +26,7 @@ def make_folder(folder: Path) -> Path:
     (folder / "weights").symlink_to(REPO / "weights")
     (folder / "data").mkdir()
     write_labelled(folder / "data" / "PUM2.csv")
-    write_labelled(folder / "windows.csv", seed=1)
+    write_labelled(folder / "windows.csv", n=40, seed=1)
     genome = "".join(np.random.default_rng(2).choice(list("CGT"), 200))
     genome = genome[:59] + "A" + genome[60:]
     (folder / "data" / "genome.fa").write_text(f">chr1\n{genome}\n")

@@ -101,18 +101,18 @@ def test_setup_follows_the_files_it_reads(clone, name):
     assert len(calls) == 2, "installs again, into the same environment"
 
 
-def test_half_made_environment_is_made_anew(clone):
+def test_half_made_environment_is_created_again(clone):
     failed, _ = clone("setup", fail="-m venv")
     assert failed.returncode != 0
     assert (clone.folder / ".venv" / "bin" / "half-made").exists()
     done, calls = clone("setup")
     assert done.returncode == 0, done.stderr
-    assert "making it anew" in done.stdout
+    assert "creating it again" in done.stdout
     assert calls[0] == "-m venv .venv"
     assert not (clone.folder / ".venv" / "bin" / "half-made").exists()
 
 
-def test_failed_installation_is_taken_up_again(clone):
+def test_failed_installation_is_continued(clone):
     failed, calls = clone("setup", fail="interpret")
     assert failed.returncode != 0
     assert len(calls) == 3

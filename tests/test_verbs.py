@@ -86,6 +86,7 @@ def test_docstrings_have_all_sections(verb):
         assert f"\n{section}\n{'-' * len(section)}\n" in text, section
 
 
+@pytest.mark.slow
 def test_the_readme_section_runs_as_a_notebook(tmp_path, monkeypatch):
     import matplotlib
 

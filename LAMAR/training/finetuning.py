@@ -211,6 +211,14 @@ def finetune(
     ------
     InputError
         Options, data or weights that do not fit; nothing is written then.
+
+    Examples
+    --------
+    >>> from LAMAR import finetune
+    >>> options = {"pretrain_path": "weights/lamar-mini", "epochs": 1, "progress": False}
+    >>> result = finetune("data/PUM2.csv", "models/example", cv_folds=1, **options)
+    >>> [checkpoint.name for checkpoint in result.checkpoints], sorted(result.figures["test_ensemble"]["auroc"])
+    (['fold_0'], ['high', 'low', 'value'])
     """
     settled = {"pretrain_path": pretrain_path, "head": head, "epochs": epochs, "cv_folds": cv_folds, "seed": seed}
     chosen = FinetuneOptions(**settled, **options)
