@@ -42,7 +42,7 @@ from LAMAR.cli.arguments import (
     add_model_arguments,
     add_output_arguments,
     add_training_arguments,
-    log_training,
+    log_messages,
     parse_or_demo,
 )
 from LAMAR.cli.errors import exit_on_input_error
@@ -92,7 +92,7 @@ def run(data_path: Path, output_dir: Path, *, demo: bool = False, resume: bool =
 
 def main(argv=None) -> int:
     arguments = parse_or_demo(build_parser(), argv, DEMO)
-    log_training()
+    log_messages(training=True)
     return exit_on_input_error(run, **vars(arguments), renamed={"dataset": "data_path"})
 
 

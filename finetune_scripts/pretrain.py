@@ -48,7 +48,7 @@ from LAMAR.cli.arguments import (
     add_model_arguments,
     add_output_arguments,
     add_training_arguments,
-    log_training,
+    log_messages,
     parse_or_demo,
 )
 from LAMAR.cli.errors import exit_on_input_error
@@ -102,7 +102,7 @@ def run(
 
 def main(argv=None) -> int:
     arguments = parse_or_demo(build_parser(), argv, DEMO)
-    log_training()
+    log_messages(training=True)
     return exit_on_input_error(run, **vars(arguments))
 
 

@@ -26,7 +26,6 @@ __all__ = [
     "finite",
     "fraction",
     "log_messages",
-    "log_training",
     "names",
     "not_negative",
     "number",
@@ -269,8 +268,3 @@ def log_messages(training: bool = False, level: int = logging.INFO, renamed: Map
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.modeling_utils")
     for noisy in ("httpx", "matplotlib", "accelerate", "torch", "datasets", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-def log_training() -> None:
-    """Send the first process's log messages to stderr."""
-    log_messages(training=True)
