@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import itertools
@@ -21,6 +22,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from LAMAR.data import synthetic_files
 from LAMAR.data.sequences import parse_region, read_fasta
 
 SCRIPT = Path(__file__).resolve().parents[2] / "preprocess" / "make_demo_data.py"
@@ -400,14 +402,16 @@ def test_from_another_working_directory_and_without_heavy_imports(tmp_path):
     assert light.returncode == 0, light.stderr
 
 
-def test_without_a_clone_the_demo_data_are_kept_in_the_users_cache(tmp_path, monkeypatch, capsys, demo):
+def test_without_a_clone_the_demo_data_are_kept_in_the_users_cache(tmp_path, monkeypatch, capsys, small):
     from LAMAR.cli import demo as fallback
 
+    few = functools.partial(synthetic_files.make_demo_data, windows_per_rbp=24, seed=3)
+    monkeypatch.setattr(synthetic_files, "make_demo_data", few)
     monkeypatch.setattr(fallback, "IN_CLONE", False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = fallback.demo_data()
     assert folder == tmp_path / "lamar" / "demo" / "data"
     assert "SYNTHETIC" in capsys.readouterr().out
-    assert contents(folder) == contents(demo)
+    assert contents(folder) == contents(small)
     assert fallback.demo_data() == folder
     assert capsys.readouterr().out == ""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from preprocess_runs import call, names_in, options, read_lines, region_text, with_name
 
 from LAMAR.data.sequences import parse_region
+from LAMAR.data.synthetic_files import make_demo_data
 from LAMAR.errors import InputError
 from LAMAR.genomics.divide_windows import divide_windows
 
@@ -146,6 +147,7 @@ def test_the_demo_split_wants_the_demo_windows(tmp_path, capsys, monkeypatch):
 
 def test_both_scripts_on_the_demo_set(tmp_path, monkeypatch):
     monkeypatch.setattr("LAMAR.cli.demo.REPOSITORY", tmp_path)
+    make_demo_data(tmp_path / "demo" / "data", windows_per_rbp=60)  # that the scripts find complete
     assert call("preprocess") == 0
     assert call("train_val_split") == 0
     stats = json.loads((tmp_path / "demo" / "prep" / "demo_stats.json").read_text())
