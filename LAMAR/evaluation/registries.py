@@ -124,7 +124,7 @@ def variant_label(name: str) -> str:
 
 
 def weighted_variants() -> list[Variant]:
-    """Return the variants that a parameter gives weights to: all but those that are drawn at random."""
+    """Return the variants that a parameter gives weights to, which are all except those drawn at random."""
     return [variant for variant in VARIANTS.values() if variant.parameter]
 
 

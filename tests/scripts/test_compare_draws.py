@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from evaluation_scripts import load_script
 
 from LAMAR.evaluation.tables import COLUMNS, METRICS, PREDICTION_COLUMNS
 
@@ -16,12 +16,8 @@ METHODS = {("one_hot", ""): 0.0, ("linear_probe", "Random"): 0.05, ("linear_prob
 
 
 @pytest.fixture(scope="module")
-def script(repo_root):
-    path = repo_root / "evalEmbeddings" / "compare_draws.py"
-    spec = importlib.util.spec_from_file_location("compare_draws", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script():
+    return load_script("compare_draws.py")
 
 
 def ranked(auroc: float) -> list[tuple[int, float]]:

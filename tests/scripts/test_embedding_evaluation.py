@@ -123,7 +123,7 @@ def test_without_the_cnn_the_rest_is_the_same(evaluated, data_dir, tmp_path):
         ("LAMAR_CNN_clip_data.py", ["--max_length", "40"], "nucleotides"),
         ("LAMAR_CNN_clip_data.py", ["--pretrained_weights", "none"], "--pretrained_weights: found no weights at none"),
         ("LAMAR_CNN_tapt.py", ["--tapt_weights", "none"], "--tapt_weights: found no weights at none"),
-        ("LAMAR_CNN_random.py", ["--layers", "7"], "--layers: layer: found 7"),
+        ("LAMAR_CNN_random.py", ["--layers", "7"], "--layers: found 7"),
         ("LAMAR_CNN_random.py", ["--rbps", "A", "B", "--subsample_pos", "5000"], "--subsample_pos: found 5000"),
         ("LAMAR_CNN_random.py", ["--bn_momentum", "1.5"], "--bn_momentum: found 1.5, wanted between 0 and 1"),
         ("LAMAR_CNN_random.py", ["--config", "huge"], "--config: found 'huge'"),
