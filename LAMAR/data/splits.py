@@ -39,7 +39,8 @@ class Split:
         Ready for JSON: method, seed, sizes, labels per part, groups per part. `make_split` adds duplicates and how
         much test and train share.
     groups : int64, shape (n,), optional
-        Chromosome or cluster of every record, which folds, draws and inner validation must not divide either.
+        Chromosome or cluster of every record, or the first record with its sequence where the method has no groups and
+        sequences are repeated. Folds, draws and inner validation must not divide groups either.
     """
 
     train: np.ndarray
@@ -310,7 +311,15 @@ def make_split(
     runs = SharedRuns(train, test)
     report["longest_shared_run"] = runs.longest()
     report["test_sharing_30mer"] = runs.records_sharing(30) / max(len(test), 1)
-    return replace(parts, report=report)
+    groups = _copies(dataset.sequences) if parts.groups is None else parts.groups
+    return replace(parts, report=report, groups=groups)
+
+
+def _copies(sequences: Sequence[str]) -> np.ndarray | None:
+    """Return the first record with the sequence of each record, int64 (n,); None where all sequences differ."""
+    first: dict[str, int] = {}
+    copies = np.fromiter((first.setdefault(text, i) for i, text in enumerate(sequences)), np.int64, len(sequences))
+    return copies if len(first) < len(sequences) else None
 
 
 def _duplicates(dataset: LabelledSet, split: Split, allowed: bool) -> dict:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequence_files import longest_run_by_search, random_sequences
 
+from LAMAR.data.folds import inner_validation
 from LAMAR.data.labelled import LabelledSet, load_labelled
 from LAMAR.data.splits import chromosome_split, cluster_split, given_split, make_split, random_split
 from LAMAR.errors import InputError
@@ -263,6 +264,22 @@ def test_cluster_split_has_no_duplicates_across_parts():
     sequences = random_sequences(150) * 2
     report = make_split(labelled(sequences), "cluster").report
     assert report["duplicates_across_parts"] == 0
+
+
+def test_copies_within_a_part_are_groups():
+    # Forty sequences three times each in train, of one class each, and ten in test.
+    sequences = random_sequences(50, 30, seed=4)
+    repeated = [*np.repeat(sequences[:40], 3).tolist(), *sequences[40:]]
+    labels = np.concatenate([np.repeat(np.arange(40) % 2, 3), np.arange(10) % 2])
+    part = np.repeat(["train", "test"], [120, 10])
+    split = make_split(labelled(repeated, labels, split=part))
+    assert split.groups[:120].tolist() == np.repeat(np.arange(0, 120, 3), 3).tolist()
+    assert split.groups[120:].tolist() == list(range(120, 130))
+    for seed in range(10):
+        train, validation = inner_validation(labels, split.train, seed=seed, groups=split.groups)
+        assert not {repeated[i] for i in train} & {repeated[i] for i in validation}
+    distinct = make_split(labelled(sequences, split=np.repeat(["train", "test"], [40, 10])))
+    assert distinct.groups is None
 
 
 def test_conflicting_duplicates_warn_within_one_part_too(caplog):
