@@ -12,7 +12,7 @@ from ..interpretation.methods import METHODS
 from .demo import NOTICE
 from .interpretation import load_explained, run_record, taken
 
-__all__ = ["explain"]
+__all__ = ["complete", "explain"]
 
 DEMO_RECORDS = 16
 # Arguments that only variants read, and those that only records read.

@@ -11,7 +11,7 @@ from ..interpretation.analyses import CLASSIFIER, MASKED_LM, Analysis, analysis_
 from .demo import NOTICE, REPOSITORY, demo_data
 from .interpretation import load_explained, run_record, taken, warn_of_collapses
 
-__all__ = ["map_dependencies"]
+__all__ = ["complete", "map_dependencies"]
 
 SHIPPED, DEMO_MODEL = REPOSITORY / "weights" / "lamar-mini", REPOSITORY / "demo" / "pretrain"
 DEMO_RBP, DEMO_RECORDS = "IRPSYN", 2

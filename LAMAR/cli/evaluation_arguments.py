@@ -36,6 +36,7 @@ __all__ = [
     "build_evaluation_parser",
     "complete_paths",
     "encoder_options",
+    "evaluation_parser",
     "geometry_options",
     "run_evaluation_script",
 ]

@@ -18,7 +18,20 @@ from .kmers import SharedRuns, cluster_sequences
 from .labelled import LabelledSet
 from .split_methods import SPLITS, refuse_unread
 
-__all__ = ["Split", "SplitOptions", "chromosome_split", "cluster_split", "given_split", "make_split", "random_split"]
+__all__ = [
+    "Split",
+    "SplitOptions",
+    "chromosome_split",
+    "cluster_split",
+    "given_split",
+    "make_split",
+    "random_split",
+    "split_auto",
+    "split_by_chromosome",
+    "split_by_cluster",
+    "split_given",
+    "split_random",
+]
 __all__ += ["split_auto", "split_by_chromosome", "split_by_cluster", "split_given", "split_random"]
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,17 @@ from ..alphabet import NUCLEOTIDES, reverse_complement
 from ..errors import InputError
 from .synthetic_sites import DECOYS, RBPS, STEM, compose, full_sites
 
-__all__ = ["CHROM_SHARE", "WINDOW", "Gene", "Genome", "PlantedGenome", "SyntheticOptions", "Window", "read_genome"]
+__all__ = [
+    "CHROM_SHARE",
+    "WINDOW",
+    "Gene",
+    "Genome",
+    "PlantedGenome",
+    "SyntheticOptions",
+    "Window",
+    "read_genome",
+    "simulate",
+]
 __all__ += ["simulate"]
 
 WINDOW = 101  # nt

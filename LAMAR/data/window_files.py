@@ -15,7 +15,16 @@ from ..errors import InputError
 from ..runs.storage import atomic_write, read_json, remove_leftovers, write_json
 from .text_files import MAX_RECORD, open_text, read_lines
 
-__all__ = ["FORMS", "FinishedFiles", "OutputFiles", "metadata_form", "metadata_schema", "open_metadata"]
+__all__ = [
+    "FORMS",
+    "FinishedFiles",
+    "OutputFiles",
+    "metadata_form",
+    "metadata_schema",
+    "open_metadata",
+    "read_metadata",
+    "render",
+]
 __all__ += ["read_metadata", "render"]
 
 FORMS = ("jsonl", "json", "parquet")

@@ -21,7 +21,7 @@ from .choices import MATCHES, NEGATIVES
 from .genome import SequenceSource, open_genome
 from .site_windows import center_windows, merge_replicates, significant, with_sequence
 
-__all__ = ["BindingSet", "SetOptions", "Sources", "build_set", "set_name"]
+__all__ = ["BindingSet", "SetOptions", "Sources", "build_set", "describe", "set_name"]
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from ..data.corpora import Block, Corpus
 from ..data_collator_patch import MaskedLMCollator, is_nucleotide
 from ..errors import InputError
 
-__all__ = ["MAX_PADDING", "TrainingBatches", "cut_windows", "plan_batches"]
+__all__ = ["MAX_PADDING", "TrainingBatches", "cut_windows", "known_windows", "plan_batches", "window_records"]
 
 MAX_PADDING = 0.05  # as a share of all tokens
 
