@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-DOCUMENTS = ("README.md", "docs/RESULTS.md", "models/README.md", "weights/README.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/RESULTS.md", "models/README.md", "weights/README.md")
 SOURCES = ("LAMAR", "preprocess", "finetune_scripts", "evalEmbeddings", "visualisation", "weights")
 FOLDERS = "LAMAR|preprocess|finetune_scripts|evalEmbeddings|visualisation|weights|tests|docs"
 
@@ -78,7 +78,7 @@ def test_documents_name_modules_and_files(repo_root):
     assert {"LAMAR.statistics.delong.delong_test", "LAMAR.data.labelled.load_labelled"} <= (
         dotted(text) | set().union(*map(imported, blocks(text)))
     )
-    assert {"finetune_scripts/pretrain.py", "weights/train_lamar_mini.sh"} <= paths(text)
+    assert {"finetune_scripts/pretrain.py", "LAMAR/registry.py", "weights/train_lamar_mini.sh"} <= paths(text)
 
 
 def test_modules_and_files_of_docstrings_exist(repo_root):
