@@ -61,7 +61,7 @@ def table(path: Path) -> list[dict]:
         return list(csv.DictReader(handle))
 
 
-def start(data: Path, output: Path, *more, launcher=(sys.executable,)) -> subprocess.Popen:
+def start(data: Path, output: Path, *more, launcher=(sys.executable,), script_path: Path = SCRIPT) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*map(str, launcher), str(SCRIPT), *arguments(data, output, *more)]
+    command = [*map(str, launcher), str(script_path), *arguments(data, output, *more)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
 from ..data.split_methods import SPLITS
-from ..tasks import HEADS, LOSSES
+from ..tasks import HEADS, LOSSES, TASKS
 from ..training.options import HEAD_LR, LR, FinetuneOptions
 from .arguments import add_length_arguments, names, not_negative, path, positive
 
@@ -62,18 +60,20 @@ def add_head_arguments(group) -> None:
     """Add the arguments of head and loss, and of the part of the model that is trained."""
     heads = ", ".join(f"{entry.name} ({entry.label})" for entry in HEADS.values())
     losses = ", ".join(f"{entry.name} ({entry.label})" for entry in LOSSES.values())
+    defaults = ", ".join(f"{task.loss} for {name}" for name, task in TASKS.items() if name != "multilabel")
     group.add_argument("--head", choices=HEADS.names, default=DEFAULT.head, help=f"{heads}; default: %(default)s")
     group.add_argument(
         "--loss",
         choices=LOSSES.names,
-        help=f"{losses}; bce is for several yes/no labels per record (default: ce, or mse with --nlabels 1)",
+        help=f"{losses}; bce is for several yes/no labels per record (default: {defaults})",
     )
     group.add_argument("--freeze_encoder", action="store_true", help="train the head only, on features computed once")
     group.add_argument("--lora_rank", type=positive(int), help="train low-rank updates of this rank and the head")
 
 
-def add_epoch_arguments(group: argparse._ArgumentGroup) -> None:
+def add_epoch_arguments(group) -> None:
     """Add the arguments of a training that is counted in epochs."""
+    best = " or ".join(dict.fromkeys(task.best_metric for task in TASKS.values()))
     group.add_argument("--epochs", type=positive(int), default=DEFAULT.epochs, help="default: %(default)s")
     group.add_argument(
         "--batch_size", type=positive(int), default=DEFAULT.batch_size, help="per process (default: %(default)s)"
@@ -97,7 +97,7 @@ def add_epoch_arguments(group: argparse._ArgumentGroup) -> None:
         type=positive(int),
         help="epochs without a better validation score before training stops (default: off)",
     )
-    group.add_argument("--metric_for_best", help="metric that chooses the epoch (default: auprc, or pearson)")
+    group.add_argument("--metric_for_best", help=f"metric that chooses the epoch (default: {best})")
     group.add_argument(
         "--save_epochs",
         type=positive(int),

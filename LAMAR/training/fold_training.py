@@ -16,6 +16,7 @@ from ..embeddings import Embeddings, extract_features
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import storage
 from ..runs.provenance import provenance
+from ..tasks import TASKS
 from ..tokenization import LamarTokenizer
 from .collapse import diagnose
 from .fitting import FeatureModel, FitResult, LabelledData, add_lora, collate, fit, probabilities
@@ -235,7 +236,7 @@ def _result(
         predictions["test"] if len(test) else predictions["validation"],
         options.task,
         outcome.not_finite,
-        settings.loss or "ce",
+        settings.loss or TASKS[options.task].loss,
         settled=_settled(settings, options),
         n_steps=sum(entries[-1]["step"] for entries in (warmup_history, outcome.history) if entries),
     )

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from finetune_runs import arguments, make_dataset, run, script, start, table
+from finetune_runs import ROOT, SCRIPT, arguments, make_dataset, run, script, start, table
 
 from LAMAR.training import finetuning, fitting, trainers
 
@@ -186,18 +186,37 @@ def test_killed_and_restarted_equals_uninterrupted(dataset, tmp_path):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+# Without --standalone it would want a fixed port, which another program may have.
+TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(dataset, tmp_path):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2")
-    two = start(dataset, tmp_path / "two", "--batch_size", 8, launcher=launcher)
-    output, _ = two.communicate(timeout=300)
-    assert two.returncode == 0, output
-    one = start(dataset, tmp_path / "one", "--batch_size", 16)
-    output, _ = one.communicate(timeout=300)
-    assert one.returncode == 0, output
+    for name, batch_size, launcher in (("two", 8, TWO), ("one", 16, (sys.executable,))):
+        process = start(dataset, tmp_path / name, "--batch_size", batch_size, launcher=launcher)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
     results = [
         json.loads((tmp_path / name / dataset.name / "eval_results.json").read_text()) for name in ("one", "two")
     ]
     for metric in ("auroc", "auprc", "accuracy"):
         a, b = (result["test"][metric]["mean"] for result in results)
         assert a == pytest.approx(b, abs=0.1)
+
+
+@pytest.mark.slow
+def test_two_processes_with_large_features_give_those_in_memory(dataset, tmp_path):
+    """Features on disk are those of each process: nothing that one writes disturbs the other."""
+    runner = tmp_path / "on_disk.py"
+    runner.write_text(
+        f"import runpy, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport LAMAR.embeddings\n"
+        f"LAMAR.embeddings.MEMORY_LIMIT_BYTES = 0\nrunpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    more = ("--freeze_encoder", "--head", "cnn", "--batch_size", 8)
+    for name, script_path in (("memory", SCRIPT), ("disk", runner)):
+        process = start(dataset, tmp_path / name, *more, launcher=TWO, script_path=script_path)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    memory, disk = (tmp_path / name / dataset.name / "predictions.csv" for name in ("memory", "disk"))
+    assert memory.read_bytes() == disk.read_bytes()
+    assert not (disk.parent / "checkpoints").exists()
