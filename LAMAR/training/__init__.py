@@ -1,1 +1,1 @@
-"""Fine-tuning and pre-training on a Hugging Face Trainer, and what a run leaves behind."""
+"""Fine-tuning and pre-training on a Hugging Face Trainer, and what a finished run holds."""

@@ -264,7 +264,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(data, tmp_path):
     process = start(data, tmp_path / "two", "--max_steps", 10, launcher=launcher)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert output.count("hidden nucleotides in") == 1, "one process speaks"
+    assert output.count("masked nucleotides in") == 1, "one process speaks"
     run(data, tmp_path / "one", "--max_steps", 10, "--accum_steps", 2)
     rows = [log(tmp_path / name, "tokens_per_s") for name in ("one", "two")]
     for one, two in zip(*rows, strict=True):

@@ -67,12 +67,13 @@ def test_subsampling_thins_training_only():
     assert not np.array_equal(folds[0].train, folds[1].train)
 
 
-def test_draws_are_those_of_the_evaluation_of_embeddings():
-    split = make_split(120, 40, 40)
+@pytest.mark.parametrize("groups", [None, np.arange(200) // 4])
+def test_draws_are_those_of_the_evaluation_of_embeddings(groups):
+    split = make_split(120, 40, 40, groups)
     draws = plan_folds(LABELS, split, 1, seed=7, subsample_pos=20, subsample_neg=30, draws=3)
     assert [draw.name for draw in draws] == ["draw_0", "draw_1", "draw_2"]
     dataset = LabelledSet(["ACGT"] * 200, LABELS, [str(i) for i in range(200)])
-    parts = Parts(dataset, split.train, split.dev, split.test, "given", {})
+    parts = Parts(dataset, split.train, split.dev, split.test, "given", {}, groups)
     for number, draw in enumerate(draws):
         assert not len(draw.heldout)
         drawn = draw_training(parts, 20, 30, 7 + number)
