@@ -1,4 +1,4 @@
-"""The files that say how this project is installed agree with each other, and hold what they promise."""
+"""Packaging: the files that describe the installation agree, a wheel is complete, and scripts answer --help at once."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_only_the_readme_of_models_is_tracked(tracked):
 
 
 def test_the_library_imports_without_tensorflow_and_the_extras(tmp_path):
-    """Fine-tuning, pre-training and attribution must not need what only the CNN evaluation or an option uses."""
+    """Only the CNN evaluation needs TensorFlow, and only single options need the other extras."""
     paths = (path.relative_to(REPO).with_suffix("") for path in (REPO / "LAMAR").rglob("*.py"))
     modules = sorted(".".join(path.parts) for path in paths if path.name != "__init__")
     done = _run_without(

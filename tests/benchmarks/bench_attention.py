@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from timing import benchmark_parser, print_versions, side_by_side
+from timing import benchmark_parser, prepare_torch, side_by_side
 
 from LAMAR.flash_attn_patch import attention
 
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    print_versions()
+    prepare_torch()
     generator = torch.Generator().manual_seed(0)
     for dtype in (torch.bfloat16, torch.float32):
         for length in args.lengths:

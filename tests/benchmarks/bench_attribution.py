@@ -18,11 +18,10 @@ a trained model needs more nodes, and so do the kinks of a maximum (--head cnn).
 from __future__ import annotations
 
 import argparse
-import logging
 
 import numpy as np
 import torch
-from timing import benchmark_parser, print_versions, real_windows, side_by_side
+from timing import benchmark_parser, prepare_torch, real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.alphabet import EOS, MASK
@@ -131,22 +130,19 @@ def bench_integrated(name: str, model, sequences: list[str], rounds: int, source
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = benchmark_parser(__doc__, rounds=3)
+    parser = benchmark_parser(__doc__, rounds=3, threads=2)
     parser.add_argument("--models", nargs="+", default=["lamar-mini", "lamar"], help="default: %(default)s")
     parser.add_argument("--model_path", help="a fine-tuned classifier instead")
     parser.add_argument(
         "--head", default="linear", choices=["linear", "mean", "cnn"], help="of random weights (default: %(default)s)"
     )
     parser.add_argument("--n_sequences", type=int, default=1, help="windows (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    torch.set_num_threads(args.threads)
-    logging.disable(logging.WARNING)
-    print_versions()
+    prepare_torch(args.threads)
     sequences, _, source = real_windows(args.n_sequences)
     models = {}
     if args.model_path:

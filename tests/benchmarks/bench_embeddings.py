@@ -14,11 +14,10 @@ Tiny: python tests/benchmarks/bench_embeddings.py --model lamar-tiny --n_sequenc
 from __future__ import annotations
 
 import argparse
-import logging
 
 import numpy as np
 import torch
-from timing import benchmark_parser, flop_per_sequence, print_versions, real_windows, side_by_side
+from timing import benchmark_parser, flop_per_sequence, prepare_torch, real_windows, side_by_side
 
 from LAMAR import EsmModel, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -163,22 +162,19 @@ def mixed(model, eager, n: int, rounds: int, seed: int) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = benchmark_parser(__doc__)
+    parser = benchmark_parser(__doc__, threads=2)
     parser.add_argument(
         "--n_sequences", type=int, default=64, help="windows, and half as many of mixed length (default: %(default)s)"
     )
     parser.add_argument(
         "--model", default="lamar", choices=["lamar", "lamar-mini", "lamar-tiny"], help="default: %(default)s"
     )
-    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    torch.set_num_threads(args.threads)
-    logging.disable(logging.WARNING)
-    print_versions()
+    prepare_torch(args.threads)
     model = build_model(EsmModel, named_config(args.model), seed=0).eval()
     eager = build_model(EsmModel, named_config(args.model, attn_implementation="eager"), seed=0).eval()
     sequences, _, source = real_windows(args.n_sequences)

@@ -12,14 +12,13 @@ Tiny: python tests/benchmarks/bench_finetune.py --n_frozen 40 --n_full 16 --roun
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from timing import benchmark_parser, print_versions, real_windows, side_by_side
+from timing import benchmark_parser, prepare_torch, real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -106,9 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
-    print_versions()
+    prepare_torch()
     frozen(args.n_frozen, max(1, args.rounds * 3 // 5))
     full(args.n_full, args.rounds)
 

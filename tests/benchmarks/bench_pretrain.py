@@ -21,13 +21,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from timing import benchmark_parser, flop_per_sequence, print_versions, side_by_side
+from timing import benchmark_parser, flop_per_sequence, prepare_torch, side_by_side
 
 from LAMAR import EsmForMaskedLM, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -164,12 +163,11 @@ def on_gpu(args) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = benchmark_parser(__doc__)
+    parser = benchmark_parser(__doc__, threads=2)
     parser.add_argument(
         "--n_windows", type=int, default=256, help="CLIP-like ones; a quarter as many of 510 nt (default: %(default)s)"
     )
     parser.add_argument("--model", default="lamar-mini", choices=["lamar", "lamar-mini", "lamar-tiny"])
-    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--device", default="cpu", help="cuda: the GPU part only (default: %(default)s)")
     parser.add_argument(
         "--steps", type=int, default=10, help="training steps of a round on a GPU (default: %(default)s)"
@@ -180,9 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    torch.set_num_threads(args.threads)
-    logging.disable(logging.WARNING)
-    print_versions()
+    prepare_torch(args.threads)
     if args.device != "cpu":
         on_gpu(args)
         return

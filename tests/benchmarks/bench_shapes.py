@@ -11,10 +11,9 @@ head has little to start from and fine-tuning from random weights is slow.
 from __future__ import annotations
 
 import argparse
-import logging
 
 import torch
-from timing import benchmark_parser, real_windows, side_by_side
+from timing import benchmark_parser, prepare_torch, real_windows, side_by_side
 
 from LAMAR import EsmForSequenceClassification, EsmModel, named_config
 from LAMAR.batches import EncodedSequences, pad_batch
@@ -52,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    logging.disable(logging.WARNING)
+    prepare_torch()
     sequences, labels, source = real_windows(N_SIGNAL)
     encoded = EncodedSequences.encode(sequences)
     ids, mask = pad_batch([encoded[i] for i in range(len(sequences))])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -30,18 +31,31 @@ os.environ.setdefault("LAMAR_LIGHT", "1")
 MOST_OTHERS = 0.15
 
 
-def benchmark_parser(description: str, rounds: int | None = 5) -> argparse.ArgumentParser:
-    """Return a parser with the module's docstring as help, and ``--rounds`` unless ``rounds`` is None."""
+def benchmark_parser(description: str, rounds: int | None = 5, threads: int | None = None) -> argparse.ArgumentParser:
+    """Return a parser with the module's docstring as help.
+
+    Parameters
+    ----------
+    description : str
+        The docstring.
+    rounds, threads : int, optional
+        Defaults of ``--rounds`` and ``--threads``; None leaves the argument out.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if rounds is not None:
         parser.add_argument("--rounds", type=int, default=rounds, help="rounds to time (default: %(default)s)")
+    if threads is not None:
+        parser.add_argument("--threads", type=int, default=threads, help="threads of torch (default: %(default)s)")
     return parser
 
 
-def print_versions() -> None:
-    """Print the number of threads and the version of torch."""
+def prepare_torch(threads: int | None = None) -> None:
+    """Set the number of threads unless it is None, silence the library's log, and print threads and version."""
     import torch
 
+    if threads is not None:
+        torch.set_num_threads(threads)
+    logging.disable(logging.WARNING)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
 
 

@@ -1,4 +1,4 @@
-"""The record of what a result came from."""
+"""The provenance of a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders: nothing torn, nothing lost, nothing foreign deleted, and a killed run equals an unbroken one."""
+"""Run folders: complete files, no result lost, only a run's own files deleted, and resumed runs that end the same."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_overwrite_never_follows_a_link_or_a_path_out(tmp_path):
     assert not (tmp_path / "out/model").is_symlink()
 
 
-def test_an_overwrite_that_was_killed_is_not_a_run_to_go_on_with(tmp_path, monkeypatch):
+def test_an_interrupted_overwrite_is_not_resumed(tmp_path, monkeypatch):
     with start(tmp_path) as run:
         run.save_unit("fold", {"auroc": 0.9})
         run.file("a.csv").write_text("x")
@@ -242,7 +242,7 @@ def test_a_record_that_was_edited_is_refused(tmp_path, change):
 
 
 def test_a_run_that_an_earlier_version_began_is_resumed(tmp_path):
-    """A folder as version 0.1.0 left it when it was killed, byte for byte what matters of it."""
+    """A folder with the record and the unit that version 0.1.0 left when it was killed."""
     record = {
         "status": "running",
         "command": ["finetune_scripts/finetune_rbp.py", "--epochs", "10"],

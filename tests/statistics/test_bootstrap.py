@@ -62,7 +62,7 @@ def test_bootstrap_of_three_classes():
     assert found["mcc"][0] < values["mcc"] < found["mcc"][1]
 
 
-def test_undefined_resamples_are_left_out_aloud():
+def test_undefined_resamples_are_left_out_with_a_warning():
     with pytest.warns(RuntimeWarning, match="precision is undefined in [0-9]+ of 200 resamples"):
         found = bootstrap_intervals([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.9], ("precision",), n_boot=200)
     assert found["precision"] == (1, 1)

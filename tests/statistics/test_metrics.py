@@ -211,7 +211,7 @@ def test_one_class_is_nan_and_says_so():
     assert set(reasons) == {"auroc", "auprc", "mcc", "recall", "precision", "f1"}
 
 
-def test_constant_predictions_are_nan_where_nothing_can_be_said():
+def test_constant_predictions_are_nan_where_a_metric_is_undefined():
     found, reasons = undefined(classification_metrics, [0, 1, 1], [0.4, 0.4, 0.4])
     assert set(reasons) == {"precision", "mcc"}
     assert "predicted positive" in reasons["precision"]
