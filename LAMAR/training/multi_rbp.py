@@ -1,0 +1,365 @@
+"""Joint training of one classifier on many tracks: trapezoid in steps or time, exact resume, log, best weights."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast
+from safetensors.torch import load_model, save
+from torch import nn
+from transformers import set_seed
+
+from ..errors import InputError
+from ..modeling_nucESM2 import EsmForSequenceClassification
+from ..runs import storage
+from .multi_rbp_data import JointData, WindowOrder, subsample_rows
+from .multi_rbp_model import masked_track_loss, predict_logits, token_batch, track_weights
+from .pretraining import Schedule
+from .track_metrics import QUARTILES, summarise_tracks, track_table
+
+__all__ = ["LOG_COLUMNS", "JointOptions", "JointResult", "train_jointly"]
+
+logger = logging.getLogger(__name__)
+
+LOG_COLUMNS = ("step", "windows", "passes", "train_loss", "dev_loss", "dev_auroc", *QUARTILES, "dev_auprc")
+LOG_COLUMNS += ("learning_rate", "windows_per_s")
+LAST, AT_PEAK = "last.pt", "at_peak.pt"  # of the newest step, and of the last one before the learning rate fell
+PROGRESS_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class JointOptions:
+    """Hyperparameters of the joint training; names and defaults as in ``finetune_all_rbps.py``.
+
+    ``batch_size`` counts the windows of one process. ``max_minutes`` bounds the time spent in training steps, over all
+    starts; the learning rate falls early enough to have fallen by then.
+    """
+
+    max_steps: int = 10_000
+    max_minutes: float | None = None
+    batch_size: int = 64
+    head_lr: float = 1e-3
+    encoder_lr: float = 3e-4
+    warmup_steps: int = 200
+    decay_ratio: float = 0.3
+    weight_decay: float = 0.01
+    grad_clipping_norm: float = 1.0
+    track_power: float = 0.0
+    eval_steps: int = 500
+    save_steps: int = 250
+    dev_windows: int = 6_000
+    bf16: bool = False
+    seed: int = 42
+
+
+@dataclass
+class JointResult:
+    """Outcome of :func:`train_jointly`.
+
+    Attributes
+    ----------
+    rows : list of dict
+        The log, with the keys :data:`LOG_COLUMNS`.
+    steps, windows : int
+        Steps, and windows trained on, over all starts and processes.
+    seconds : float
+        Time in training steps, over all starts.
+    best_step : int
+        Step whose weights the model carries.
+    """
+
+    rows: list[dict]
+    steps: int
+    windows: int
+    seconds: float
+    best_step: int
+
+
+def _parameter_groups(model: nn.Module, options: JointOptions) -> list[dict]:
+    """Encoder and head with rates of their own; weight decay on matrices and kernels only."""
+    groups = []
+    for is_head, lr in ((False, options.encoder_lr), (True, options.head_lr)):
+        chosen = [p for name, p in model.named_parameters() if name.startswith("classifier.") is is_head]
+        for decays in (True, False):
+            parameters = [p for p in chosen if (p.dim() > 1) is decays]
+            groups.append({"params": parameters, "lr": lr, "weight_decay": options.weight_decay if decays else 0.0})
+    return groups
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside weights and optimiser."""
+
+    schedule: Schedule
+    step: int = 0
+    seconds: float = 0.0
+    ends_by_time: bool = False
+    loss_sum: float = 0.0  # since the last row of the log
+    loss_steps: int = 0
+    row_seconds: float = 0.0  # at the last row of the log
+    best_auroc: float = -2.0  # -1 where no track has both classes
+    best_step: int = 0
+    rows: list[dict] = field(default_factory=list)
+
+
+def _end(options: JointOptions) -> dict:
+    """What says where a run ends, which may change between starts."""
+    return {"max_steps": options.max_steps, "max_minutes": options.max_minutes, "decay_ratio": options.decay_ratio}
+
+
+class _Run:
+    """One training: model, optimiser and state, and the folder of its checkpoints."""
+
+    def __init__(self, model, data: JointData, options: JointOptions, folder: Path, log_path: Path, processes):
+        self.data, self.options, self.folder, self.log_path, self.processes = data, options, folder, log_path, processes
+        self.model = model.to(processes.device)
+        n_bound, _ = data.track_counts(data.train)
+        self.n_sites = n_bound
+        self.weights = torch.from_numpy(track_weights(n_bound, options.track_power)).to(processes.device)
+        size = options.batch_size * processes.num_processes
+        self.order = WindowOrder(data.train, data.lengths(data.train), size, options.seed)
+        self.dev = subsample_rows(data.dev, options.dev_windows, options.seed)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model, options), betas=(0.9, 0.98))
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        schedule = Schedule.plan("trapezoid", options.max_steps, options.warmup_steps, options.decay_ratio)
+        self.state = _State(schedule)
+        self.recent, self.recent_steps = torch.zeros((), dtype=torch.float64, device=processes.device), 0
+        self.forward: Callable = self.model
+        if processes.num_processes > 1:
+            self.forward = nn.parallel.DistributedDataParallel(self.model)
+
+    # ------------------------------------------------------------------------------------------ checkpoints
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint whole; weights of best steps that no checkpoint names any more go afterwards."""
+        if not self.processes.is_main_process:
+            return
+        content = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        content |= {"state": asdict(self.state), "end": _end(self.options)}
+        with storage.atomic_write(self.folder / name, "wb") as handle:
+            torch.save(content, handle)
+
+    def best_file(self, step: int) -> Path:
+        return self.folder / f"best-{step}.safetensors"
+
+    def _remove_superfluous(self) -> None:
+        named = {self.best_file(self.state.best_step)}
+        if (self.folder / AT_PEAK).exists():
+            named.add(self.best_file(self._read(AT_PEAK)["state"]["best_step"]))
+        for path in self.folder.glob("best-*.safetensors"):
+            if path not in named:
+                path.unlink(missing_ok=True)
+
+    def _read(self, name: str) -> dict:
+        return torch.load(self.folder / name, map_location="cpu", weights_only=True)
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, or from the last one at the peak rate if the end has moved.
+
+        Raises
+        ------
+        InputError
+            The end lies before what was trained at the peak rate.
+        """
+        found = [self._read(name) for name in (LAST, AT_PEAK) if (self.folder / name).exists()]
+        usable = [content for content in found if self._is_usable(content)]
+        if not found:
+            return
+        if not usable:
+            raise InputError(
+                f"--max_steps: found {self.options.max_steps}, wanted more: {self.folder} holds "
+                f"{found[0]['state']['step']} steps; use --overwrite or another --output_dir to start anew"
+            )
+        content = usable[0]
+        stored = content["state"]
+        planned = self.state.schedule
+        # The warm-up is over or under way; a new end must not bend it.
+        planned.warmup = stored["schedule"]["warmup"]
+        keeps_end = content["end"] == _end(self.options)
+        schedule = Schedule(**stored["schedule"]) if keeps_end else planned
+        ends_by_time = stored["ends_by_time"] and keeps_end
+        self.state = _State(**{**stored, "schedule": schedule, "ends_by_time": ends_by_time})
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        logger.info("resuming from step %d (%s)", self.state.step, self.folder)
+
+    def _is_usable(self, content: dict) -> bool:
+        """Whether the run with these options would have come by this checkpoint."""
+        if content["end"] == _end(self.options):
+            return True
+        step, decay_start = content["state"]["step"], content["state"]["schedule"]["decay_start"]
+        return step <= min(decay_start, self.state.schedule.decay_start)
+
+    # ------------------------------------------------------------------------------------------------- steps
+
+    def train(self) -> None:
+        self.model.train()
+        state, options = self.state, self.options
+        self.shown = time.monotonic(), state.step, state.seconds
+        while state.step < state.schedule.end:
+            start = time.perf_counter()
+            self.recent += self._step()
+            self.recent_steps += 1
+            state.step += 1
+            state.seconds += time.perf_counter() - start
+            if options.max_minutes is not None and not state.ends_by_time:
+                self._watch_the_clock()
+            at_end = state.step >= state.schedule.end
+            is_due = at_end or state.step % options.eval_steps == 0
+            saves = is_due or state.step % options.save_steps == 0 or state.step == state.schedule.decay_start
+            if saves or time.monotonic() - self.shown[0] >= PROGRESS_SECONDS:
+                self._collect()
+                self._report()
+            if is_due:
+                self._evaluate()
+            if saves:
+                self.save(LAST)
+                if state.step == state.schedule.decay_start and not at_end:
+                    self.save(AT_PEAK)  # whoever makes the run longer goes on from here
+                if self.processes.is_main_process and is_due:
+                    self._remove_superfluous()
+                self.processes.wait_for_everyone()
+
+    def _step(self) -> torch.Tensor:
+        """One optimiser step; gives its loss, the mean over all known labels of all processes, float64."""
+        state, processes = self.state, self.processes
+        size = self.options.batch_size
+        rows = self.order(state.step)[processes.process_index * size : (processes.process_index + 1) * size]
+        factor = state.schedule.factor(state.step)
+        for group, rate in zip(self.optimizer.param_groups, self.rates):
+            group["lr"] = rate * factor
+        labels = torch.from_numpy(self.data.labels[rows]).to(processes.device)
+        with torch.autocast(processes.device.type, torch.bfloat16, enabled=self.options.bf16):
+            logits = self.forward(token_batch(self.data, rows, processes.device)).logits
+        loss, weight = masked_track_loss(logits, labels, self.weights)
+        sums = torch.stack([loss.detach(), weight]).double()
+        if processes.num_processes > 1:
+            torch.distributed.all_reduce(sums)
+        # A batch without a known label teaches nothing. Processes' gradients are averaged, hence the factor.
+        mean = loss / sums[1].clamp(min=1e-6).to(loss.dtype) * processes.num_processes
+        self.optimizer.zero_grad(set_to_none=True)
+        mean.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clipping_norm)
+        self.optimizer.step()
+        return sums[0] / sums[1].clamp(min=1e-6)
+
+    def _watch_the_clock(self) -> None:
+        """Let the learning rate fall early enough to end after ``max_minutes``; all processes decide as the first."""
+        state, ratio, limit = self.state, self.options.decay_ratio, 60 * self.options.max_minutes
+        seconds = broadcast(torch.tensor([state.seconds], dtype=torch.float64, device=self.processes.device)).item()
+        if state.step < state.schedule.decay_start and seconds >= (1 - ratio) * limit:
+            state.schedule.end_early(state.step, ratio)
+            state.ends_by_time = True
+        elif state.step >= state.schedule.decay_start and seconds >= limit:
+            state.schedule.end = state.step  # the number of steps had begun the fall, too late
+            state.ends_by_time = True
+        if state.ends_by_time:
+            logger.info("--max_minutes %g: training ends at step %d", self.options.max_minutes, state.schedule.end)
+
+    def _collect(self) -> None:
+        """Add the losses of the last steps to the next row of the log; read back seldom, as a GPU waits for it."""
+        if not bool(torch.isfinite(self.recent)):
+            raise InputError(
+                f"--encoder_lr {self.options.encoder_lr:g}: the loss became {self.recent.item()} before step "
+                f"{self.state.step}, wanted lower rates or a longer warm-up"
+            )
+        self.state.loss_sum += self.recent.item()
+        self.state.loss_steps += self.recent_steps
+        self.recent.zero_()
+        self.recent_steps = 0
+
+    def _report(self) -> None:
+        """Print a line once a minute."""
+        state, (when, step, seconds) = self.state, self.shown
+        if time.monotonic() - when < PROGRESS_SECONDS:
+            return
+        speed = (state.step - step) * self.order.batch_size / max(state.seconds - seconds, 1e-9)
+        mean, windows = state.loss_sum / max(state.loss_steps, 1), state.step * self.order.batch_size
+        logger.info("step %d: %s windows, %.0f windows/s, loss %.4f", state.step, f"{windows:,}", speed, mean)
+        self.shown = time.monotonic(), state.step, state.seconds
+
+    def _evaluate(self) -> None:
+        """Add a row to the log; keep the weights if no earlier ones had a higher mean AUROC."""
+        if not self.processes.is_main_process:
+            return
+        state = self.state
+        logits = predict_logits(self.model, self.data, self.dev, self.options.bf16)
+        labels = self.data.labels[self.dev]
+        figures = summarise_tracks(track_table(labels, logits), self.n_sites)
+        loss, weight = masked_track_loss(
+            torch.from_numpy(logits), torch.from_numpy(labels), torch.ones(logits.shape[1])
+        )
+        windows = state.step * self.order.batch_size
+        steps = state.step - (state.rows[-1]["step"] if state.rows else 0)
+        row = {
+            "step": state.step,
+            "windows": windows,
+            "passes": windows / len(self.data.train),
+            "train_loss": state.loss_sum / max(state.loss_steps, 1),
+            "dev_loss": float(loss / weight),
+            "dev_auroc": figures["auroc"],
+            **{name: figures[name] for name in QUARTILES},
+            "dev_auprc": figures["auprc"],
+            "learning_rate": self.optimizer.param_groups[-1]["lr"],
+            "windows_per_s": round(steps * self.order.batch_size / max(state.seconds - state.row_seconds, 1e-9), 1),
+        }
+        state.rows.append(row)
+        state.loss_sum, state.loss_steps, state.row_seconds = 0.0, 0, state.seconds
+        storage.write_csv(self.log_path, state.rows, LOG_COLUMNS)
+        quartiles = " ".join(f"{figures[name]:.3f}" for name in QUARTILES)
+        logger.info(
+            "step %d: dev loss %.4f, AUROC %.4f (quartiles of size %s), average precision %.4f",
+            *(state.step, row["dev_loss"], figures["auroc"], quartiles, figures["auprc"]),
+        )
+        score = figures["auroc"] if np.isfinite(figures["auroc"]) else -1.0
+        if score > state.best_auroc:
+            state.best_auroc, state.best_step = score, state.step
+            with storage.atomic_write(self.best_file(state.step), "wb") as handle:
+                handle.write(save({name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}))
+
+
+def train_jointly(
+    model: EsmForSequenceClassification,
+    data: JointData,
+    options: JointOptions,
+    folder: Path,
+    log_path: Path,
+    processes,
+) -> JointResult:
+    """Train ``model`` in place on all tracks; it ends with the weights of the highest mean dev AUROC.
+
+    Checkpoints go to ``folder``. If it holds one of an interrupted run, training goes on from it, and on one process
+    the weights are bit for bit those of a run that nobody interrupted (with ``max_minutes``, where the rate falls
+    depends on the clock). If the earlier run had another end, training goes on from before its learning rate fell.
+
+    Parameters
+    ----------
+    model : EsmForSequenceClassification
+        One output per track of ``data``.
+    folder : Path
+        Exists.
+    log_path : Path
+        CSV file of :data:`LOG_COLUMNS`, one row per evaluation.
+    processes : accelerate.PartialState
+
+    Raises
+    ------
+    InputError
+        The loss is no number any more; or ``max_steps`` is too small to go on from what was trained.
+    """
+    set_seed(options.seed)
+    run = _Run(model, data, options, folder, log_path, processes)
+    run.resume()
+    run.train()
+    processes.wait_for_everyone()
+    state = run.state
+    step = int(broadcast(torch.tensor([state.best_step], device=processes.device)).item())
+    load_model(run.model, run.best_file(step))
+    windows = state.step * run.order.batch_size
+    return JointResult(state.rows, state.step, windows, state.seconds, step)
