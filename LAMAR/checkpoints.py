@@ -370,6 +370,6 @@ def load_pretrained(
         report.seed = seed
         logger.info(report.summary())
     if report.new:
-        # Whatever the checkpoint's configuration says: this head has not been trained.
-        model.config.head_trained = False
+        # Whatever the checkpoint's configuration says: this head has not been trained, on windows of no length.
+        model.config.head_trained, model.config.window_length = False, overrides.get("window_length")
     return model.eval(), report

@@ -73,6 +73,8 @@ class EsmConfig(PreTrainedConfig):
         Dropout of the classification head.
     head_channels, head_kernel_size : int
         Width and kernel size, in nucleotides, of convolutional heads.
+    window_length : int, optional
+        Length in nucleotides of the longest window that the head was trained on; None where it is not recorded.
     head_trained : bool
         True in checkpoints whose classification head was trained; interpretation refuses others.
 
@@ -110,6 +112,7 @@ class EsmConfig(PreTrainedConfig):
     head_kernel_size: int = 7
     loss_type: str | None = None
     focal_gamma: float = 2.0
+    window_length: int | None = None
     head_trained: bool = False
 
     def __post_init__(self, **kwargs):
@@ -145,6 +148,8 @@ class EsmConfig(PreTrainedConfig):
         sizes = {key: getattr(self, key) for key in _SIZES}
         if num_labels is not None:
             sizes["num_labels"] = num_labels
+        if self.window_length is not None:
+            sizes["window_length"] = self.window_length
         for key, value in sizes.items():
             if type(value) is not int or not 1 <= value <= _LARGEST:
                 raise ValueError(f"config: {key}: found {value!r}, wanted a whole number from 1 to {_LARGEST}")

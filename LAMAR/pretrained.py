@@ -93,7 +93,7 @@ class EsmPreTrainedModel(PreTrainedModel):
         if info["unexpected_keys"]:
             logger.info("%s: head left out: %s", source, shortened(sorted(info["unexpected_keys"]), 6))
         if any(head_of(name) == "classification head" for name in untrained):
-            model.config.head_trained = False
+            model.config.head_trained, model.config.window_length = False, None
         return (model, info) if output_loading_info else model
 
 

@@ -13,8 +13,10 @@ from .alphabet import EOS
 from .tasks import HEADS, LOSSES, TASKS, task_of
 
 __all__ = [
+    "AttentionHead",
     "CNNHead",
     "LinearHead",
+    "MaxMeanHead",
     "MeanHead",
     "binary_cross_entropy",
     "build_head",
@@ -141,6 +143,53 @@ class CNNHead(nn.Module):
         x = nn.functional.gelu(self.reduce(features.transpose(1, 2))) * keep
         x = nn.functional.gelu(self.conv(x)).masked_fill(~keep, torch.finfo(x.dtype).min)
         return self.out_proj(self.dropout(x.amax(dim=-1)))
+
+
+class AttentionHead(nn.Module):
+    """Attention pooling over nucleotides, dense layer, projection.
+
+    It takes (batch, length, d) and the boolean nucleotide mask (batch, length). Each of the configuration's
+    ``num_attention_heads`` pools one slice of the channels with its own weights, so that one part of the head can
+    select the positions of a motif and another the whole sequence.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.score = nn.Linear(config.hidden_size, self.heads)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        scores = self.score(features).float().masked_fill(~mask.unsqueeze(-1), torch.finfo(torch.float32).min)
+        weights = scores.softmax(dim=1).to(features.dtype)
+        slices = features.unflatten(-1, (self.heads, -1))
+        pooled = (slices * weights.unsqueeze(-1)).sum(dim=1).flatten(1)
+        return self.out_proj(self.dropout(nn.functional.gelu(self.dense(pooled))))
+
+
+class MaxMeanHead(nn.Module):
+    """Maximum of a convolution over nucleotides and the nucleotides' mean, dense layer, projection.
+
+    It takes (batch, length, d) and the boolean nucleotide mask (batch, length). The maximum keeps a motif of a few
+    nucleotides that the mean of a long sequence would dilute; the mean keeps the composition. Masked positions are
+    zeroed before the convolution and excluded from maximum and mean.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.conv = nn.Conv1d(config.hidden_size, config.head_channels, config.head_kernel_size, padding="same")
+        self.dense = nn.Linear(config.head_channels + config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        keep = mask.unsqueeze(1)
+        x = nn.functional.gelu(self.conv(features.transpose(1, 2) * keep))
+        largest = x.masked_fill(~keep, torch.finfo(x.dtype).min).amax(dim=-1)
+        both = torch.cat([largest, masked_mean(features, mask).to(largest.dtype)], dim=-1)
+        return self.out_proj(self.dropout(nn.functional.gelu(self.dense(both))))
 
 
 def build_head(config) -> nn.Module:

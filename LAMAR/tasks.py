@@ -73,6 +73,14 @@ HEADS: Registry[Head] = Registry(
             options=("head_channels", "head_kernel_size"),
             pooling="none",
         ),
+        Head("attention", "attention pooling over nucleotides", f"{_MODULES}:AttentionHead", pooling="none"),
+        Head(
+            "max_mean",
+            "maximum of a convolution over nucleotides, beside their mean",
+            f"{_MODULES}:MaxMeanHead",
+            options=("head_channels", "head_kernel_size"),
+            pooling="none",
+        ),
     ),
 )
 

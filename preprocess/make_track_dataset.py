@@ -12,13 +12,14 @@ Some RBPs of one cell line, with background windows from genes:
 Without arguments it makes the set of the synthetic demo data.
 
 --peaks are folders of narrowPeak or BED files with index.tsv (columns accession, target, cell; files are called
-ACCESSION.bed.gz), or such files; without an index each file is a track of its own, named like the file. A track is an
+ACCESSION.bed.gz), or such files; without an index each file is one track, named like the file. A track is an
 RBP in a cell line (QKI_K562); several experiments of the two are one track with all their peaks. --fasta is a genome,
 or regions with coordinates in their headers. Coordinates are 0-based, half-open; windows on the minus strand are
 reverse-complemented.
 
 Windows: centres of all peaks of a strand are clustered within --cluster nt, and each cluster gives a window of --window
-nt around its middle. Where its region or contig ends sooner it is cut at both ends alike, down to --min_length nt.
+nt around its middle. Where its region or contig ends within it, the window is cut by the same amount at both ends, down
+to --min_length nt.
 
 Labels, for each window and track:
     bound      a peak of the track overlaps the --core nt in the middle
@@ -27,12 +28,12 @@ Labels, for each window and track:
                --min_log2fc or --min_neg_log10_p is as near
     not bound  all others: the window is a site of other RBPs in the same cell line
 
-Background windows, not bound by any track, come from --background or, in genes that hold a peak, from --gtf. What
-surrounds them (--near) shares no --exclude_run nt in a row with any peak or window around one, on either strand; no two
-of them share such a run either. Their lengths are distributed like those of the other windows.
+Background windows, not bound by any track, come from --background or, in genes that hold a peak, from --gtf. They and
+the --near nt around them share no --exclude_run nt in a row with any peak or site window, on either strand; no two of
+them share such a run either. Their lengths are distributed like those of the other windows.
 
-Parts are chromosomes; transcripts whose headers tell none (as bedtools, UCSC and Ensembl write them) are assigned by a
-hash of the sequence. Training windows that share --exclude_run nt in a row with a sequence of --exclude are left out.
+Parts are chromosomes; transcripts without one in the header (of bedtools, UCSC or Ensembl) are assigned by a hash of
+the sequence. Training windows that share --exclude_run nt in a row with a sequence of --exclude are left out.
 
 Outputs, in OUTPUT_DIR: windows.parquet (chrom, start, end, strand, sequence, part, kind, bound, unknown; the last two
 are lists of track ids; a background window from a transcript has its name in chrom), tracks.tsv (id, track, target,
@@ -42,25 +43,19 @@ cell, accession, n_peaks, windows bound and unknown by part), report.txt, report
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.cli.arguments import OneLineParser, finite, names, not_negative, path, positive
-from LAMAR.cli.demo import NOTICE, REPOSITORY, demo_data
+from LAMAR.cli.arguments import OneLineParser, finite, log_messages, names, not_negative, path, positive
+from LAMAR.cli.demo import NOTICE
+from LAMAR.cli.demo_tracks import DEMO_PARTS, DEMO_TRACKS, demo_inputs
 from LAMAR.cli.errors import exit_on_input_error
-from LAMAR.errors import InputError
-
-logger = logging.getLogger("make_track_dataset")
-
-UNIT = "set"
-# The demo genome has three chromosomes.
-DEMO = {"test_chroms": ["chr8"], "dev_chroms": ["chr21"]}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -86,10 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
     windows.add_argument("--min_log2fc", type=finite, default=3.0, help="column 7 of narrowPeak (default: %(default)s)")
     windows.add_argument("--min_neg_log10_p", type=finite, default=3.0, help="column 8 (default: %(default)s)")
     windows.add_argument(
-        "--min_windows", type=positive(int), default=1, help="least training windows bound of a track (default: 1)"
+        "--min_windows", type=positive(int), default=1, help="least bound training windows of a track (default: 1)"
     )
     windows.add_argument("--keep_nonstandard", action="store_true", help="keep chromosomes other than chr1-22, X, Y")
-    windows.add_argument("--allow_missing", action="store_true", help="pass over chromosomes that --fasta lacks")
+    windows.add_argument("--allow_missing", action="store_true", help="ignore peaks on chromosomes that --fasta lacks")
 
     parts = parser.add_argument_group("parts and run")
     parts.add_argument("--test_chroms", type=names, help="default: chr8,chr9,chr19,chr22")
@@ -104,90 +99,31 @@ def build_parser() -> argparse.ArgumentParser:
         help="background windows of each part (default: 40000 10000 10000)",
     )
     parts.add_argument("--seed", type=not_negative(int), default=42, help="default: %(default)s")
-    parts.add_argument("--overwrite", action="store_true", help="make the set in --output_dir anew")
+    parts.add_argument("--overwrite", action="store_true", help="replace the set in --output_dir")
     return parser
 
 
-def complete(arguments: argparse.Namespace) -> None:
-    """Fill in what depends on other arguments; refuse what cannot work before anything is read."""
-    arguments.demo = arguments.peaks is None and arguments.fasta is None
-    if arguments.demo:
-        print(NOTICE)
-        data = demo_data("--peaks")
-        arguments.peaks, arguments.fasta = [data / "peaks"], data / "genome.fa"
-        if not arguments.background:
-            arguments.gtf = arguments.gtf or data / "annotation.gtf"
-        arguments.output_dir = arguments.output_dir or REPOSITORY / "demo" / "tracks"
-        for name, value in DEMO.items():
-            setattr(arguments, name, getattr(arguments, name) or value)
-    for name in ("peaks", "fasta", "output_dir"):
-        if getattr(arguments, name) is None:
-            raise InputError(f"--{name}: not given, wanted a path")
-    if arguments.background and arguments.gtf:
-        raise InputError("--background and --gtf: found both, wanted one source of background windows")
-
-
-def set_options(arguments: argparse.Namespace):
-    """The arguments that say how windows are made."""
-    from dataclasses import fields
-
+def run(arguments: argparse.Namespace) -> None:
+    from LAMAR.genomics.track_files import make_track_dataset
     from LAMAR.genomics.track_windows import TrackOptions
 
-    chosen = {field.name: getattr(arguments, field.name) for field in fields(TrackOptions)}
-    return TrackOptions(**{name: value for name, value in chosen.items() if value is not None})
-
-
-def run(arguments: argparse.Namespace) -> None:
-    complete(arguments)
-
-    from LAMAR import runs
-    from LAMAR.data.tracks import TRACKS, WINDOWS, write_track_set
-    from LAMAR.genomics.annotation import read_gtf
-    from LAMAR.genomics.genome import open_genome
-    from LAMAR.genomics.track_sets import describe, make_track_set, read_excluded
-    from LAMAR.genomics.track_windows import read_track_peaks
-    from LAMAR.runs import storage
-
-    options = set_options(arguments)
-    inputs = [*arguments.peaks, arguments.fasta, *arguments.background, *arguments.exclude]
-    inputs += [arguments.gtf] if arguments.gtf else []
-    # Read before the run's folder is made: what is wrong with the inputs must leave nothing behind.
-    storage.require_files(inputs)
-    peaks = read_track_peaks(arguments.peaks, arguments.rbps, arguments.cells)
-    recorded = {key: value for key, value in vars(arguments).items() if key not in ("overwrite", "demo")}
-    with runs.RunFolder.open(
-        arguments.output_dir, arguments=recorded, seed=arguments.seed, inputs=inputs, overwrite=arguments.overwrite
-    ) as folder:
-        if folder.done(UNIT):
-            report = folder.load_unit(UNIT)
-            logger.info("made earlier, nothing to do: %s", arguments.output_dir)
-        else:
-            data, report = make_track_set(
-                peaks,
-                open_genome(arguments.fasta),
-                options,
-                named=arguments.rbps or (),
-                excluded=read_excluded(arguments.exclude, options.exclude_run),
-                transcripts=arguments.background,
-                annotation=read_gtf(arguments.gtf) if arguments.gtf else None,
-            )
-            report = {"data": NOTICE, **report} if arguments.demo else report
-            for name in (WINDOWS, TRACKS):
-                folder.file(name)
-            write_track_set(folder.path, data)
-            with storage.atomic_write(folder.file("report.txt")) as handle:
-                handle.write(describe(report))
-            storage.write_json(folder.file("report.json"), report)
-            report = folder.save_unit(UNIT, report)
-        folder.finish({key: report[key] for key in ("tracks", "windows", "windows_by_kind")})
-    print(describe(report), end="")
-    print(f"outputs: {arguments.output_dir}")
+    given = vars(arguments)
+    notice = NOTICE if given["peaks"] is given["fasta"] is None else ""
+    if notice:
+        print(notice)
+        demo = demo_inputs()
+        if given["background"]:
+            del demo["gtf"]
+        for name, value in {**demo, **DEMO_PARTS, "output_dir": DEMO_TRACKS}.items():
+            given[name] = given[name] or value
+    chosen = {field.name: given.pop(field.name) for field in fields(TrackOptions)}
+    options = TrackOptions(**{name: value for name, value in chosen.items() if value is not None})
+    print(make_track_dataset(**given, options=options, notice=notice).text)
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return exit_on_input_error(run, arguments)
+    log_messages()
+    return exit_on_input_error(run, build_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,9 @@ def test_second_name_of_the_position_field():
         ("hidden_size", -64),
         ("layer_norm_eps", None),
         ("rope_theta", 0),
-        ("head_type", "attention"),
+        ("window_length", 0),
+        ("window_length", "101"),
+        ("head_type", "gru"),
         ("loss_type", "hinge"),
     ],
 )

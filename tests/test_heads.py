@@ -168,15 +168,66 @@ def test_cnn_head_by_hand():
         cnn.out_proj.weight.copy_(torch.tensor([[1.0, 100.0]]))
         found = cnn(HIDDEN, NUCLEOTIDES)
 
-    def g(x):
-        return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
-
+    g = gelu
     # Record 0 has nucleotides (1, 2) and (3, 6) between zeros, record 1 (5, 1) alone. Channel 1 is negative
     # everywhere: zeros at the masked positions would win the maximum.
     first = max(g(2 * g(1) + 4 * g(3)), g(g(1) + 2 * g(3))) + 100 * g(g(-2) + g(-6))
     second = g(2 * g(5)) + 100 * g(g(-1))
     assert found[:, 0].tolist() == pytest.approx([first, second], rel=1e-5)
     assert g(g(-1)) < 0
+
+
+def gelu(x: float) -> float:
+    return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+def test_attention_head_by_hand():
+    attention = head("attention")
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter.zero_()
+        # A score of ln 3 per unit of the first channel's difference; dense swaps the channels.
+        attention.score.weight.copy_(torch.tensor([[math.log(3) / 2, 0.0]]))
+        attention.dense.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        attention.out_proj.weight.copy_(torch.tensor([[1.0, 100.0]]))
+        found = attention(HIDDEN, NUCLEOTIDES)
+    # Record 0: (1, 2) and (3, 6) have weights 1/4 and 3/4, which gives (2.5, 5); record 1 has (5, 1) alone.
+    wanted = [gelu(5) + 100 * gelu(2.5), gelu(1) + 100 * gelu(5)]
+    assert found[:, 0].tolist() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_each_head_of_attention_pools_its_own_channels():
+    config = named_config("lamar-tiny", hidden_size=4, num_attention_heads=2, head_type="attention", num_labels=1)
+    attention = build_head(config).eval()
+    hidden = torch.tensor([[[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]])
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter.zero_()
+        # The first head looks at position 0 alone, the second at both alike.
+        attention.score.weight[0, 0] = -100.0
+        attention.dense.weight.copy_(torch.eye(4))
+        attention.out_proj.weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))
+        found = float(attention(hidden, torch.ones(1, 2, dtype=torch.bool)))
+    assert found == pytest.approx(gelu(0) + 10 * gelu(1) + 100 * gelu(4) + 1000 * gelu(5), rel=1e-5)
+
+
+def test_max_mean_head_by_hand():
+    module = head("max_mean")
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+        # Channel 0: 1 * left + 2 * itself + 4 * right of the first feature. Channel 1: the second, its sign turned.
+        module.conv.weight[0, 0] = torch.tensor([1.0, 2.0, 4.0])
+        module.conv.weight[1, 1, 1] = -1.0
+        # The two maxima and the two means come out one by one.
+        module.dense.weight.copy_(torch.tensor([[1.0, 0.0, 10.0, 0.0], [0.0, 1.0, 0.0, 10.0]]))
+        module.out_proj.weight.copy_(torch.tensor([[1.0, 100.0]]))
+        found = module(HIDDEN, NUCLEOTIDES)
+    # Record 0 has (1, 2), (3, 6) between zeros and means (2, 4); record 1 has (5, 1) alone. Channel 1 is negative
+    # everywhere: zeros at the masked positions would win the maximum.
+    first = gelu(max(gelu(2 + 12), gelu(1 + 6)) + 20) + 100 * gelu(max(gelu(-2), gelu(-6)) + 40)
+    second = gelu(gelu(10) + 50) + 100 * gelu(gelu(-1) + 10)
+    assert found[:, 0].tolist() == pytest.approx([first, second], rel=1e-5)
 
 
 @pytest.mark.parametrize("head_type", HEADS)
@@ -241,3 +292,7 @@ def test_heads_have_the_sizes_of_the_configuration():
         "out_proj.weight": (3, 5),
         "out_proj.bias": (3,),
     }
+    dense = {"dense.bias": (64,), **projection}
+    # lamar-tiny has four attention heads.
+    assert shapes["attention"] == {"score.weight": (4, 64), "score.bias": (4,), "dense.weight": (64, 64), **dense}
+    assert shapes["max_mean"] == {"conv.weight": (5, 64, 9), "conv.bias": (5,), "dense.weight": (64, 69), **dense}

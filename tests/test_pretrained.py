@@ -34,10 +34,22 @@ def test_the_encoder_alone_is_read_from_a_masked_lm_checkpoint(tmp_path):
 
 
 def test_a_missing_head_is_never_a_trained_one(tmp_path):
-    tiny(EsmForMaskedLM, head_trained=True).save_pretrained(tmp_path)
-    assert EsmForSequenceClassification.from_pretrained(tmp_path).config.head_trained is False
+    tiny(EsmForMaskedLM, head_trained=True, window_length=101).save_pretrained(tmp_path)
+    config = EsmForSequenceClassification.from_pretrained(tmp_path).config
+    assert (config.head_trained, config.window_length) == (False, None)
     tiny(EsmForSequenceClassification, head_trained=True).save_pretrained(tmp_path)
     assert EsmForSequenceClassification.from_pretrained(tmp_path).config.head_trained is True
+
+
+def test_a_new_head_does_not_claim_the_windows_of_the_old_one(tmp_path):
+    tiny(EsmForSequenceClassification, head_trained=True, window_length=101).save_pretrained(tmp_path)
+    assert EsmForSequenceClassification.from_pretrained(tmp_path).config.window_length == 101
+    kept, _ = load_pretrained(EsmForSequenceClassification, tmp_path)
+    assert kept.config.window_length == 101
+    fresh, _ = load_pretrained(EsmForSequenceClassification, tmp_path, new_head=True)
+    assert fresh.config.window_length is None
+    trained_on, _ = load_pretrained(EsmForSequenceClassification, tmp_path, new_head=True, window_length=75)
+    assert trained_on.config.window_length == 75
 
 
 LOADERS = {

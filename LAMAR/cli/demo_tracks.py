@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from ..errors import InputError
-from .demo import REPOSITORY, demo_data
+from .demo import DEMO_DATA, NOTICE, demo_data
 
-__all__ = ["demo_track_set"]
+__all__ = ["DEMO_PARTS", "DEMO_TRACKS", "demo_inputs", "demo_track_set"]
+
+DEMO_TRACKS = DEMO_DATA.parent / "tracks"
+DEMO_PARTS = {"test_chroms": ["chr8"], "dev_chroms": ["chr21"]}  # the demo genome has three chromosomes
 
 
-def demo_track_set(argument: str = "--data_path") -> Path:
-    """Folder of the demo data's track set, made (seconds) on first use and whenever the demo data are newer.
+def demo_inputs() -> dict:
+    """Return the arguments of `LAMAR.genomics.track_files.make_track_dataset` that name the demo data."""
+    data = demo_data()
+    return {"peaks": [data / "peaks"], "fasta": data / "genome.fa", "gtf": data / "annotation.gtf"}
 
-    Raises
-    ------
-    InputError
-        The script that makes it is not there (the package was installed without the repository around it).
-    """
-    folder = REPOSITORY / "demo" / "tracks"
-    truth = demo_data(argument) / "truth.json"
-    record = folder / "report.json"
-    if record.is_file() and record.stat().st_mtime >= truth.stat().st_mtime:
-        return folder
-    script = REPOSITORY / "preprocess" / "make_track_dataset.py"
-    if not script.is_file():
-        raise InputError(f"{argument}: not given, and the demo set needs a clone of the repository ({script})")
-    # A process of its own: scripts do not import each other.
-    subprocess.run([sys.executable, str(script), "--output_dir", str(folder), "--overwrite"], check=True)
-    return folder
+
+def demo_track_set() -> Path:
+    """Return the folder of the demo data's track set, made in seconds on first use and after a change of the data."""
+    from ..genomics.track_files import make_track_dataset
+    from ..genomics.track_windows import TrackOptions
+
+    inputs = demo_inputs()
+    record, truth = DEMO_TRACKS / "report.json", DEMO_DATA / "truth.json"
+    if not record.is_file() or record.stat().st_mtime < truth.stat().st_mtime:
+        options = TrackOptions(**DEMO_PARTS)
+        make_track_dataset(**inputs, output_dir=DEMO_TRACKS, options=options, overwrite=True, notice=NOTICE)
+    return DEMO_TRACKS

@@ -23,7 +23,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..runs.storage import atomic_write, require_files
-from .sequences import read_table
+from .text_files import read_table
 
 __all__ = ["KINDS", "PARTS", "TRACKS", "WINDOWS", "IdLists", "TrackSet", "read_track_set", "write_track_set"]
 
@@ -43,9 +43,9 @@ class IdLists:
 
     Attributes
     ----------
-    ids : int32 (total,)
+    ids : numpy.ndarray of int32, shape (total,)
         Ids of all windows; ascending and without repeats within a window.
-    offsets : int64 (n + 1,)
+    offsets : numpy.ndarray of int64, shape (n + 1,)
         Window i has ``ids[offsets[i]:offsets[i + 1]]``.
     """
 
@@ -54,7 +54,15 @@ class IdLists:
 
     @classmethod
     def from_pairs(cls, rows: np.ndarray, ids: np.ndarray, n: int) -> IdLists:
-        """Lists of ``n`` windows from pairs of a window and an id (int64 (m,) each), in any order, repeats allowed."""
+        """Return the lists of ``n`` windows from pairs of a window and an id.
+
+        Parameters
+        ----------
+        rows, ids : numpy.ndarray of int64, shape (m,)
+            Pairs in any order; repeats are allowed.
+        n : int
+            Number of windows.
+        """
         width = int(ids.max(initial=0)) + 1
         key = np.unique(rows.astype(np.int64) * width + ids)
         rows, ids = np.divmod(key, width)
@@ -67,21 +75,22 @@ class IdLists:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Number of ids of each window; int64 (n,)."""
+        """Return the number of ids of each window; int64, shape (n,)."""
         return np.diff(self.offsets)
 
     def pairs(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs of a position in ``rows`` and an id of that window.
+        """Return the pairs of a position in ``rows`` and an id of that window.
 
         Parameters
         ----------
-        rows : int64 (m,), optional
-            Windows, in any order; by default all.
+        rows : numpy.ndarray of int64, shape (m,), optional
+            Windows, in any order; default all.
 
         Returns
         -------
-        int64 (n_pairs,), int32 (n_pairs,)
-            Position in ``rows`` (ascending), id.
+        positions : numpy.ndarray of int64, shape (n_pairs,)
+            Positions in ``rows``, ascending.
+        ids : numpy.ndarray of int32, shape (n_pairs,)
         """
         if rows is None:
             return np.repeat(np.arange(len(self)), self.lengths), self.ids
@@ -91,12 +100,18 @@ class IdLists:
         return np.repeat(np.arange(len(rows)), lengths), self.ids[place]
 
     def take(self, rows: np.ndarray) -> IdLists:
-        """The lists of ``rows`` (int64 (m,), any order) as new lists."""
+        """Return the lists of the windows at ``rows`` (int64, shape (m,), any order)."""
         _, ids = self.pairs(rows)
         return IdLists(ids, np.concatenate([[0], np.cumsum(self.lengths[np.asarray(rows, dtype=np.int64)])]))
 
     def renumbered(self, new_ids: np.ndarray) -> IdLists:
-        """Lists with ``new_ids[id]`` in place of each id, left out where that is -1; int64 (n_tracks,), ascending."""
+        """Return lists with ``new_ids[id]`` in place of each id; ids for which that is -1 are left out.
+
+        Parameters
+        ----------
+        new_ids : numpy.ndarray of int64, shape (n_tracks,)
+            Ascending, apart from -1.
+        """
         rows, ids = self.pairs()
         ids = new_ids[ids]
         kept = ids >= 0
@@ -110,9 +125,9 @@ class TrackSet:
 
     Attributes
     ----------
-    windows : DataFrame, n rows, index 0 to n - 1
+    windows : pandas.DataFrame, n rows, index 0 to n - 1
         chrom, start, end (int64; 0-based, half-open), strand, sequence (letters of ``ACGTN``), part, kind.
-    tracks : DataFrame, n_tracks rows
+    tracks : pandas.DataFrame, n_tracks rows
         id (0 to n_tracks - 1), track, target, cell, accession and further columns of ``tracks.tsv``.
     bound, unknown : IdLists of n windows
         Tracks that bind a window, and tracks whose label there is unknown; no id is in both lists of a window.
@@ -128,37 +143,45 @@ class TrackSet:
 
     @property
     def names(self) -> list[str]:
-        """Names of the tracks, in the order of their ids."""
+        """Return the names of the tracks, in the order of their ids."""
         return self.tracks["track"].tolist()
 
     @property
     def sequences(self) -> list[str]:
-        """Sequences of all windows."""
+        """Return the sequences of all windows."""
         return self.windows["sequence"].tolist()
 
     def rows(self, part: str, kind: str | None = None) -> np.ndarray:
-        """Windows of a part, and of a kind where one is named; int64 (m,), ascending."""
+        """Return the windows of a part, and of a kind where one is named; int64, shape (m,), ascending.
+
+        Raises
+        ------
+        ValueError
+            For a part that is not in `PARTS`, or a kind that is not in `KINDS`.
+        """
         if part not in PARTS or kind not in (None, *KINDS):
-            raise ValueError(f"part, kind: found {part!r} and {kind!r}, wanted one of {PARTS} and of {KINDS} or None")
+            raise ValueError(
+                f"`part`, `kind`: found {part!r} and {kind!r}, wanted one of {PARTS} and of {KINDS} or None"
+            )
         chosen = self.windows["part"].eq(part)
         if kind is not None:
             chosen &= self.windows["kind"].eq(kind)
         return np.flatnonzero(chosen.to_numpy())
 
     def labels(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Dense labels and mask of some windows.
+        """Return dense labels and mask of some windows.
 
         Parameters
         ----------
-        rows : int64 (m,)
+        rows : numpy.ndarray of int64, shape (m,)
             Windows, in any order.
 
         Returns
         -------
-        labels : float32 (m, n_tracks)
+        labels : numpy.ndarray of float32, shape (m, n_tracks)
             1 where the track binds the window, else 0.
-        mask : float32 (m, n_tracks)
-            1 where the label is known, 0 where it is not and must not count.
+        mask : numpy.ndarray of float32, shape (m, n_tracks)
+            1 where the label is known, 0 where it is unknown.
         """
         shape = len(rows), len(self.tracks)
         labels, mask = np.zeros(shape, dtype=np.float32), np.ones(shape, dtype=np.float32)
@@ -167,27 +190,37 @@ class TrackSet:
         return labels, mask
 
     def counts(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Windows bound and windows unknown of each track, among ``rows`` or all; int64 (n_tracks,) each."""
+        """Return the number of bound and of unknown windows of each track, among ``rows`` or all.
+
+        Returns
+        -------
+        bound, unknown : numpy.ndarray of int64, shape (n_tracks,)
+        """
         return tuple(
             np.bincount(lists.pairs(rows)[1], minlength=len(self.tracks)) for lists in (self.bound, self.unknown)
         )
 
     def take(self, rows: np.ndarray) -> TrackSet:
-        """The windows at ``rows`` (int64 (m,), any order) as a new set."""
+        """Return the set of the windows at ``rows`` (int64, shape (m,), any order)."""
         windows = self.windows.iloc[rows].reset_index(drop=True)
         return replace(self, windows=windows, bound=self.bound.take(rows), unknown=self.unknown.take(rows))
 
     def select_tracks(self, ids: Sequence[int] | np.ndarray) -> TrackSet:
-        """The set with these tracks only (ids, ascending), renumbered from 0; windows without a label stay.
+        """Return the set with the tracks of these ids only, renumbered from 0; windows without a label remain.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Ascending.
 
         Raises
         ------
         ValueError
-            Ids that do not ascend or do not exist.
+            For ids that do not ascend or do not exist.
         """
         ids = np.asarray(ids, dtype=np.int64)
         if (np.diff(ids) <= 0).any() or (len(ids) and (ids[0] < 0 or ids[-1] >= len(self.tracks))):
-            raise ValueError(f"ids: wanted ascending ids from 0 to {len(self.tracks) - 1}")
+            raise ValueError(f"`ids`: wanted ascending ids from 0 to {len(self.tracks) - 1}")
         new_ids = np.full(len(self.tracks), -1, dtype=np.int64)
         new_ids[ids] = np.arange(len(ids))
         tracks = self.tracks.iloc[ids].reset_index(drop=True)
@@ -196,7 +229,7 @@ class TrackSet:
         return replace(self, tracks=tracks, bound=bound, unknown=unknown)
 
     def with_part_counts(self) -> TrackSet:
-        """The set with the columns ``train_bound``, ``train_unknown``, ``dev_bound`` ... of its tracks counted anew."""
+        """Return the set with columns ``train_bound``, ``train_unknown``, ``dev_bound`` ... of its tracks recounted."""
         columns = {}
         for part in PARTS:
             columns[f"{part}_bound"], columns[f"{part}_unknown"] = self.counts(self.rows(part))
@@ -222,13 +255,14 @@ def write_track_set(folder: str | PathLike, data: TrackSet) -> None:
 
 
 def read_track_set(folder: str | PathLike) -> TrackSet:
-    """Read a folder that `write_track_set` wrote; checked.
+    """Read and check a folder that `write_track_set` wrote.
 
     Raises
     ------
     InputError
-        Names the file and the row: a file or column that is missing, ids out of order, two tracks of one name, a
-        label of a track that ``tracks.tsv`` does not list, a track both bound and unknown, an unknown part or kind.
+        For a file or column that is missing, ids out of order, two tracks of one name, a label of a track that
+        ``tracks.tsv`` does not list, a track both bound and unknown, or an unknown part or kind. The message names the
+        file and the row.
     """
     folder = Path(folder)
     require_files([folder / WINDOWS, folder / TRACKS])
@@ -256,7 +290,7 @@ def _read_tracks(path: Path) -> pd.DataFrame:
         try:
             tracks[name] = tracks[name].astype(np.int64)
         except (ValueError, OverflowError):
-            raise InputError(f"{path}: column {name}: found a value that is no whole number") from None
+            raise InputError(f"{path}: column {name}: found a value that is not a whole number") from None
     return tracks
 
 
@@ -288,14 +322,14 @@ def _read_windows(path: Path) -> tuple[pd.DataFrame, IdLists, IdLists]:
 
 
 def _id_lists(column) -> IdLists:
-    """Lists of an Arrow column, which may be a chunked array of one chunk."""
+    """Return the lists of an Arrow column, which may be a chunked array of one chunk."""
     array = column.chunk(0) if hasattr(column, "chunk") else column
     offsets = array.offsets.to_numpy().astype(np.int64)
     return IdLists(array.flatten().to_numpy(zero_copy_only=False).astype(np.int32), offsets - offsets[0])
 
 
 def _check(path: Path, data: TrackSet) -> None:
-    """Refuse labels and parts that make no sense, by row (from 0, as Parquet readers count)."""
+    """Refuse invalid labels and parts; messages count rows from 0, as Parquet readers do."""
     for name, wanted in (("part", PARTS), ("kind", KINDS)):
         wrong = ~data.windows[name].isin(wanted).to_numpy()
         if wrong.any():
@@ -313,7 +347,7 @@ def _check(path: Path, data: TrackSet) -> None:
                 f"{path}: row {rows[i]}: column {name}: found track {ids[i]}, wanted 0 to {n - 1} ({TRACKS})"
             )
         keys.append(rows * n + ids)
-        # Sorted lists make the dense labels and the counts right without looking for repeats.
+        # Labels and counts are made without a search for repeats, which sorted lists do not have.
         wrong = np.diff(keys[-1]) <= 0
         if wrong.any():
             row = rows[1 + int(np.argmax(wrong))]

@@ -1,7 +1,7 @@
-"""Background windows of a set of tracks: sequence of transcripts or genes away from every peak, which nobody binds.
+"""Background windows of a set of tracks: sequence of transcripts or genes far from every peak.
 
-No background window shares a run of some nt (30 by default) with a peak or a window around one, on either strand, nor
-with another background window, so that parts are apart and isoforms count once.
+No background window shares a run of some nt (default 30) with a peak or a window around one, on either strand, nor with
+another background window, so that parts share nothing and isoforms count once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from os import PathLike
 import numpy as np
 import pandas as pd
 
+from ..alphabet import reverse_complement
 from ..data.corpus_files import corpus_files
 from ..data.kmers import RunIndex, WindowHashes
-from ..data.sequences import parse_region, read_fasta, reverse_complement
+from ..data.sequences import parse_region, read_fasta
 from ..data.tracks import PARTS
 from ..errors import InputError
 from .annotation import Annotation
@@ -35,16 +36,16 @@ __all__ = [
     "transcript_candidates",
 ]
 
-_AT_ONCE = 20_000  # candidates looked at together
+_AT_ONCE = 20_000  # candidates that are checked together
 _BATCHES = 100  # of random windows, at most
-_LEAST_YIELD = 0.001  # of a batch: where fewer are usable, there are hardly any more to find
-_FRACTIONS = (0.8, 0.1, 0.1)  # train, dev, test: of transcripts whose headers tell no chromosome
+_LEAST_YIELD = 0.001  # share of a batch below which drawing more is not worth it
+_FRACTIONS = (0.8, 0.1, 0.1)  # train, dev, test: of transcripts whose headers name no chromosome
 # UCSC's table browser and Ensembl.
 _CHROMOSOME = re.compile(r"\srange=(\w+):\d+-\d+|\s(?:chromosome|scaffold|primary_assembly):[^:\s]+:([^:\s]+):\d+:\d+")
 
 
 def chromosome_of(header: str) -> str | None:
-    """Chromosome (canonical) that a FASTA header tells, as bedtools, UCSC and Ensembl write it; None without one."""
+    """Return the chromosome (UCSC's name) in a FASTA header of bedtools, UCSC or Ensembl; None without one."""
     if region := parse_region(header):
         return canonical_chromosome(region.chrom)
     match = _CHROMOSOME.search(header)
@@ -52,16 +53,16 @@ def chromosome_of(header: str) -> str | None:
 
 
 def read_transcripts(paths: Sequence[str | PathLike], options: TrackOptions) -> pd.DataFrame:
-    """Transcripts of FASTA files and folders of them, each sequence once.
+    """Return the transcripts of FASTA files and folders of them, each sequence once.
 
     Returns
     -------
-    DataFrame
-        name (first word of the header), sequence, part: of its chromosome where the header tells one, else by a hash
-        of the sequence and the seed (80 % train, 10 % dev, 10 % test).
+    pandas.DataFrame
+        name (first word of the header), sequence, part: that of the chromosome where the header names one, else by a
+        hash of the sequence and the seed (80 % train, 10 % dev, 10 % test).
     """
     names, sequences, chroms = [], {}, []
-    for file in corpus_files(paths, "--background"):
+    for file in corpus_files(paths, "background"):
         for header, sequence in read_fasta(file):
             if sequence not in sequences:
                 sequences[sequence] = None
@@ -76,15 +77,15 @@ def read_transcripts(paths: Sequence[str | PathLike], options: TrackOptions) -> 
 
 
 def _rank(sequence: str, seed: int) -> float:
-    """A number from 0 to 1 that the sequence and the seed determine."""
+    """Return a number from 0 to 1 that the sequence and the seed determine."""
     digest = hashlib.blake2b(sequence.encode("ascii"), digest_size=8, key=seed.to_bytes(8, "big")).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def peak_runs(windows: pd.DataFrame, peaks: pd.DataFrame, source: SequenceSource, length: int) -> RunIndex:
-    """Runs of ``length`` nt of all peaks, and of all windows around them, that the source has sequence of.
+    """Return the runs of ``length`` nt of all peaks and of all windows around them, on the forward strand.
 
-    Forward strand; windows and peaks that run over the end of a contig or region count as far as they go.
+    Of windows and peaks that extend beyond a contig or region, the part inside is used.
     """
     spans = pd.concat([windows[["chrom", "start", "end"]], peaks[["chrom", "start", "end"]]], ignore_index=True)
     spans = merge(spans, stranded=False, min_gap=0)[0]
@@ -99,24 +100,33 @@ def peak_runs(windows: pd.DataFrame, peaks: pd.DataFrame, source: SequenceSource
 def _shortened(
     windows: pd.DataFrame, lengths: np.ndarray, options: TrackOptions, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Windows cut at both ends alike to lengths drawn from those of the sites: the length must not tell the kind."""
+    """Return the windows cut at both ends to lengths drawn from those of the sites: length must not tell the kind."""
     cut = (options.window - rng.choice(lengths, size=len(windows))) // 2
     return windows.assign(start=windows["start"] + cut, end=windows["end"] - cut)
 
 
 def _flank(options: TrackOptions) -> int:
-    """Bases on each side of a window that must be free of peaks too."""
+    """Return the number of bases on each side of a window that must be free of peaks too."""
     return max(0, options.near - (options.window - options.core) // 2)
 
 
 def transcript_candidates(
     transcripts: pd.DataFrame, lengths: np.ndarray, options: TrackOptions, rng: np.random.Generator
 ) -> Iterator[pd.DataFrame]:
-    """Windows side by side along each transcript from a random first base on, all in random order, in batches.
+    """Yield adjacent windows of each transcript from a random first base on, all in random order, in batches.
+
+    Parameters
+    ----------
+    transcripts : pandas.DataFrame
+        As `read_transcripts` returns it.
+    lengths : numpy.ndarray of int
+        Lengths of the site windows.
+    options : TrackOptions
+    rng : numpy.random.Generator
 
     Yields
     ------
-    DataFrame
+    pandas.DataFrame
         chrom (name of the transcript), start, end (within it), strand (``+``), part, sequence, around (the sequence
         with what must be free of peaks too).
     """
@@ -149,9 +159,9 @@ def gene_candidates(
     options: TrackOptions,
     rng: np.random.Generator,
 ) -> Iterator[pd.DataFrame]:
-    """Random windows in genes that hold a peak, and so are expressed, as far from all peaks as the labels ask for.
+    """Yield random windows in genes that hold a peak, and are thus expressed, at least ``near`` nt from all peaks.
 
-    Columns as of `transcript_candidates`, on the genome. Introns count as the rest of the gene.
+    The columns are those of `transcript_candidates`, with coordinates on the genome. Introns are part of the gene.
 
     Raises
     ------
@@ -165,9 +175,9 @@ def gene_candidates(
     sizes = (genes["end"] - genes["start"]).to_numpy()
     genes, sizes = genes[sizes >= options.window], sizes[sizes >= options.window]
     if not len(genes):
-        raise InputError("--gtf: found no gene with a peak in it and sequence in --fasta, wanted some for background")
+        raise InputError("`gtf`: found no gene with a peak in it and sequence in `fasta`, wanted some for background")
     for _ in range(_BATCHES):
-        # In proportion to their lengths, so that all bases are as likely.
+        # In proportion to their lengths, so that all bases are equally likely.
         spans = genes.iloc[rng.choice(len(genes), size=_AT_ONCE, p=sizes / sizes.sum())]
         windows = random_windows(spans, options.window, rng)
         windows = windows[~within(windows, peaks, _flank(options))]
@@ -182,24 +192,30 @@ def gene_candidates(
 def background_windows(
     candidates: Iterator[pd.DataFrame], runs: RunIndex, options: TrackOptions, apart: RunIndex | None = None
 ) -> tuple[pd.DataFrame, dict]:
-    """Background windows out of candidates, up to the number wanted of each part.
+    """Return background windows chosen from candidates, up to the number wanted of each part.
 
     Parameters
     ----------
-    candidates : iterator of DataFrame
-        As of `transcript_candidates` or `gene_candidates`.
+    candidates : iterator of pandas.DataFrame
+        As `transcript_candidates` or `gene_candidates` yield them.
     runs : RunIndex
-        As of `peak_runs`: neither strand of a window, or of what is around it, shares a run with it.
+        As `peak_runs` returns it: neither strand of a window and its surroundings shares a run with it.
+    options : TrackOptions
     apart : RunIndex, optional
         Training windows that share a run with it are left out.
 
     Returns
     -------
-    windows : DataFrame
+    windows : pandas.DataFrame
         chrom, start, end, strand, sequence, part.
     counts : dict
         ``wanted`` and ``kept`` by part, and the candidates lost: ``ambiguous_bases``, ``near_a_peak``, ``excluded``,
         ``shared_with_another`` background window.
+
+    Raises
+    ------
+    InputError
+        No candidate is usable.
     """
     wanted = dict(zip(PARTS, options.background_windows))
     kept, lost, pieces = Counter(), Counter(), []
@@ -222,7 +238,7 @@ def background_windows(
             break
     if not sum(kept.values()):
         losses = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in lost.items() if number)
-        raise InputError(f"--background, --gtf: found no background window (lost: {losses or 'none was drawn'})")
+        raise InputError(f"`background`, `gtf`: found no background window (lost: {losses or 'none was drawn'})")
     counts = {"wanted": wanted, "kept": {part: kept[part] for part in PARTS}, **lost}
     return pd.concat(pieces, ignore_index=True), counts
 
@@ -230,7 +246,7 @@ def background_windows(
 def _usable(
     windows: pd.DataFrame, runs: RunIndex, apart: RunIndex | None, seen: np.ndarray, length: int, lost: Counter
 ) -> pd.DataFrame:
-    """Candidates that pass all tests; those that do not are counted in ``lost``, under the first that they fail."""
+    """Return the candidates that pass all tests; ``lost`` counts the others, under the first test that they fail."""
 
     def drop(name: str, bad) -> None:
         nonlocal windows
@@ -250,7 +266,7 @@ def _shares(sequences: pd.Series, runs: RunIndex | None) -> np.ndarray:
 
 
 def _repeats(sequences: list[str], length: int, seen: np.ndarray) -> np.ndarray:
-    """Which sequences share a run with an earlier one, or with hashes seen before; bool (n,)."""
+    """Return whether each sequence shares a run with an earlier one, or has a hash in ``seen``; bool, shape (n,)."""
     windows = WindowHashes(sequences)
     starts = windows.starts(length)
     record, hashes = windows.record[starts], windows.hashes(starts, length)

@@ -1,4 +1,4 @@
-"""Making a set of tracks from peaks, sequence and background, and the report to read it by."""
+"""Sets of windows labelled for many tracks, from peaks, sequence and background, with a report."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from .track_windows import TrackOptions, cluster_centers, label_windows, site_wi
 __all__ = ["describe", "make_track_set", "read_excluded"]
 
 _COLUMNS = ["chrom", "start", "end", "strand", "sequence", "part", "kind"]
+_LOST_BACKGROUND = ("ambiguous_bases", "near_a_peak", "excluded", "shared_with_another")
 
 
 def read_excluded(paths: Sequence[str | PathLike], length: int) -> RunIndex | None:
-    """Runs of ``length`` nt of the sequences of files and folders, which must not be trained on; None without files."""
-    files = corpus_files(paths, "--exclude")
+    """Return the runs of ``length`` nt of sequences that must not be trained on; None without files or folders."""
+    files = corpus_files(paths, "exclude")
     return RunIndex([record.sequence for file in files for record in read_records(file)], length) if files else None
 
 
@@ -41,18 +42,18 @@ def make_track_set(
     transcripts: Sequence[str | PathLike] = (),
     annotation: Annotation | None = None,
 ) -> tuple[TrackSet, dict]:
-    """Make windows labelled for every track, and background windows that no track binds.
+    """Return windows labelled for every track, with background windows that no track binds, and a report.
 
     Parameters
     ----------
-    peaks : DataFrame
-        As of `LAMAR.genomics.track_windows.read_track_peaks`.
+    peaks : pandas.DataFrame
+        As `LAMAR.genomics.track_windows.read_track_peaks` returns it.
     source : SequenceSource
     options : TrackOptions
     named : collection of str
         RBPs that the user asked for, whose tracks must not be left out.
     excluded : RunIndex, optional
-        As of `read_excluded`: training windows that share a run with it are left out.
+        As `read_excluded` returns it: training windows that share a run with it are left out.
     transcripts : sequence of path
         FASTA files of transcripts to take background windows from.
     annotation : Annotation, optional
@@ -61,9 +62,9 @@ def make_track_set(
     Returns
     -------
     data : TrackSet
-        Site windows, then background windows, each ordered by part, chrom, strand and place.
+        Site windows, then background windows, each sorted by part, chrom, strand and start.
     report : dict
-        Ready for JSON; `describe` makes a page of it.
+        Plain containers, for JSON; `describe` returns it as text.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def make_track_set(
     """
     is_strong = significant(peaks, options.min_log2fc, options.min_neg_log10_p)
     if not is_strong.any():
-        raise InputError(f"--min_log2fc, --min_neg_log10_p: none of {len(peaks):,} peaks reaches both, wanted some")
+        raise InputError(f"`min_log2fc`, `min_neg_log10_p`: none of {len(peaks):,} peaks reaches both, wanted some")
     clusters = cluster_centers(peaks[is_strong], options.cluster)
     windows, dropped = site_windows(clusters, source, options, excluded)
     _require_parts(windows, options)
@@ -104,7 +105,7 @@ def make_track_set(
 def _require_parts(windows: pd.DataFrame, options: TrackOptions) -> None:
     """Refuse a set without site windows in one of its parts."""
     chosen = {"test": options.test_chroms, "dev": options.dev_chroms}
-    arguments = {part: f"--{part}_chroms {','.join(chroms)}" for part, chroms in chosen.items()}
+    arguments = {part: f"`{part}_chroms` {','.join(chroms)}" for part, chroms in chosen.items()}
     arguments["train"] = " and ".join(arguments.values())
     for part in PARTS:
         if not windows["part"].eq(part).any():
@@ -113,19 +114,22 @@ def _require_parts(windows: pd.DataFrame, options: TrackOptions) -> None:
 
 
 def _with_enough_windows(sites: TrackSet, least: int, named: Collection[str]) -> tuple[TrackSet, dict[str, int]]:
-    """The set without tracks of fewer training windows, and these windows by track; windows of no track left go."""
+    """Return the set without tracks of fewer training windows, and the number of these windows by track.
+
+    Windows that only these tracks bind are left out with them.
+    """
     bound = sites.counts(sites.rows("train"))[0]
     few = np.flatnonzero(bound < least)
     for i in few:
         track = sites.tracks.iloc[i]
         if track["target"] in named:
             raise InputError(
-                f"--rbps {track['target']}: found {bound[i]} training windows of track {track['track']} "
-                f"({track['n_peaks']} peaks), wanted --min_windows {least} or more"
+                f"`rbps` {track['target']}: found {bound[i]} training windows of track {track['track']} "
+                f"({track['n_peaks']} peaks), wanted `min_windows` {least} or more"
             )
     left_out = {sites.tracks["track"].iat[i]: int(bound[i]) for i in few}
     if len(few) == len(bound):
-        raise InputError(f"--min_windows {least}: the largest track has {bound.max()} training windows, wanted more")
+        raise InputError(f"`min_windows` {least}: the largest track has {bound.max()} training windows, wanted more")
     if left_out:
         sites = sites.select_tracks(np.flatnonzero(bound >= least))
         sites = sites.take(np.flatnonzero(sites.bound.lengths > 0))
@@ -147,7 +151,7 @@ def _background(
     transcripts: Sequence[str | PathLike],
     annotation: Annotation | None,
 ) -> tuple[pd.DataFrame, dict]:
-    """Background windows and their counts; none, and where they would come from, without a source or a wish for any."""
+    """Return background windows and their counts; no window where there is no source, or none is wanted."""
     if not sum(options.background_windows) or (not transcripts and annotation is None):
         return sites.windows.iloc[:0], {"source": None}
     rng = np.random.default_rng(options.seed)
@@ -165,7 +169,7 @@ def _background(
 
 
 def _joined(sites: TrackSet, background: pd.DataFrame) -> TrackSet:
-    """The site windows, and background windows that no track binds, of which all is known."""
+    """Return one set of the site windows and of background windows, which no track binds."""
     windows = pd.concat([sites.windows, background[_COLUMNS]], ignore_index=True)
     bound, unknown = (
         IdLists(lists.ids, np.append(lists.offsets, np.full(len(background), lists.offsets[-1])))
@@ -175,7 +179,7 @@ def _joined(sites: TrackSet, background: pd.DataFrame) -> TrackSet:
 
 
 def _figures(data: TrackSet, run: int) -> dict:
-    """Sizes, labels, lengths, composition, and what parts share, of a finished set."""
+    """Return sizes, labels, lengths, composition, and what parts share, of a finished set."""
     n_tracks = len(data.tracks)
     sizes = {kind: {part: len(data.rows(part, kind)) for part in PARTS} for kind in KINDS}
     is_site = data.windows["kind"].eq("site").to_numpy()
@@ -213,7 +217,7 @@ def _quantiles(values: pd.Series) -> dict[str, float]:
 
 
 def describe(report: dict) -> str:
-    """The report as a page of text."""
+    """Return the report as a page of text."""
     options, labels = report["options"], report["labels_per_site_window"]
     cells = ", ".join(f"{number} {cell or 'of no cell line'}" for cell, number in report["tracks_by_cell"].items())
     lines = [report["data"]] if "data" in report else []
@@ -255,9 +259,6 @@ def describe(report: dict) -> str:
         + ", ".join(f"{part} {share:.1%}" for part, share in shared.items())
     )
     return "\n".join(lines) + "\n"
-
-
-_LOST_BACKGROUND = ("ambiguous_bases", "near_a_peak", "excluded", "shared_with_another")
 
 
 def _losses(counts: dict[str, int]) -> str:

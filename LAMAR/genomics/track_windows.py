@@ -1,7 +1,7 @@
 """Windows around clustered peaks of many experiments, each labelled for every track.
 
 A track is one RBP in one cell line; several experiments of the two are one track with all their peaks. Tables are
-pandas DataFrames with chrom (canonical), start, end (0-based, half-open), strand, and further columns of
+pandas DataFrames with chrom (UCSC's name), start, end (0-based, half-open), strand, and further columns of
 `LAMAR.genomics.peaks.read_peaks`. Sequences are read 5' to 3' on the window's strand.
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..data.kmers import RunIndex
 from ..data.tracks import PARTS, IdLists
-from ..errors import InputError
+from ..errors import InputError, shortened
 from .binding_sets import set_name
 from .genome import SequenceSource
 from .intervals import canonical_chromosome, is_standard, overlap
@@ -34,15 +34,46 @@ __all__ = [
 ]
 
 _ROWS_AT_ONCE = 65_536  # windows whose labels are held as a table of bytes
-_SHOWN = 10  # names that an error message lists
+_MOST_NAMES = 10  # in an error message
 
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """How windows are made and labelled; the arguments of ``preprocess/make_track_dataset.py``, which explains them.
+    """How windows are made and labelled; names and defaults are those of the flags of ``make_track_dataset.py``.
 
-    Lengths and distances are in nt. A track is bound where one of its peaks overlaps the ``core`` nt in the middle of
-    a window, unknown where fewer than ``near`` bases lie between the core and one of its peaks.
+    Lengths and distances are in nt.
+
+    Attributes
+    ----------
+    window, min_length : int
+        Length of a window, and the least length where its region or contig ends.
+    core : int
+        Length of the middle of a window; a track is bound where one of its peaks overlaps it.
+    near : int
+        A track is unknown where fewer bases than this lie between the core and one of its peaks.
+    cluster : int
+        Largest distance between the peak centres of one window.
+    min_log2fc, min_neg_log10_p : float
+        Thresholds of the peaks that make windows and bound labels.
+    min_windows : int
+        Bound training windows below which a track is left out.
+    keep_nonstandard : bool
+        Keep chromosomes other than chr1 to chr22, chrX and chrY.
+    allow_missing : bool
+        Ignore peaks on chromosomes that the sequence lacks.
+    test_chroms, dev_chroms : sequence of str
+        Chromosomes of these parts; all others are the train part.
+    exclude_run : int
+        Length of a run of nucleotides that counts as shared with excluded sequences, and between background and sites.
+    background_windows : (int, int, int)
+        Background windows of the train, dev and test part.
+    seed : int
+        Seed of the background windows.
+
+    Raises
+    ------
+    InputError
+        Lengths or chromosomes that contradict each other.
     """
 
     window: int = 101
@@ -63,19 +94,19 @@ class TrackOptions:
 
     def __post_init__(self):
         if not self.core <= self.min_length <= self.window:
-            found = f"--core {self.core}, --min_length {self.min_length}, --window {self.window}"
+            found = f"`core` {self.core}, `min_length` {self.min_length}, `window` {self.window}"
             raise InputError(f"found {found}, wanted no length above the next")
         # Any peak of a cluster then overlaps the core, so that every window has a bound track.
         if self.cluster + 2 > self.core:
-            raise InputError(f"--cluster: found {self.cluster}, wanted at most --core - 2 = {self.core - 2}")
+            raise InputError(f"`cluster`: found {self.cluster}, wanted at most `core` - 2 = {self.core - 2}")
         if self.exclude_run > self.min_length:
-            raise InputError(f"--exclude_run: found {self.exclude_run}, wanted at most --min_length {self.min_length}")
+            raise InputError(f"`exclude_run`: found {self.exclude_run}, wanted at most `min_length` {self.min_length}")
         both = {*map(canonical_chromosome, self.test_chroms)} & {*map(canonical_chromosome, self.dev_chroms)}
         if both:
-            raise InputError(f"--dev_chroms: found {', '.join(sorted(both))} in --test_chroms too, wanted others")
+            raise InputError(f"`dev_chroms`: found {', '.join(sorted(both))} in `test_chroms` too, wanted others")
 
     def parts_of(self, chrom: pd.Series) -> np.ndarray:
-        """Part (str) of each chromosome, canonical names; train where it is in neither list."""
+        """Return the part of each chromosome (UCSC's name): train where it is in neither list; str, shape (n,)."""
         test, dev = (chrom.isin([*map(canonical_chromosome, c)]) for c in (self.test_chroms, self.dev_chroms))
         return np.select([test, dev], ["test", "dev"], "train").astype(object)
 
@@ -83,62 +114,70 @@ class TrackOptions:
 def read_track_peaks(
     paths: Sequence[str | PathLike], rbps: Sequence[str] | None = None, cells: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Read peaks of many experiments.
+    """Read the peaks of many experiments, and name their tracks.
 
     Parameters
     ----------
     paths : sequence of path
-        Folders and files as of `LAMAR.genomics.peaks.read_peaks`.
+        Folders and files as `LAMAR.genomics.peaks.read_peaks` takes them.
     rbps, cells : sequence of str, optional
-        RBPs and cell lines to keep; by default all.
+        RBPs and cell lines to keep; default all.
 
     Returns
     -------
-    DataFrame, one row per peak
-        As of `read_peaks`, and ``track``: the name of the RBP and its cell line, ``QKI_K562``.
+    pandas.DataFrame, one row per peak
+        As `read_peaks` returns it, with the column ``track``: the name of the RBP and its cell line, ``QKI_K562``.
 
     Raises
     ------
     InputError
-        What `read_peaks` raises; one accession, or one name of BED files, in two of the paths; a name in ``rbps`` or
-        ``cells`` that has no peaks; two RBPs whose tracks would have one name.
+        As `read_peaks`; for an accession, or a name of BED files, in two of the paths; a name in ``rbps`` or ``cells``
+        without peaks; two RBPs whose tracks would have the same name.
     """
     tables, origin = [], {}
     for path in paths:
         table = read_peaks(path)
         for name in table["accession"].unique():
             if name in origin:
-                raise InputError(f"--peaks: found {name!r} in {origin[name]} and in {path}, wanted it once")
+                raise InputError(f"`peaks`: found {name!r} in {origin[name]} and in {path}, wanted it once")
             origin[name] = Path(path)
         tables.append(table)
-    peaks = pd.concat(tables, ignore_index=True)
-    chosen = peaks
-    for argument, column, wanted in (("rbps", "rbp", rbps), ("cells", "cell", cells)):
-        if wanted:
-            present = sorted(peaks[column].unique())
-            if missing := [name for name in wanted if name not in present]:
-                more = f" ... ({len(present)} names)" if len(present) > _SHOWN else ""
-                raise InputError(
-                    f"--{argument}: found no peaks of {missing[0]!r}, wanted some of "
-                    f"{', '.join(present[:_SHOWN])}{more}"
-                )
-            chosen = chosen[chosen[column].isin(wanted)]
-    if missing := [name for name in rbps or () if name not in chosen["rbp"].unique()]:
-        raise InputError(f"--rbps, --cells: found no peaks of {missing[0]!r} in {', '.join(cells)}")
-    peaks = chosen
+    peaks = _choose_peaks(pd.concat(tables, ignore_index=True), rbps, cells)
     pairs = peaks[["rbp", "cell"]].drop_duplicates()
     names = [set_name(rbp, cell) for rbp, cell in pairs.itertuples(index=False)]
     called: dict[str, tuple[str, str]] = {}
     for name, pair in zip(names, pairs.itertuples(index=False, name=None)):
         if called.setdefault(name, pair) != pair:
             one, two = (f"RBP {rbp!r} in {cell!r}" for rbp, cell in (called[name], pair))
-            raise InputError(f"--peaks: found {one} and {two}, whose tracks would both be called {name}")
+            raise InputError(f"`peaks`: found {one} and {two}, whose tracks would both be called {name}")
     names = pd.DataFrame({"rbp": pairs["rbp"], "cell": pairs["cell"], "track": names})
     return peaks.merge(names, on=["rbp", "cell"], how="left")
 
 
+def _choose_peaks(peaks: pd.DataFrame, rbps: Sequence[str] | None, cells: Sequence[str] | None) -> pd.DataFrame:
+    """Return the peaks of the RBPs and cell lines wanted; refuse a name without any."""
+    chosen = peaks
+    for parameter, column, wanted in (("rbps", "rbp", rbps), ("cells", "cell", cells)):
+        if wanted:
+            present = sorted(peaks[column].unique())
+            if missing := [name for name in wanted if name not in present]:
+                raise InputError(
+                    f"`{parameter}`: found no peaks of {missing[0]!r}, wanted some of {shortened(present, _MOST_NAMES)}"
+                )
+            chosen = chosen[chosen[column].isin(wanted)]
+    if missing := [name for name in rbps or () if name not in chosen["rbp"].unique()]:
+        raise InputError(f"`rbps`, `cells`: found no peaks of {missing[0]!r} in {', '.join(cells)}")
+    return chosen
+
+
 def track_table(peaks: pd.DataFrame) -> pd.DataFrame:
-    """Tracks of peaks, in the order of their names: id, track, target, cell, accession (joined by ``;``), n_peaks."""
+    """Return the tracks of peaks, in the order of their names.
+
+    Returns
+    -------
+    pandas.DataFrame, one row per track
+        id (0, 1, ...), track, target, cell, accession (several joined by ``;``), n_peaks.
+    """
     grouped = peaks.groupby("track")
     table = grouped.agg(
         target=("rbp", "first"),
@@ -151,15 +190,21 @@ def track_table(peaks: pd.DataFrame) -> pd.DataFrame:
 
 
 def cluster_centers(peaks: pd.DataFrame, distance: int) -> pd.DataFrame:
-    """Cluster the centres of peaks on each strand, from the first one on.
+    """Return clusters of the centres of peaks on each strand.
 
-    A cluster starts at the first centre that is in none, and takes all centres up to ``distance`` nt after it. So its
-    centres are within ``distance`` nt of each other, however densely the peaks lie.
+    A cluster starts at the first centre that is in no cluster yet, and takes all centres up to ``distance`` nt after
+    it. Its centres are therefore within ``distance`` nt of each other, however densely the peaks lie.
+
+    Parameters
+    ----------
+    peaks : pandas.DataFrame with chrom, start, end, strand
+    distance : int
+        In nt.
 
     Returns
     -------
-    DataFrame, one row per cluster
-        chrom, center (base in the middle of the first and the last centre, ``(first + last) // 2``), strand, sorted by
+    pandas.DataFrame, one row per cluster
+        chrom, center (base in the middle of the first and the last centre, ``(first + last) // 2``), strand; sorted by
         chrom, strand, center. The centre of a peak is base ``(start + end) // 2``.
     """
     table = pd.DataFrame({"chrom": peaks["chrom"], "strand": peaks["strand"]})
@@ -184,15 +229,15 @@ def cluster_centers(peaks: pd.DataFrame, distance: int) -> pd.DataFrame:
 def site_windows(
     clusters: pd.DataFrame, source: SequenceSource, options: TrackOptions, apart: RunIndex | None = None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Windows around clusters that can be read, with their sequence and part.
+    """Return the windows around clusters whose sequence can be read, with sequence and part.
 
-    A window that runs over an end of its region or contig is shortened by as much at its other end, so that its middle
-    stays the cluster's centre.
+    A window that extends beyond its region or contig is shortened by the same amount at its other end, so that its
+    middle remains the cluster's centre.
 
     Parameters
     ----------
-    clusters : DataFrame
-        As of `cluster_centers`.
+    clusters : pandas.DataFrame
+        As `cluster_centers` returns it.
     source : SequenceSource
     options : TrackOptions
     apart : RunIndex, optional
@@ -200,13 +245,13 @@ def site_windows(
 
     Returns
     -------
-    windows : DataFrame
+    windows : pandas.DataFrame
         chrom, start, end, strand, center, sequence, part; test first, then dev, then train.
     dropped : dict of int
-        Each cluster counts under the first that holds: ``nonstandard_chromosome``; ``chromosome_absent`` from the
-        sequence; ``center_outside`` every contig or region; ``too_short`` for ``min_length``; ``ambiguous_bases``, with
-        a letter other than A, C, G, T; ``repeated_sequence`` of an earlier window, test and dev windows being first;
-        ``excluded``, a training window that shares a run with ``apart``.
+        Number of clusters lost, each under the first reason that applies: ``nonstandard_chromosome``;
+        ``chromosome_absent`` from the sequence; ``center_outside`` every contig or region; ``too_short`` for
+        ``min_length``; ``ambiguous_bases``, with a letter other than A, C, G, T; ``repeated_sequence`` of an earlier
+        window (test and dev windows come first); ``excluded``, a training window that shares a run with ``apart``.
 
     Raises
     ------
@@ -244,26 +289,24 @@ def site_windows(
 
 
 def _check_chromosomes(windows: pd.DataFrame, source: SequenceSource, allow_missing: bool) -> None:
-    """Refuse a sequence that is not that of the peaks' genome."""
+    """Refuse a sequence that lacks chromosomes of the peaks: all, or without ``allow_missing`` any."""
     present = set(source.contigs["chrom"])
     missing = [chrom for chrom in windows["chrom"].unique() if chrom not in present]
     if missing and (not allow_missing or len(missing) == windows["chrom"].nunique()):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        some = sorted(present)
         raise InputError(
-            f"--fasta {source.path}: found no chromosome {missing[0]}{more}, on which peaks lie, wanted all of them "
-            f"(it has {', '.join(some[:_SHOWN])}{' ...' if len(some) > _SHOWN else ''}); "
-            "--allow_missing passes over the peaks on some"
+            f"`fasta` {source.path}: found no chromosome {missing[0]}{more}, on which peaks lie, wanted all of them "
+            f"(it has {shortened(sorted(present), _MOST_NAMES)}); `allow_missing` ignores the peaks on some"
         )
 
 
 def _within_contigs(clusters: pd.DataFrame, source: SequenceSource, width: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Windows of ``width`` nt or less within one contig, and which have their centre in none (and width 1)."""
+    """Return windows of up to ``width`` nt within one contig, and which have their centre in none (and width 1)."""
     center = clusters["center"].to_numpy()
     start, end = center - width // 2, center - width // 2 + width
     row = source.locate(clusters.assign(start=start, end=end))
-    rest = np.flatnonzero(row < 0)
-    row[rest] = source.locate(clusters.iloc[rest].assign(start=center[rest], end=center[rest] + 1))
+    cut_off = np.flatnonzero(row < 0)
+    row[cut_off] = source.locate(clusters.iloc[cut_off].assign(start=center[cut_off], end=center[cut_off] + 1))
     first, last = (source.contigs[name].to_numpy()[row] for name in ("start", "end"))
     cut = np.maximum(0, np.maximum(first - start, end - last))
     start, end = np.where(row < 0, center, start + cut), np.where(row < 0, center + 1, end - cut)
@@ -273,21 +316,22 @@ def _within_contigs(clusters: pd.DataFrame, source: SequenceSource, width: int) 
 def label_windows(
     windows: pd.DataFrame, peaks: pd.DataFrame, tracks: pd.DataFrame, options: TrackOptions
 ) -> tuple[IdLists, IdLists]:
-    """Tracks that bind each window, and tracks of which that is unknown.
+    """Return the tracks that bind each window, and those for which this is unknown.
 
     A track is bound where one of its peaks that reach the thresholds overlaps the ``core`` nt around the centre. It is
     unknown where it is not bound and fewer than ``near`` bases lie between the core and one of its peaks, weak ones
-    included, and where no peak of its cell line, weak ones included, overlaps the ``window`` nt around the centre: the
-    transcript may be absent there. Else it does not bind. Peaks and windows on opposite strands do not meet.
+    included; and where no peak of its cell line, weak ones included, overlaps the ``window`` nt around the centre,
+    because the transcript may be absent there. Otherwise it does not bind. Only peaks on the window's strand count.
 
     Parameters
     ----------
-    windows : DataFrame with chrom, center, strand
+    windows : pandas.DataFrame with chrom, center, strand
         n rows.
-    peaks : DataFrame
-        As of `read_track_peaks`.
-    tracks : DataFrame
-        As of `track_table`.
+    peaks : pandas.DataFrame
+        As `read_track_peaks` returns it.
+    tracks : pandas.DataFrame
+        As `track_table` returns it.
+    options : TrackOptions
 
     Returns
     -------
@@ -321,13 +365,13 @@ def label_windows(
         state = np.where(has_cell[first : first + _ROWS_AT_ONCE, cell], np.uint8(0), np.uint8(2))
         for value, chosen in ((2, is_near[block]), (1, is_bound[block])):
             state[row[block][chosen] - first, ids[block][chosen]] = value
-        for value, found in lists.items():
+        for value, blocks in lists.items():
             rows, columns = np.nonzero(state == value)
-            found.append((np.bincount(rows, minlength=len(state)), columns.astype(np.int32)))
-    return tuple(_joined(found) for found in lists.values())
+            blocks.append((np.bincount(rows, minlength=len(state)), columns.astype(np.int32)))
+    return tuple(_joined(blocks) for blocks in lists.values())
 
 
 def _joined(blocks: list[tuple[np.ndarray, np.ndarray]]) -> IdLists:
-    """Lists of consecutive blocks of windows, from the lengths and the ids of each."""
+    """Return the lists of consecutive blocks of windows, from the lengths and the ids of each block."""
     lengths = np.concatenate([np.zeros(1, np.int64), *(lengths for lengths, _ in blocks)])
     return IdLists(np.concatenate([np.zeros(0, np.int32), *(ids for _, ids in blocks)]), np.cumsum(lengths))

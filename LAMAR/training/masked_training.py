@@ -17,9 +17,10 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForMaskedLM
 from ..runs import storage
+from .extended_runs import end_by_time, end_of
 from .masked_validation import MaskedWindows, evaluate
 from .options import PretrainOptions
-from .processes import process_count, wait_for_everyone
+from .processes import value_of_first_process, wait_for_everyone
 from .schedules import Schedule
 from .trainers import (
     COMPLETE,
@@ -80,14 +81,14 @@ class _Progress(TrainerCallback):
     def state(self) -> dict:
         """Return what a checkpoint needs beside the Trainer's own files."""
         state = {"rows": self.rows, "seconds": self.seconds, "seen": self.seen, "ends_by_time": self.ends_by_time}
-        return state | {"schedule": asdict(self.schedule), "end": _end(self.options)}
+        return state | {"schedule": asdict(self.schedule), "end": end_of(self.options)}
 
     def restore(self, state: dict) -> None:
         """Continue from a checkpoint's `state`; its end applies only where the options have the same end."""
         self.rows, self.seconds, self.seen = state["rows"], state["seconds"], state["seen"]
         # The warm-up is over or under way; a new end must not change it.
         self.schedule.warmup = state["schedule"]["warmup"]
-        if state["end"] == _end(self.options):
+        if state["end"] == end_of(self.options):
             self.schedule.decay_start, self.schedule.end = (state["schedule"][key] for key in ("decay_start", "end"))
             self.ends_by_time = state["ends_by_time"]
 
@@ -113,17 +114,9 @@ class _Progress(TrainerCallback):
         return control
 
     def _watch_the_clock(self, step: int, device) -> None:
-        limit = 60 * self.options.max_minutes
         ratio = self.options.decay_ratio if self.options.schedule == "trapezoid" else 0.0
-        seconds, schedule = _of_first_process(self.seconds, device), self.schedule
-        if step < schedule.decay_start and seconds >= (1 - ratio) * limit:
-            schedule.end_early(step, ratio)
-            self.ends_by_time = True
-        elif step >= schedule.decay_start and seconds >= limit:
-            schedule.end = step  # the fall began by the number of steps, too late
-            self.ends_by_time = True
-        if self.ends_by_time:
-            logger.info("`max_minutes` %g: training ends at step %d", self.options.max_minutes, schedule.end)
+        seconds = value_of_first_process(self.seconds, device)
+        self.ends_by_time = end_by_time(self.schedule, step, seconds, self.options.max_minutes, ratio)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs:
@@ -165,20 +158,6 @@ class _Progress(TrainerCallback):
         self._last = time.perf_counter()
 
 
-def _of_first_process(value: float, device) -> float:
-    """Return the first process's value, so that all processes decide alike."""
-    if process_count() == 1:
-        return value
-    shared = torch.tensor(value, dtype=torch.float64, device=device)
-    torch.distributed.broadcast(shared, 0)
-    return shared.item()
-
-
-def _end(options: PretrainOptions) -> dict:
-    """Return the options that say where a run ends, which may change between starts."""
-    return {"max_steps": options.max_steps, "max_minutes": options.max_minutes, "decay_ratio": options.decay_ratio}
-
-
 def _has_fallen(checkpoint: Path) -> bool:
     """Return whether the learning rate had begun to fall."""
     return checkpoint_step(checkpoint) > storage.read_json(checkpoint / COMPLETE)["schedule"]["decay_start"]
@@ -186,7 +165,7 @@ def _has_fallen(checkpoint: Path) -> bool:
 
 def _usable(checkpoint: Path, options: PretrainOptions, schedule: Schedule) -> bool:
     """Return whether the run with these options would have passed through this checkpoint."""
-    same_end = storage.read_json(checkpoint / COMPLETE)["end"] == _end(options)
+    same_end = storage.read_json(checkpoint / COMPLETE)["end"] == end_of(options)
     return same_end or (checkpoint_step(checkpoint) <= schedule.decay_start and not _has_fallen(checkpoint))
 
 

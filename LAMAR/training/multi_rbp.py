@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast
 from safetensors.torch import load_model, save
 from torch import nn
 from transformers import set_seed
@@ -18,12 +17,22 @@ from transformers import set_seed
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import storage
+from .extended_runs import end_by_time, end_of
 from .multi_rbp_data import JointData, WindowOrder, subsample_rows
 from .multi_rbp_model import masked_track_loss, predict_logits, token_batch, track_weights
-from .pretraining import Schedule
+from .multi_rbp_options import JointOptions
+from .processes import (
+    is_main_process,
+    process_count,
+    process_device,
+    process_rank,
+    value_of_first_process,
+    wait_for_everyone,
+)
+from .schedules import Schedule
 from .track_metrics import QUARTILES, summarise_tracks, track_table
 
-__all__ = ["LOG_COLUMNS", "JointOptions", "JointResult", "train_jointly"]
+__all__ = ["LOG_COLUMNS", "JointTraining", "train_jointly"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,45 +42,20 @@ LAST, AT_PEAK = "last.pt", "at_peak.pt"  # of the newest step, and of the last o
 PROGRESS_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class JointOptions:
-    """Hyperparameters of the joint training; names and defaults as in ``finetune_all_rbps.py``.
-
-    ``batch_size`` counts the windows of one process. ``max_minutes`` bounds the time spent in training steps, over all
-    starts; the learning rate falls early enough to have fallen by then.
-    """
-
-    max_steps: int = 10_000
-    max_minutes: float | None = None
-    batch_size: int = 64
-    head_lr: float = 1e-3
-    encoder_lr: float = 3e-4
-    warmup_steps: int = 200
-    decay_ratio: float = 0.3
-    weight_decay: float = 0.01
-    grad_clipping_norm: float = 1.0
-    track_power: float = 0.0
-    eval_steps: int = 500
-    save_steps: int = 250
-    dev_windows: int = 6_000
-    bf16: bool = False
-    seed: int = 42
-
-
 @dataclass
-class JointResult:
-    """Outcome of :func:`train_jointly`.
+class JointTraining:
+    """Outcome of `train_jointly`, over all starts of the run.
 
     Attributes
     ----------
     rows : list of dict
-        The log, with the keys :data:`LOG_COLUMNS`.
+        The log, with the keys `LOG_COLUMNS`.
     steps, windows : int
-        Steps, and windows trained on, over all starts and processes.
+        Optimiser steps, and windows trained on, of all processes.
     seconds : float
-        Time in training steps, over all starts.
+        Time in training steps, without evaluation and saving.
     best_step : int
-        Step whose weights the model carries.
+        Step whose weights the model has.
     """
 
     rows: list[dict]
@@ -82,7 +66,7 @@ class JointResult:
 
 
 def _parameter_groups(model: nn.Module, options: JointOptions) -> list[dict]:
-    """Encoder and head with rates of their own; weight decay on matrices and kernels only."""
+    """Return the optimiser's groups: different rates for encoder and head, weight decay on matrices and kernels."""
     groups = []
     for is_head, lr in ((False, options.encoder_lr), (True, options.head_lr)):
         chosen = [p for name, p in model.named_parameters() if name.startswith("classifier.") is is_head]
@@ -108,47 +92,45 @@ class _State:
     rows: list[dict] = field(default_factory=list)
 
 
-def _end(options: JointOptions) -> dict:
-    """What says where a run ends, which may change between starts."""
-    return {"max_steps": options.max_steps, "max_minutes": options.max_minutes, "decay_ratio": options.decay_ratio}
-
-
 class _Run:
     """One training: model, optimiser and state, and the folder of its checkpoints."""
 
-    def __init__(self, model, data: JointData, options: JointOptions, folder: Path, log_path: Path, processes):
-        self.data, self.options, self.folder, self.log_path, self.processes = data, options, folder, log_path, processes
-        self.model = model.to(processes.device)
+    def __init__(self, model, data: JointData, options: JointOptions, folder: Path, log_path: Path):
+        self.data, self.options, self.folder, self.log_path = data, options, folder, log_path
+        self.device = process_device()
+        self.model = model.to(self.device)
         n_bound, _ = data.track_counts(data.train)
         self.n_sites = n_bound
-        self.weights = torch.from_numpy(track_weights(n_bound, options.track_power)).to(processes.device)
-        size = options.batch_size * processes.num_processes
+        self.weights = torch.from_numpy(track_weights(n_bound, options.track_power)).to(self.device)
+        size = options.batch_size * process_count()
         self.order = WindowOrder(data.train, data.lengths(data.train), size, options.seed)
         self.dev = subsample_rows(data.dev, options.dev_windows, options.seed)
         self.optimizer = torch.optim.AdamW(_parameter_groups(self.model, options), betas=(0.9, 0.98))
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         schedule = Schedule.plan("trapezoid", options.max_steps, options.warmup_steps, options.decay_ratio)
         self.state = _State(schedule)
-        self.recent, self.recent_steps = torch.zeros((), dtype=torch.float64, device=processes.device), 0
+        self.recent, self.recent_steps = torch.zeros((), dtype=torch.float64, device=self.device), 0
         self.forward: Callable = self.model
-        if processes.num_processes > 1:
+        if process_count() > 1:
             self.forward = nn.parallel.DistributedDataParallel(self.model)
 
     # ------------------------------------------------------------------------------------------ checkpoints
 
     def save(self, name: str) -> None:
-        """Write a checkpoint whole; weights of best steps that no checkpoint names any more go afterwards."""
-        if not self.processes.is_main_process:
+        """Write a checkpoint, as a whole."""
+        if not is_main_process():
             return
         content = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        content |= {"state": asdict(self.state), "end": _end(self.options)}
+        content |= {"state": asdict(self.state), "end": end_of(self.options)}
         with storage.atomic_write(self.folder / name, "wb") as handle:
             torch.save(content, handle)
 
     def best_file(self, step: int) -> Path:
+        """Return the file of the weights of a step that was the best one so far."""
         return self.folder / f"best-{step}.safetensors"
 
     def _remove_superfluous(self) -> None:
+        """Delete the weights of best steps that no checkpoint names any more."""
         named = {self.best_file(self.state.best_step)}
         if (self.folder / AT_PEAK).exists():
             named.add(self.best_file(self._read(AT_PEAK)["state"]["best_step"]))
@@ -160,38 +142,38 @@ class _Run:
         return torch.load(self.folder / name, map_location="cpu", weights_only=True)
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, or from the last one at the peak rate if the end has moved.
+        """Continue from the newest checkpoint, or from the last one at the peak rate if the end has moved.
 
         Raises
         ------
         InputError
             The end lies before what was trained at the peak rate.
         """
-        found = [self._read(name) for name in (LAST, AT_PEAK) if (self.folder / name).exists()]
-        usable = [content for content in found if self._is_usable(content)]
-        if not found:
+        stored = [self._read(name) for name in (LAST, AT_PEAK) if (self.folder / name).exists()]
+        usable = [content for content in stored if self._is_usable(content)]
+        if not stored:
             return
         if not usable:
             raise InputError(
-                f"--max_steps: found {self.options.max_steps}, wanted more: {self.folder} holds "
-                f"{found[0]['state']['step']} steps; use --overwrite or another --output_dir to start anew"
+                f"`max_steps`: found {self.options.max_steps}, wanted more: {self.folder} holds "
+                f"{stored[0]['state']['step']} steps; use `overwrite` or another `output_dir` to start again"
             )
         content = usable[0]
-        stored = content["state"]
+        state = content["state"]
         planned = self.state.schedule
-        # The warm-up is over or under way; a new end must not bend it.
-        planned.warmup = stored["schedule"]["warmup"]
-        keeps_end = content["end"] == _end(self.options)
-        schedule = Schedule(**stored["schedule"]) if keeps_end else planned
-        ends_by_time = stored["ends_by_time"] and keeps_end
-        self.state = _State(**{**stored, "schedule": schedule, "ends_by_time": ends_by_time})
+        # The warm-up is over or under way; a new end must not change it.
+        planned.warmup = state["schedule"]["warmup"]
+        keeps_end = content["end"] == end_of(self.options)
+        schedule = Schedule(**state["schedule"]) if keeps_end else planned
+        ends_by_time = state["ends_by_time"] and keeps_end
+        self.state = _State(**{**state, "schedule": schedule, "ends_by_time": ends_by_time})
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         logger.info("resuming from step %d (%s)", self.state.step, self.folder)
 
     def _is_usable(self, content: dict) -> bool:
-        """Whether the run with these options would have come by this checkpoint."""
-        if content["end"] == _end(self.options):
+        """Return whether the run with these options would have passed through this checkpoint."""
+        if content["end"] == end_of(self.options):
             return True
         step, decay_start = content["state"]["step"], content["state"]["schedule"]["decay_start"]
         return step <= min(decay_start, self.state.schedule.decay_start)
@@ -199,9 +181,10 @@ class _Run:
     # ------------------------------------------------------------------------------------------------- steps
 
     def train(self) -> None:
+        """Train to the end of the schedule."""
         self.model.train()
         state, options = self.state, self.options
-        self.shown = time.monotonic(), state.step, state.seconds
+        self.last_report = time.monotonic(), state.step, state.seconds
         while state.step < state.schedule.end:
             start = time.perf_counter()
             self.recent += self._step()
@@ -209,11 +192,13 @@ class _Run:
             state.step += 1
             state.seconds += time.perf_counter() - start
             if options.max_minutes is not None and not state.ends_by_time:
-                self._watch_the_clock()
+                seconds = value_of_first_process(state.seconds, self.device)
+                limits = options.max_minutes, options.decay_ratio
+                state.ends_by_time = end_by_time(state.schedule, state.step, seconds, *limits)
             at_end = state.step >= state.schedule.end
             is_due = at_end or state.step % options.eval_steps == 0
             saves = is_due or state.step % options.save_steps == 0 or state.step == state.schedule.decay_start
-            if saves or time.monotonic() - self.shown[0] >= PROGRESS_SECONDS:
+            if saves or time.monotonic() - self.last_report[0] >= PROGRESS_SECONDS:
                 self._collect()
                 self._report()
             if is_due:
@@ -221,52 +206,39 @@ class _Run:
             if saves:
                 self.save(LAST)
                 if state.step == state.schedule.decay_start and not at_end:
-                    self.save(AT_PEAK)  # whoever makes the run longer goes on from here
-                if self.processes.is_main_process and is_due:
+                    self.save(AT_PEAK)  # an extended run resumes here
+                if is_main_process() and is_due:
                     self._remove_superfluous()
-                self.processes.wait_for_everyone()
+                wait_for_everyone()
 
     def _step(self) -> torch.Tensor:
-        """One optimiser step; gives its loss, the mean over all known labels of all processes, float64."""
-        state, processes = self.state, self.processes
+        """Make one optimiser step; return its loss, the mean over all known labels of all processes, float64."""
+        state, n_processes = self.state, process_count()
         size = self.options.batch_size
-        rows = self.order(state.step)[processes.process_index * size : (processes.process_index + 1) * size]
+        rows = self.order(state.step)[process_rank() * size : (process_rank() + 1) * size]
         factor = state.schedule.factor(state.step)
         for group, rate in zip(self.optimizer.param_groups, self.rates):
             group["lr"] = rate * factor
-        labels = torch.from_numpy(self.data.labels[rows]).to(processes.device)
-        with torch.autocast(processes.device.type, torch.bfloat16, enabled=self.options.bf16):
-            logits = self.forward(token_batch(self.data, rows, processes.device)).logits
+        labels = torch.from_numpy(self.data.labels[rows]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bf16):
+            logits = self.forward(token_batch(self.data, rows, self.device)).logits
         loss, weight = masked_track_loss(logits, labels, self.weights)
         sums = torch.stack([loss.detach(), weight]).double()
-        if processes.num_processes > 1:
+        if n_processes > 1:
             torch.distributed.all_reduce(sums)
         # A batch without a known label teaches nothing. Processes' gradients are averaged, hence the factor.
-        mean = loss / sums[1].clamp(min=1e-6).to(loss.dtype) * processes.num_processes
+        mean = loss / sums[1].clamp(min=1e-6).to(loss.dtype) * n_processes
         self.optimizer.zero_grad(set_to_none=True)
         mean.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clipping_norm)
         self.optimizer.step()
         return sums[0] / sums[1].clamp(min=1e-6)
 
-    def _watch_the_clock(self) -> None:
-        """Let the learning rate fall early enough to end after ``max_minutes``; all processes decide as the first."""
-        state, ratio, limit = self.state, self.options.decay_ratio, 60 * self.options.max_minutes
-        seconds = broadcast(torch.tensor([state.seconds], dtype=torch.float64, device=self.processes.device)).item()
-        if state.step < state.schedule.decay_start and seconds >= (1 - ratio) * limit:
-            state.schedule.end_early(state.step, ratio)
-            state.ends_by_time = True
-        elif state.step >= state.schedule.decay_start and seconds >= limit:
-            state.schedule.end = state.step  # the number of steps had begun the fall, too late
-            state.ends_by_time = True
-        if state.ends_by_time:
-            logger.info("--max_minutes %g: training ends at step %d", self.options.max_minutes, state.schedule.end)
-
     def _collect(self) -> None:
-        """Add the losses of the last steps to the next row of the log; read back seldom, as a GPU waits for it."""
+        """Add the losses of the last steps to the next row of the log; rarely, because a GPU waits for it."""
         if not bool(torch.isfinite(self.recent)):
             raise InputError(
-                f"--encoder_lr {self.options.encoder_lr:g}: the loss became {self.recent.item()} before step "
+                f"`encoder_lr` {self.options.encoder_lr:g}: the loss became {self.recent.item()} before step "
                 f"{self.state.step}, wanted lower rates or a longer warm-up"
             )
         self.state.loss_sum += self.recent.item()
@@ -275,18 +247,18 @@ class _Run:
         self.recent_steps = 0
 
     def _report(self) -> None:
-        """Print a line once a minute."""
-        state, (when, step, seconds) = self.state, self.shown
+        """Log a line of progress once a minute."""
+        state, (when, step, seconds) = self.state, self.last_report
         if time.monotonic() - when < PROGRESS_SECONDS:
             return
         speed = (state.step - step) * self.order.batch_size / max(state.seconds - seconds, 1e-9)
         mean, windows = state.loss_sum / max(state.loss_steps, 1), state.step * self.order.batch_size
         logger.info("step %d: %s windows, %.0f windows/s, loss %.4f", state.step, f"{windows:,}", speed, mean)
-        self.shown = time.monotonic(), state.step, state.seconds
+        self.last_report = time.monotonic(), state.step, state.seconds
 
     def _evaluate(self) -> None:
-        """Add a row to the log; keep the weights if no earlier ones had a higher mean AUROC."""
-        if not self.processes.is_main_process:
+        """Add a row to the log; keep the weights if no earlier ones had as high a mean AUROC."""
+        if not is_main_process():
             return
         state = self.state
         logits = predict_logits(self.model, self.data, self.dev, self.options.bf16)
@@ -295,27 +267,13 @@ class _Run:
         loss, weight = masked_track_loss(
             torch.from_numpy(logits), torch.from_numpy(labels), torch.ones(logits.shape[1])
         )
-        windows = state.step * self.order.batch_size
-        steps = state.step - (state.rows[-1]["step"] if state.rows else 0)
-        row = {
-            "step": state.step,
-            "windows": windows,
-            "passes": windows / len(self.data.train),
-            "train_loss": state.loss_sum / max(state.loss_steps, 1),
-            "dev_loss": float(loss / weight),
-            "dev_auroc": figures["auroc"],
-            **{name: figures[name] for name in QUARTILES},
-            "dev_auprc": figures["auprc"],
-            "learning_rate": self.optimizer.param_groups[-1]["lr"],
-            "windows_per_s": round(steps * self.order.batch_size / max(state.seconds - state.row_seconds, 1e-9), 1),
-        }
-        state.rows.append(row)
+        state.rows.append(self._row(figures, float(loss / weight)))
         state.loss_sum, state.loss_steps, state.row_seconds = 0.0, 0, state.seconds
         storage.write_csv(self.log_path, state.rows, LOG_COLUMNS)
         quartiles = " ".join(f"{figures[name]:.3f}" for name in QUARTILES)
         logger.info(
             "step %d: dev loss %.4f, AUROC %.4f (quartiles of size %s), average precision %.4f",
-            *(state.step, row["dev_loss"], figures["auroc"], quartiles, figures["auprc"]),
+            *(state.step, state.rows[-1]["dev_loss"], figures["auroc"], quartiles, figures["auprc"]),
         )
         score = figures["auroc"] if np.isfinite(figures["auroc"]) else -1.0
         if score > state.best_auroc:
@@ -323,43 +281,57 @@ class _Run:
             with storage.atomic_write(self.best_file(state.step), "wb") as handle:
                 handle.write(save({name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}))
 
+    def _row(self, figures: dict[str, float], dev_loss: float) -> dict:
+        state = self.state
+        windows = state.step * self.order.batch_size
+        steps = state.step - (state.rows[-1]["step"] if state.rows else 0)
+        return {
+            "step": state.step,
+            "windows": windows,
+            "passes": windows / len(self.data.train),
+            "train_loss": state.loss_sum / max(state.loss_steps, 1),
+            "dev_loss": dev_loss,
+            "dev_auroc": figures["auroc"],
+            **{name: figures[name] for name in QUARTILES},
+            "dev_auprc": figures["auprc"],
+            "learning_rate": self.optimizer.param_groups[-1]["lr"],
+            "windows_per_s": round(steps * self.order.batch_size / max(state.seconds - state.row_seconds, 1e-9), 1),
+        }
+
 
 def train_jointly(
-    model: EsmForSequenceClassification,
-    data: JointData,
-    options: JointOptions,
-    folder: Path,
-    log_path: Path,
-    processes,
-) -> JointResult:
+    model: EsmForSequenceClassification, data: JointData, options: JointOptions, folder: Path, log_path: Path
+) -> JointTraining:
     """Train ``model`` in place on all tracks; it ends with the weights of the highest mean dev AUROC.
 
-    Checkpoints go to ``folder``. If it holds one of an interrupted run, training goes on from it, and on one process
-    the weights are bit for bit those of a run that nobody interrupted (with ``max_minutes``, where the rate falls
-    depends on the clock). If the earlier run had another end, training goes on from before its learning rate fell.
+    Where ``folder`` holds a checkpoint of an interrupted run, training resumes from it; on one process the weights are
+    then bit for bit those of a run without the interruption (with ``max_minutes``, the step at which the rate falls
+    depends on the clock). If the earlier run had another end, training resumes from before its learning rate fell.
 
     Parameters
     ----------
     model : EsmForSequenceClassification
         One output per track of ``data``.
-    folder : Path
-        Exists.
-    log_path : Path
-        CSV file of :data:`LOG_COLUMNS`, one row per evaluation.
-    processes : accelerate.PartialState
+    data : JointData
+    options : JointOptions
+        Completed (`JointOptions.completed`).
+    folder : path
+        Existing folder for the checkpoints.
+    log_path : path
+        CSV file of `LOG_COLUMNS`, which the first process writes at every evaluation.
 
     Raises
     ------
     InputError
-        The loss is no number any more; or ``max_steps`` is too small to go on from what was trained.
+        The loss became NaN or infinite, or ``max_steps`` is too small to resume what was trained.
     """
     set_seed(options.seed)
-    run = _Run(model, data, options, folder, log_path, processes)
+    run = _Run(model, data, options, folder, log_path)
     run.resume()
     run.train()
-    processes.wait_for_everyone()
+    wait_for_everyone()
     state = run.state
-    step = int(broadcast(torch.tensor([state.best_step], device=processes.device)).item())
+    step = int(value_of_first_process(state.best_step, run.device))
     load_model(run.model, run.best_file(step))
     windows = state.step * run.order.batch_size
-    return JointResult(state.rows, state.step, windows, state.seconds, step)
+    return JointTraining(state.rows, state.step, windows, state.seconds, step)

@@ -1,6 +1,6 @@
 """Windows labelled for many tracks as the joint training takes them: token ids, dense labels, batches.
 
-Labels are int8: 1 where a track binds a window, 0 where it does not, :data:`UNKNOWN` where that is not known.
+Labels are int8: 1 where a track binds a window, 0 where it does not, `UNKNOWN` where that is not known.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..alphabet import PAD
 from ..batches import EncodedSequences
-from ..configuration import PAD
 from ..data.tracks import TRACKS, WINDOWS, TrackSet, read_track_set
 from ..errors import InputError
 
@@ -25,7 +25,7 @@ __all__ = ["UNKNOWN", "JointData", "WindowOrder", "prepare_joint_data", "read_jo
 logger = logging.getLogger(__name__)
 
 UNKNOWN = -1
-GROUP = 32  # batches that are drawn together and sorted by length
+GROUP = 32  # batches that are drawn together and then sorted by length
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +34,15 @@ class JointData:
 
     Attributes
     ----------
-    tracks : DataFrame, k rows
+    tracks : pandas.DataFrame, k rows
         track, target, cell and the other columns of ``tracks.tsv``, in the order of the model's outputs.
-    input_ids : uint8 (n, window_length + 2)
+    input_ids : numpy.ndarray of uint8, shape (n, window_length + 2)
         Token ids with ``<cls>`` and ``<eos>``, padded to the longest window.
-    labels : int8 (n, k)
-        1 bound, 0 not bound, :data:`UNKNOWN`.
-    train, dev : int64 (m,)
+    labels : numpy.ndarray of int8, shape (n, k)
+        1 bound, 0 not bound, `UNKNOWN`.
+    train, dev : numpy.ndarray of int64, shape (m,)
         Rows of each part, ascending.
-    is_background : bool (n,)
+    is_background : numpy.ndarray of bool, shape (n,)
         Windows that no track binds, drawn from transcripts or genes.
     counts : dict of int
         Windows and tracks that were used and left out.
@@ -58,20 +58,20 @@ class JointData:
 
     @property
     def names(self) -> list[str]:
-        """Names of the tracks, in the order of the model's outputs."""
+        """Return the names of the tracks, in the order of the model's outputs."""
         return self.tracks["track"].tolist()
 
     @property
     def window_length(self) -> int:
-        """Nucleotides of the longest window."""
+        """Return the number of nucleotides of the longest window."""
         return self.input_ids.shape[1] - 2
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Tokens of windows, special ones included; int64 (m,)."""
+        """Return the number of tokens of each window, special ones included; int64, shape (m,)."""
         return (self.input_ids[rows] != PAD).sum(axis=1)
 
     def track_counts(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Windows bound and windows not bound of each track among ``rows``; int64 (k,) each."""
+        """Return the number of bound windows and of unbound ones of each track among ``rows``; int64, shape (k,)."""
         chosen = self.labels[rows]
         return (chosen == 1).sum(axis=0), (chosen == 0).sum(axis=0)
 
@@ -79,16 +79,17 @@ class JointData:
 def read_joint_data(
     folder: str | PathLike, hold_out: Sequence[str] = (), min_sites: int = 1
 ) -> tuple[JointData, list[Path]]:
-    """Read a folder that ``make_track_dataset.py`` wrote; see :func:`prepare_joint_data`.
+    """Read a folder that ``make_track_dataset.py`` wrote, and prepare it as `prepare_joint_data` does.
 
     Returns
     -------
-    JointData, list of Path
-        The data and the files that they were read from.
+    data : JointData
+    files : list of Path
+        Files that the data were read from.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"--data_path: found {folder}, wanted a folder with {WINDOWS} and {TRACKS}")
+        raise InputError(f"`data_path`: found {folder}, wanted a folder with {WINDOWS} and {TRACKS}")
     data = prepare_joint_data(read_track_set(folder), hold_out, min_sites, source=str(folder / WINDOWS))
     return data, [folder / WINDOWS, folder / TRACKS]
 
@@ -96,7 +97,7 @@ def read_joint_data(
 def prepare_joint_data(
     data: TrackSet, hold_out: Sequence[str] = (), min_sites: int = 1, source: str = "windows"
 ) -> JointData:
-    """Encode the train and dev windows of a track set and make their labels dense.
+    """Return the encoded train and dev windows of a track set, with dense labels.
 
     Parameters
     ----------
@@ -104,9 +105,8 @@ def prepare_joint_data(
         Its test windows are not used.
     hold_out : sequence of str
         Targets (``QKI``) of which no track is trained, in any cell line. Windows that no other track binds are left
-        out with them: as windows without any label they would still teach the encoder what the held-out RBP binds,
-        namely what is a site and bound by none of the others. Windows that other tracks bind too stay, with the labels
-        of these tracks.
+        out with them: as sites that none of the others binds, they would teach the encoder what the held-out RBP
+        binds. Windows that other tracks bind too stay, with the labels of these tracks.
     min_sites : int
         Tracks with fewer bound windows in the train part are left out, with a warning.
     source : str
@@ -115,8 +115,7 @@ def prepare_joint_data(
     Raises
     ------
     InputError
-        An unknown target, no windows in the train or dev part, no track left, or no
-        label that is known.
+        An unknown target, no window in the train or dev part, no track left, or no known label.
     """
     data = data.take(np.flatnonzero(data.windows["part"].ne("test").to_numpy()))
     for part in ("train", "dev"):
@@ -154,7 +153,8 @@ def prepare_joint_data(
 
 
 def _padded_ids(sequences: list[str]) -> np.ndarray:
-    """Token ids with special tokens, padded to the longest; uint8 (n, longest + 2). Most windows are of one length."""
+    """Return token ids with special tokens, padded to the longest sequence; uint8, shape (n, longest + 2)."""
+    # Most windows have one length: padding costs less than a table of offsets.
     encoded = EncodedSequences.encode(sequences)
     ids = np.full((len(sequences), encoded.lengths.max()), PAD, dtype=np.uint8)
     ids[np.arange(ids.shape[1]) < encoded.lengths[:, None]] = encoded.ids
@@ -162,56 +162,61 @@ def _padded_ids(sequences: list[str]) -> np.ndarray:
 
 
 def _without_targets(data: TrackSet, hold_out: Sequence[str], source: str) -> TrackSet:
-    """The set without the tracks of these targets and without the windows that only they bind."""
+    """Return the set without the tracks of these targets, and without the windows that only they bind."""
     targets = data.tracks["target"].tolist()
     for target in hold_out:
         if target not in targets:
             near = difflib.get_close_matches(target, sorted(set(targets)), n=3)
             hint = f" (similar: {', '.join(near)})" if near else ""
-            raise InputError(f"--hold_out: found {target!r}, wanted targets of {source}{hint}")
+            raise InputError(f"`hold_out`: found {target!r}, wanted targets of {source}{hint}")
     kept = ~data.tracks["target"].isin(list(hold_out)).to_numpy()
     if not kept.any():
-        raise InputError(f"--hold_out: found all {len(set(targets))} targets of {source}, wanted some left to train")
+        raise InputError(f"`hold_out`: found all {len(set(targets))} targets of {source}, wanted some left to train")
     rest = data.select_tracks(np.flatnonzero(kept))
     only_held_out = (data.bound.lengths > 0) & (rest.bound.lengths == 0)
     return rest.take(np.flatnonzero(~only_held_out))
 
 
 def subsample_rows(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most ``most`` of ``rows``, drawn without replacement, in their order; int64."""
+    """Return at most ``most`` of ``rows``, drawn without replacement, in their order; int64."""
     if len(rows) <= most:
         return rows
     return np.sort(np.random.default_rng([seed, 1]).choice(rows, most, replace=False))
 
 
 class WindowOrder:
-    """Rows of any training step: each pass goes through all rows in a new random order.
+    """Rows of each training step; every pass goes through all rows in a new random order.
 
-    Windows of similar length share a batch: the rows of :data:`GROUP` batches are drawn at random, sorted by length and
-    cut, and these batches are taken in random order. What a step trains on depends on the seed and its number alone, so
-    that a resumed run goes on with the very batches of an uninterrupted one. The rest of a pass that does not fill a
-    batch is passed over.
+    Windows of similar length share a batch: the rows of `GROUP` batches are drawn at random, sorted by length and
+    divided, and these batches are taken in random order. What a step trains on depends on the seed and its number
+    alone, so that a resumed run has the batches of an uninterrupted one. Rows at the end of a pass that do not fill a
+    batch are left out.
 
     Parameters
     ----------
-    rows : int64 (n,)
+    rows : numpy.ndarray of int64, shape (n,)
         Rows to train on.
-    lengths : int (n,)
-        Their lengths.
+    lengths : numpy.ndarray of int, shape (n,)
+        Tokens of each.
     batch_size : int
-        Rows of a step, over all processes.
+        Rows of a step, of all processes.
     seed : int
+
+    Raises
+    ------
+    InputError
+        There are fewer rows than a batch takes.
     """
 
     def __init__(self, rows: np.ndarray, lengths: np.ndarray, batch_size: int, seed: int):
         self.rows, self.lengths, self.batch_size, self.seed = rows, lengths, batch_size, seed
         self.steps_per_pass = len(rows) // batch_size
         if not self.steps_per_pass:
-            raise InputError(f"--batch_size: found {batch_size} over all processes, wanted at most {len(rows)} windows")
+            raise InputError(f"`batch_size`: found {batch_size} over all processes, wanted at most {len(rows)} windows")
         self._pass, self._order = -1, rows
 
     def __call__(self, step: int) -> np.ndarray:
-        """Rows of the step after ``step`` others; int64 (batch_size,)."""
+        """Return the rows of the step that ``step`` others precede; int64, shape (batch_size,)."""
         number, index = divmod(step, self.steps_per_pass)
         if number != self._pass:
             self._pass, self._order = number, self._draw(np.random.default_rng([self.seed, 0, number]))

@@ -19,9 +19,10 @@ from ..errors import InputError
 from ..flash_attn_patch import resolve_backend
 from ..modeling_nucESM2 import EsmForMaskedLM
 from ..runs import RunFolder, storage
-from ..tokenization import LamarTokenizer, verify_vocabulary
+from ..tokenization import verify_vocabulary
+from .extended_runs import END, is_trained, trained_for, write_checkpoint
 from .figures import plot_loss_curve
-from .masked_training import MaskedTraining, train_masked_lm
+from .masked_training import train_masked_lm
 from .masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely, markov_figures
 from .options import PretrainOptions
 from .processes import (
@@ -42,7 +43,6 @@ logger = logging.getLogger(__name__)
 SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
 # May differ between the starts of a run: they change no weight, or (trapezoid) only where the run ends.
 _MAY_DIFFER = ("report_to", "logging_steps", "save_steps", "eval_steps", "output_dir")
-_END = ("max_steps", "max_minutes")
 MODEL = "model"  # the unit of a run: the folder holds one model, however often the run was extended
 
 
@@ -139,32 +139,6 @@ def _batches(corpus: Corpus, options: PretrainOptions) -> TrainingBatches:
     return TrainingBatches(corpus, collator, room, options.token_budget, options.seed, process_rank(), process_count())
 
 
-def _is_trained(trained: dict, options: PretrainOptions, folder: Path) -> bool:
-    """Return whether a model that was trained for that many steps and minutes is at a wanted end.
-
-    Raises
-    ------
-    InputError
-        It is beyond one: a model is not replaced by one that was trained less.
-    """
-    limits = {name: getattr(options, name) for name in _END if getattr(options, name) is not None}
-    for name, limit in limits.items():
-        if limit < trained[name]:
-            raise InputError(
-                f"`{name}`: found {limit}, wanted {trained[name]} or more, for which the model in {folder} was "
-                "trained; use `overwrite` or another `output_dir`"
-            )
-    return any(limit == trained[name] for name, limit in limits.items())
-
-
-def _trained_for(training: MaskedTraining, options: PretrainOptions) -> dict:
-    """Return what `_is_trained` compares with: a limit that ended the training stands for what it took."""
-    minutes, limit = round(training.seconds / 60, 4), options.max_minutes
-    if limit is not None and (minutes > limit or training.steps < options.max_steps):
-        minutes = limit
-    return {"max_steps": training.steps, "max_minutes": minutes}
-
-
 def pretrain(
     data_path: str | PathLike | Sequence[str | PathLike],
     output_dir: str | PathLike,
@@ -220,7 +194,7 @@ def pretrain(
         wait_for_everyone()
         with run_folder:
             unit = run_folder.load_unit(MODEL) if run_folder.done(MODEL) else None
-            if unit is not None and _is_trained(unit["trained"], chosen, run_folder.path):
+            if unit is not None and is_trained(unit["trained"], chosen, run_folder.path):
                 results = unit["results"]
                 logger.info("trained earlier, nothing to do: %d steps", results["steps"])
             else:
@@ -245,10 +219,10 @@ def _open(
 ) -> RunFolder:
     """Open the run's folder; refuse an end before that of the model in it while nothing is changed yet."""
     if not overwrite and (earlier := RunFolder(output_dir, is_writer=False)).done(MODEL):
-        _is_trained(earlier.load_unit(MODEL)["trained"], options, output_dir)
+        is_trained(earlier.load_unit(MODEL)["trained"], options, output_dir)
     may_differ = _MAY_DIFFER
     if options.schedule == "trapezoid":
-        may_differ += (*_END, "warmup_ratio", "warmup_steps")
+        may_differ += (*END, "warmup_ratio", "warmup_steps")
     return RunFolder.open(
         output_dir,
         arguments=options.recorded(data_path=data_path, output_dir=output_dir, **processes_argument()),
@@ -296,25 +270,13 @@ def _train(
         title += f", {notice.partition(':')[0]}" if notice else ""
         chains = {name: figures["loss"] for name, figures in results["markov"].items()}
         plot_loss_curve(training.rows, chains, run_folder.file("loss_curve.png"), title)
-        _write_checkpoint(model, results, scratch, run_folder)
-    unit = {"trained": _trained_for(training, options), "results": results}
+        write_checkpoint(model, scratch, run_folder, [scratch / "training_args.bin"])
+        storage.write_json(run_folder.file("eval_results.json"), results)
+    unit = {"trained": trained_for(training.steps, training.seconds, options), "results": results}
     results = run_folder.save_unit(MODEL, unit)["results"]
     if is_main_process() and options.schedule == "linear":
         shutil.rmtree(scratch)  # nothing that a longer run could resume from
     return results
-
-
-def _write_checkpoint(model: EsmForMaskedLM, results: dict, scratch: Path, run_folder: RunFolder) -> None:
-    """Put the model, its tokenizer and its figures into the run's folder, each file as a whole."""
-    staged = scratch / "final"
-    shutil.rmtree(staged, ignore_errors=True)
-    model.save_pretrained(staged)
-    LamarTokenizer().save_pretrained(staged)
-    shutil.copy2(scratch / "training_args.bin", staged)
-    for file in sorted(staged.iterdir()):
-        file.replace(run_folder.file(file.name))
-    staged.rmdir()
-    storage.write_json(run_folder.file("eval_results.json"), results)
 
 
 def _describe(results: dict) -> None:

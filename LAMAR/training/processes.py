@@ -1,6 +1,6 @@
 """The processes of one training run, as torchrun starts them: rank, number, and waiting for each other.
 
-Only `start_processes` and `wait_for_everyone` import torch, so that scripts can ask for their rank before that.
+Functions that ask for the rank or the number of processes import no torch, so that scripts can call them first.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import os
 __all__ = [
     "is_main_process",
     "process_count",
+    "process_device",
     "process_rank",
     "processes_argument",
     "start_processes",
+    "value_of_first_process",
     "wait_for_everyone",
 ]
 
@@ -38,6 +40,29 @@ def start_processes() -> None:
     Calling it again has no effect.
     """
     _state()
+
+
+def process_device():
+    """Return the ``torch.device`` of this process: its own GPU where there is CUDA, else the CPU."""
+    return _state().device
+
+
+def value_of_first_process(value: float, device) -> float:
+    """Return the first process's value, so that all processes decide alike; every process must make this call.
+
+    Parameters
+    ----------
+    value : float
+    device : torch.device
+        Device of this process, over which the value is sent.
+    """
+    import torch
+
+    if process_count() == 1:
+        return value
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    torch.distributed.broadcast(shared, 0)
+    return shared.item()
 
 
 def wait_for_everyone() -> None:

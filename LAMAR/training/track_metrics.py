@@ -13,20 +13,20 @@ QUARTILES = ("auroc_q1", "auroc_q2", "auroc_q3", "auroc_q4")  # from the tracks 
 
 
 def track_table(labels: np.ndarray, logits: np.ndarray, is_background: np.ndarray | None = None) -> list[dict]:
-    """Area under the ROC curve and average precision of each track over the windows whose label is known.
+    """Return area under the ROC curve and average precision of each track, over the windows whose label is known.
 
     Parameters
     ----------
-    labels : int8 (n, k)
-        1, 0 or :data:`~LAMAR.training.multi_rbp_data.UNKNOWN`.
-    logits : float (n, k)
+    labels : numpy.ndarray of int8, shape (n, k)
+        1, 0 or `LAMAR.training.multi_rbp_data.UNKNOWN`.
+    logits : numpy.ndarray of float, shape (n, k)
         Any scores.
-    is_background : bool (n,), optional
+    is_background : numpy.ndarray of bool, shape (n,), optional
         Adds the area without these windows, against sites of other RBPs alone.
 
     Returns
     -------
-    list of dict, k
+    list of dict, length k
         n_bound, n_unbound, auroc, auprc, and auroc_sites with ``is_background``; NaN where a class is absent.
     """
     rows = []
@@ -41,26 +41,32 @@ def track_table(labels: np.ndarray, logits: np.ndarray, is_background: np.ndarra
 
 
 def _defined(metric, column: np.ndarray, scores: np.ndarray, chosen: np.ndarray) -> float:
-    """The metric over the chosen windows, NaN where they are all bound or all unbound."""
+    """Return a metric over the chosen windows, NaN where they are all bound or all unbound."""
     column = column[chosen]
     return metric(column, scores[chosen]) if 0 < column.sum() < len(column) else float("nan")
 
 
 def size_quartiles(n_sites: np.ndarray) -> np.ndarray:
-    """Quartile of each track by its number of sites, 0 for the poorest; int64 (k,), equal in size but for rounding."""
+    """Return each track's quartile by its number of sites, 0 for those with the fewest; int64, shape (k,)."""
     ranks = np.argsort(np.argsort(n_sites, kind="stable"), kind="stable")
     return ranks * 4 // max(len(n_sites), 1)
 
 
 def summarise_tracks(table: list[dict], n_sites: np.ndarray) -> dict[str, float]:
-    """Means over the tracks that have both classes: auroc, auprc, and auroc by quartile of size; NaN for none.
+    """Return means over the tracks that have both classes: auroc, auprc, and auroc by quartile of size.
 
     Parameters
     ----------
-    table : list of dict, k
-        As :func:`track_table` gives it.
-    n_sites : int (k,)
+    table : list of dict, length k
+        As `track_table` returns it.
+    n_sites : numpy.ndarray of int, shape (k,)
         Sites in the train part, by which tracks are divided into quartiles.
+
+    Returns
+    -------
+    dict
+        auroc, auprc, the names `QUARTILES` (NaN where no track has both classes), and n_tracks, the number of tracks
+        that have both.
     """
     areas = np.array([row["auroc"] for row in table])
     quartile = size_quartiles(n_sites)

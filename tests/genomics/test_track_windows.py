@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from LAMAR.alphabet import reverse_complement
 from LAMAR.data.kmers import RunIndex
-from LAMAR.data.sequences import reverse_complement, write_fasta
+from LAMAR.data.sequences import write_fasta
 from LAMAR.errors import InputError
 from LAMAR.genomics.annotation import read_gtf
 from LAMAR.genomics.genome import open_genome
@@ -255,11 +256,11 @@ def test_training_windows_that_share_a_run_are_left_out(genome):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"core": 60}, "--core 60, --min_length 45"),
-        ({"window": 40}, "--window 40"),
-        ({"cluster": 29}, "--cluster: found 29, wanted at most --core - 2 = 28"),
-        ({"exclude_run": 46}, "--exclude_run: found 46"),
-        ({"dev_chroms": ["9"]}, "--dev_chroms: found chr9 in --test_chroms too"),
+        ({"core": 60}, "`core` 60, `min_length` 45"),
+        ({"window": 40}, "`window` 40"),
+        ({"cluster": 29}, "`cluster`: found 29, wanted at most `core` - 2 = 28"),
+        ({"exclude_run": 46}, "`exclude_run`: found 46"),
+        ({"dev_chroms": ["9"]}, "`dev_chroms`: found chr9 in `test_chroms` too"),
     ],
 )
 def test_options_that_cannot_work(options, message):
@@ -386,7 +387,7 @@ def test_background_from_genes(genome, tmp_path):
         near = found["chrom"].eq("chr1") & (found["end"] > 1000 - 115) & (found["start"] < 1060 + 115)
         assert not near.any()
         assert found.loc[found["chrom"] == "chr1", "end"].max() <= 2000
-        with pytest.raises(InputError, match="--gtf: found no gene with a peak"):
+        with pytest.raises(InputError, match="`gtf`: found no gene with a peak"):
             next(
                 gene_candidates(annotation, peaks.iloc[:0], source, np.array([101]), options, np.random.default_rng(0))
             )
@@ -401,7 +402,7 @@ def test_peaks_of_files_and_folders(tmp_path):
         ["chr1", ".", "A", ""],
         ["chr2", "-", "B", ""],
     ]
-    with pytest.raises(InputError, match=r"--peaks: found 'A' in .*a and in .*b, wanted it once"):
+    with pytest.raises(InputError, match=r"`peaks`: found 'A' in .*a and in .*b, wanted it once"):
         read_track_peaks([tmp_path / "a", tmp_path / "b"])
 
 
@@ -415,9 +416,9 @@ def test_an_index_names_tracks_and_joins_experiments(tmp_path):
         ["QKI_K562", "X1;X2", 2],
     ]
     assert len(read_track_peaks([tmp_path], cells=["HepG2"])) == 1
-    with pytest.raises(InputError, match="--rbps: found no peaks of 'PUM2', wanted some of QKI"):
+    with pytest.raises(InputError, match="`rbps`: found no peaks of 'PUM2', wanted some of QKI"):
         read_track_peaks([tmp_path], ["QKI", "PUM2"])
-    with pytest.raises(InputError, match="--cells: found no peaks of 'HeLa', wanted some of HepG2, K562"):
+    with pytest.raises(InputError, match="`cells`: found no peaks of 'HeLa', wanted some of HepG2, K562"):
         read_track_peaks([tmp_path], cells=["HeLa"])
     (tmp_path / "index.tsv").write_text("accession\ttarget\tcell\nX1\tQ\tK_1\nX2\tQ_K\t1\nX3\tR\tR\n")
     with pytest.raises(InputError, match="whose tracks would both be called Q_K_1"):

@@ -18,8 +18,8 @@ from finetune_runs import table
 from track_sets import write_small_set
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from LAMAR.data.track_calibration import read_calibration
 from LAMAR.data.tracks import read_track_set
-from LAMAR.statistics.calibration import read_calibration
 from LAMAR.statistics.metrics import auroc
 
 ROOT = Path(__file__).resolve().parents[2]

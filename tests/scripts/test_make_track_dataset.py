@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from LAMAR.data.sequences import reverse_complement, write_fasta
+from LAMAR.alphabet import reverse_complement
+from LAMAR.data.sequences import write_fasta
 from LAMAR.data.tracks import read_track_set
 from LAMAR.genomics.genome import open_genome
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from scipy.stats import genpareto, norm
 
 from LAMAR.errors import InputError
-from LAMAR.runs.storage import write_json
 from LAMAR.statistics.calibration import (
     P_LEVELS,
     SMALLEST_SLOPE,
@@ -18,7 +16,6 @@ from LAMAR.statistics.calibration import (
     fit_calibration,
     fit_logistic,
     fit_tail,
-    read_calibration,
 )
 
 
@@ -124,7 +121,7 @@ def test_probabilities_by_hand():
     assert found[1:3] == pytest.approx(1 / (1 + np.exp(-odds)))
     assert found[0] == pytest.approx(0)
     assert found[3] == pytest.approx(1)
-    with pytest.raises(ValueError, match=r"logits: found shape \(4, 2\), wanted \(n, 1\)"):
+    with pytest.raises(ValueError, match=r"`logits`: found shape \(4, 2\), wanted \(n, 1\)"):
         calibration.probabilities(np.zeros((4, 2)))
 
 
@@ -171,43 +168,6 @@ def test_without_background_windows_all_unbound_ones_stand_in():
 def test_without_any_site_nothing_can_be_calibrated():
     with pytest.raises(InputError, match="calibration: found no track with bound and background windows"):
         fit_calibration(np.zeros((4, 1)), np.zeros((4, 1)), np.ones(4, dtype=bool), ["a"])
-
-
-def test_file_gives_back_the_calibration(tmp_path):
-    logits, labels, is_background = several_tracks()
-    names = ["a", "b", "c"]
-    calibration = fit_calibration(logits, labels, is_background, names, prior=0.01)
-    write_json(tmp_path / "calibration.json", calibration.to_dict())
-    for path in (tmp_path, tmp_path / "calibration.json"):
-        read = read_calibration(path, names)
-        assert (read.names, read.prior, read.negatives) == (names, 0.01, "background")
-        assert read.probabilities(logits) == pytest.approx(calibration.probabilities(logits), rel=1e-4)
-        assert read.p_values(logits) == pytest.approx(calibration.p_values(logits), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda content: content["tracks"].pop("b"), "found 2 tracks that are not the model's 3 .such as b."),
-        (lambda content: content["tracks"].update(a=content["tracks"].pop("a")), "their order differs"),
-        (lambda content: content["tracks"]["a"].pop("slope"), "not a calibration .KeyError: 'slope'."),
-        (lambda content: content["tracks"]["a"]["quantiles"].pop(), "not a calibration"),
-        (lambda content: content.update(format_version=99), "found another format than version 1"),
-    ],
-)
-def test_a_file_that_does_not_fit_is_refused(change, message, tmp_path):
-    logits, labels, is_background = several_tracks()
-    content = fit_calibration(logits, labels, is_background, ["a", "b", "c"]).to_dict()
-    content = json.loads(json.dumps(content))
-    change(content)
-    write_json(tmp_path / "calibration.json", content)
-    with pytest.raises(InputError, match=message):
-        read_calibration(tmp_path, ["a", "b", "c"])
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"calibration\.json: cannot be read"):
-        read_calibration(tmp_path)
 
 
 def test_the_grid_ends_where_the_tail_begins():

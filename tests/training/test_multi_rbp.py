@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from accelerate import PartialState
 from track_sets import MOTIFS, TRACKS, make_track_set
 
 from LAMAR.configuration import named_config
@@ -19,9 +18,10 @@ from LAMAR.errors import InputError
 from LAMAR.modeling_nucESM2 import EsmForSequenceClassification
 from LAMAR.tokenization import VOCABULARY
 from LAMAR.training import multi_rbp
-from LAMAR.training.multi_rbp import LOG_COLUMNS, JointOptions, train_jointly
+from LAMAR.training.multi_rbp import LOG_COLUMNS, train_jointly
 from LAMAR.training.multi_rbp_data import UNKNOWN, WindowOrder, prepare_joint_data, subsample_rows
 from LAMAR.training.multi_rbp_model import masked_track_loss, predict_logits, set_prior_bias, track_weights
+from LAMAR.training.multi_rbp_options import JointOptions
 from LAMAR.training.track_metrics import size_quartiles, summarise_tracks, track_table
 
 OPTIONS = JointOptions(
@@ -52,8 +52,7 @@ def new_model(data, head: str = "mean") -> EsmForSequenceClassification:
 def trained(data, options, folder):
     folder.mkdir(exist_ok=True)
     model = new_model(data)
-    processes = PartialState(cpu=True)
-    return model, train_jointly(model, data, options, folder, folder / "log.csv", processes)
+    return model, train_jointly(model, data, options, folder, folder / "log.csv")
 
 
 # --------------------------------------------------------------------------------------------------- loss
@@ -168,8 +167,8 @@ def _without_dev(source):
     [
         (_without_dev, {}, "folder/windows: found no window of part dev, wanted one or more"),
         (_all_unknown, {}, "folder/windows: found only unknown labels in part dev"),
-        (lambda s: s, {"hold_out": ["PUM1"]}, r"--hold_out: found 'PUM1', wanted targets of .* \(similar: PUM2\)"),
-        (lambda s: s, {"hold_out": list(MOTIFS)}, "--hold_out: found all 3 targets of"),
+        (lambda s: s, {"hold_out": ["PUM1"]}, r"`hold_out`: found 'PUM1', wanted targets of .* \(similar: PUM2\)"),
+        (lambda s: s, {"hold_out": list(MOTIFS)}, "`hold_out`: found all 3 targets of"),
         (lambda s: s, {"min_sites": 1000}, "found no track with 1000 or more bound windows in the train part"),
     ],
 )
@@ -200,7 +199,7 @@ def test_each_pass_sees_each_window_once_whatever_step_is_asked_first():
     assert not np.array_equal(first[0], second[0])
     assert np.array_equal(WindowOrder(rows, lengths, 10, seed=3)(7), second[2])
     assert not np.array_equal(WindowOrder(rows, lengths, 10, seed=4)(0), first[0])
-    with pytest.raises(InputError, match="--batch_size: found 54 over all processes, wanted at most 53 windows"):
+    with pytest.raises(InputError, match="`batch_size`: found 54 over all processes, wanted at most 53 windows"):
         WindowOrder(rows, lengths, 54, seed=0)
 
 
@@ -299,7 +298,7 @@ def test_a_run_made_longer_is_the_long_run(data, tmp_path):
     assert equal(extended, long)
     assert rows_of(found)[-1] == rows_of(wanted)[-1]
     # Its learning rate had fallen after step 15: an end before that cannot be had any more.
-    with pytest.raises(InputError, match=r"--max_steps: found 6, wanted more: .* holds 20 steps"):
+    with pytest.raises(InputError, match=r"`max_steps`: found 6, wanted more: .* holds 20 steps"):
         trained(data, replace(OPTIONS, max_steps=6), tmp_path / "short")
 
 
@@ -354,5 +353,5 @@ def test_planted_motifs_are_learned(data, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(data, tmp_path):
-    with pytest.raises(InputError, match=r"--encoder_lr 1e\+30: the loss became nan before step"):
+    with pytest.raises(InputError, match=r"`encoder_lr` 1e\+30: the loss became nan before step"):
         trained(data, replace(OPTIONS, encoder_lr=1e30, warmup_steps=0), tmp_path / "run")

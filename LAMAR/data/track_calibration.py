@@ -1,0 +1,76 @@
+"""The file ``calibration.json`` of a checkpoint folder with one output per track."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..runs.storage import read_json, write_json
+from ..statistics.calibration import P_LEVELS, Calibration
+
+__all__ = ["CALIBRATION", "read_calibration", "write_calibration"]
+
+CALIBRATION = "calibration.json"
+FORMAT_VERSION = 1
+_NUMBERS = ("slope", "intercept")
+_COUNTS = ("n_bound", "n_background")
+_TAIL = ("scale", "shape")
+
+
+def write_calibration(path: str | PathLike, calibration: Calibration) -> None:
+    """Write a calibration as JSON, atomically; numbers have six significant digits."""
+    tracks = {}
+    for j, name in enumerate(calibration.names):
+        track = {key: _rounded(getattr(calibration, key)[j]) for key in _NUMBERS}
+        track |= {key: int(getattr(calibration, key)[j]) for key in _COUNTS}
+        track["quantiles"] = [_rounded(value) for value in calibration.quantiles[j]]
+        track["tail"] = {key: _rounded(getattr(calibration, key)[j]) for key in _TAIL}
+        tracks[name] = track
+    head = {"format_version": FORMAT_VERSION, "prior": calibration.prior, "negatives": calibration.negatives}
+    write_json(Path(path), {**head, "p_levels": P_LEVELS.tolist(), "tracks": tracks})
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def read_calibration(path: str | PathLike, names: Sequence[str] | None = None) -> Calibration:
+    """Read a calibration that `write_calibration` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The file, or the checkpoint folder that holds it.
+    names : sequence of str, optional
+        Tracks of the model, in the order of its outputs, which the file must have.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or of another format, or its tracks are not ``names``.
+    """
+    path = Path(path)
+    path = path / CALIBRATION if path.is_dir() else path
+    content = read_json(path)
+    try:
+        if content["format_version"] != FORMAT_VERSION or content["p_levels"] != P_LEVELS.tolist():
+            raise InputError(f"{path}: found another format than version {FORMAT_VERSION}; calibrate the model again")
+        stored = list(content["tracks"])
+        if names is not None and stored != list(names):
+            differing = sorted(set(stored) ^ set(names))
+            what = f"such as {differing[0]}" if differing else "their order differs"
+            raise InputError(f"{path}: found {len(stored)} tracks that are not the model's {len(names)} ({what})")
+        tracks = list(content["tracks"].values())
+        columns = {key: np.array([track[key] for track in tracks]) for key in (*_NUMBERS, *_COUNTS, "quantiles")}
+        columns |= {key: np.array([track["tail"][key] for track in tracks]) for key in _TAIL}
+        if columns["quantiles"].shape != (len(stored), len(P_LEVELS)):
+            raise InputError(f"{path}: found quantiles of shape {columns['quantiles'].shape}")
+        return Calibration(stored, float(content["prior"]), negatives=content["negatives"], **columns)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a calibration ({type(error).__name__}: {error})") from error
