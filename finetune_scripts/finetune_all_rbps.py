@@ -37,7 +37,7 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
 from LAMAR.cli import joint_arguments
-from LAMAR.cli.arguments import OneLineParser, add_model_arguments, log_training, parse_or_demo
+from LAMAR.cli.arguments import OneLineParser, add_model_arguments, log_messages, parse_or_demo
 from LAMAR.cli.errors import exit_on_input_error
 
 logger = logging.getLogger("finetune_all_rbps")
@@ -81,7 +81,7 @@ def run(data_path: Path, output_dir: Path, *, demo: bool = False, resume: bool =
 
 def main(argv=None) -> int:
     arguments = parse_or_demo(build_parser(), argv, DEMO)
-    log_training()
+    log_messages(training=True)
     return exit_on_input_error(run, **vars(arguments))
 
 
