@@ -66,7 +66,7 @@ def load_classifier(model_path: str | PathLike, *, attention: str = "sdpa") -> t
 
 
 def read_labelled(
-    path: str | PathLike, *, name: str | None = None, task: str = "classification", n_labels: int = 2
+    path: str | PathLike, *, name: str | None = None, task: str = "classification", nlabels: int = 2
 ) -> LabelledSet:
     """Read a labelled data set in any of its forms.
 
@@ -79,14 +79,14 @@ def read_labelled(
     name : str, optional
         Which data set, where the folder holds several.
     task : {"classification", "regression", "multilabel"}
-    n_labels : int
+    nlabels : int
         Number of classes (classification) or of labels (multilabel).
 
     Returns
     -------
     LabelledSet
         ``sequences`` (list of n str over ``ACGTN``), ``labels`` (int64, shape (n,); float32 for regression; int64,
-        shape (n, n_labels) for multilabel), ``ids``, and where the source has them ``split`` and coordinates.
+        shape (n, nlabels) for multilabel), ``ids``, and where the source has them ``split`` and coordinates.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def read_labelled(
     >>> len(dataset), dataset.labels.dtype, sorted(set(dataset.labels.tolist()))
     (60, dtype('int64'), [0, 1])
     """
-    return load_labelled(path, name=name, task=task, n_labels=n_labels)
+    return load_labelled(path, name=name, task=task, nlabels=nlabels)
 
 
 def embed(
