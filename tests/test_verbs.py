@@ -208,6 +208,13 @@ def test_a_collapsed_classifier_is_warned_of(tmp_path, caplog):
     assert "constant_predictions" in caplog.text
 
 
+def test_labelled_sets_of_three_classes_and_of_several_labels_are_read(tmp_path):
+    (tmp_path / "three.csv").write_text("sequence,label\nACGT,0\nACGA,2\n")
+    assert read_labelled(tmp_path / "three.csv", nlabels=3).labels.tolist() == [0, 2]
+    (tmp_path / "several.csv").write_text("sequence,label\nACGT,0;1\nACGA,1;1\n")
+    assert read_labelled(tmp_path / "several.csv", task="multilabel", nlabels=2).labels.tolist() == [[0, 1], [1, 1]]
+
+
 # ------------------------------------------------------------------------------------------------------- mistakes
 
 

@@ -239,9 +239,11 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
     added_later: ClassVar[tuple[str, ...]] = ("dev_chroms", "weight_decay")
 
     def __post_init__(self):
-        # One form of what a parser gives as lists, so that equal options are equal.
+        # One form of what a parser gives as lists and a caller as lists or a text, so that equal options are equal.
         for name in ("test_chroms", "dev_chroms"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            chroms = getattr(self, name) or ()
+            chroms = chroms.replace(",", " ").split() if isinstance(chroms, str) else chroms
+            object.__setattr__(self, name, tuple(chroms))
 
     def fit_options(self, task: str, best_metric: str) -> FitOptions:
         """Return the options of one fold's training; ``best_metric`` chooses the epoch unless the user named one."""

@@ -162,13 +162,10 @@ def judged_sets(results: list[dict], labels: np.ndarray) -> dict[str, tuple[np.n
 
 def _prediction_row(dataset: LabelledSet, task: str, index: int, part: str, fold: str, values) -> dict:
     row = {"record": dataset.ids[index], "index": index}
+    # A table may have the chromosome alone, which is all that a split by chromosome needs.
     if dataset.chrom is not None:
-        row.update(
-            chrom=dataset.chrom[index],
-            start=int(dataset.start[index]),
-            end=int(dataset.end[index]),
-            strand=dataset.strand[index],
-        )
+        columns = {name: getattr(dataset, name) for name in ("chrom", "start", "end", "strand")}
+        row.update({name: values[index].item() for name, values in columns.items() if values is not None})
     row.update(evaluated_on=part, fold=fold)
     label = dataset.labels[index]
     values = np.atleast_1d(np.asarray(values, dtype=np.float64))

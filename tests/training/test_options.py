@@ -104,3 +104,11 @@ def test_batch_size_is_a_budget_of_full_windows():
 def test_evaluations_follow_checkpoints_unless_told_otherwise():
     assert completed("--save_steps", "7").eval_steps == 7
     assert completed("--save_steps", "7", "--eval_steps", "3").eval_steps == 3
+
+
+@pytest.mark.parametrize("chroms", ["chr8", ["chr8"], ("chr8",)])
+def test_one_chromosome_as_a_text_is_one_name(chroms):
+    assert (
+        FinetuneOptions(test_chroms=chroms, dev_chroms="chr1, chr2").recorded()
+        == FinetuneOptions(test_chroms=("chr8",), dev_chroms=("chr1", "chr2")).recorded()
+    )

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from LAMAR.data.labelled import load_labelled
 from LAMAR.training import summaries
 
 
@@ -31,3 +32,15 @@ def test_summary_text_shows_what_the_file_holds():
     text = summaries.closing_table({"folds": [{}], "collapsed": {}, "test_ensemble": figures}, "classification")
     assert "auroc 0.9000 (0.8500 to 0.9500)" in text
     assert "auprc 0.8000 (0.7000 to 0.9000)" in text
+
+
+def test_predictions_have_the_coordinates_that_the_table_has(tmp_path):
+    table = tmp_path / "windows.csv"
+    table.write_text("sequence,label,chrom\nACGTACGT,0,chr1\nTTTTACGT,1,chr2\n")
+    dataset = load_labelled(table)
+    result = {"fold": "fold_0", "indices": {"validation": [], "heldout": [], "test": [0, 1]}}
+    result |= {"predictions": {"test": [[0.6, 0.4], [0.1, 0.9]], "validation": [], "heldout": []}}
+    rows = summaries.prediction_rows([result], dataset, "classification")
+    assert [row["chrom"] for row in rows] == ["chr1", "chr2"]
+    assert [row["probability"] for row in rows] == [0.4, 0.9]
+    assert not {"start", "end", "strand"} & rows[0].keys()
