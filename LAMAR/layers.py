@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from .errors import InputError
@@ -30,6 +31,10 @@ def normalize_layer(layer: int, n_layers: int, parameter: str = "layer") -> int:
     InputError
         For a block that the model does not have.
     """
+    try:
+        layer = operator.index(layer)
+    except TypeError:
+        raise InputError(f"`{parameter}`: found {layer!r}, wanted a whole number") from None
     if not -n_layers <= layer < n_layers:
         raise InputError(
             f"`{parameter}`: found {layer}, wanted {-n_layers} to {n_layers - 1} (the model has {n_layers} blocks)"

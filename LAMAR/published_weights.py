@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from .configuration import CONFIGS, named_config
 from .errors import InputError
 from .runs import storage
 from .runs.provenance import provenance
@@ -78,7 +77,7 @@ def convert_checkpoint(source: Path, target: Path, *, config: str | None, dtype:
     target : Path
         Folder to write; an earlier one is replaced.
     config : str, optional
-        Name of the configuration that the weights must have; None takes the shape from them.
+        Name or JSON file of the configuration that the weights must have; None takes the shape from them.
     dtype : {"float32", "float16"}
         Type of the stored weights.
     record : dict
@@ -97,11 +96,11 @@ def convert_checkpoint(source: Path, target: Path, *, config: str | None, dtype:
     """
     import torch
 
-    from .checkpoints import load_pretrained
+    from .checkpoints import config_argument, load_pretrained
     from .modeling_nucESM2 import EsmForMaskedLM
     from .tokenization import LamarTokenizer
 
-    model, report = load_pretrained(EsmForMaskedLM, source, config=named_config(config) if config else None)
+    model, report = load_pretrained(EsmForMaskedLM, source, config=config_argument(config or ""))
     if report.new:
         logger.warning("%s has no masked-LM head: pre-training starts with a new one", source)
     converted = model.to(getattr(torch, dtype))
@@ -159,8 +158,8 @@ def fetch_weights(
     convert : path, optional
         File or folder to take instead of a download: safetensors, or a pickle of plain tensors.
     config : str, optional
-        Name of the configuration that the weights must have; None is "lamar" for a download, and else takes the shape
-        from the weights.
+        Name or JSON file of the configuration that the weights must have; None is "lamar" for a download, and else
+        takes the shape from the weights.
     dtype : {"float32", "float16"}
         Type of the stored weights.
     overwrite : bool
@@ -178,8 +177,10 @@ def fetch_weights(
         fit. The folder's content is unchanged then.
     """
     target = Path(output_dir)
-    if config is not None and config not in CONFIGS:
-        raise InputError(f"`config`: found {config!r}, wanted one of {', '.join(CONFIGS)}")
+    if config:
+        from .checkpoints import config_argument
+
+        config_argument(config)  # refused before a download
     if target.exists() and not overwrite:
         raise InputError(f"`output_dir`: {target} is there already; use `overwrite` to replace it")
     if target.exists() and not _is_conversion(target):

@@ -38,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--revision", help="branch, tag or commit of the repository (default: its main branch)")
     parser.add_argument("--convert", type=path, metavar="PATH", help="take this file or folder; nothing is downloaded")
     parser.add_argument(
-        "--config", help="shape that the weights must have (default: lamar for a download, else as the weights say)"
+        "--config",
+        help="shape that the weights must have, a name or a config.json (default: lamar for a download, else as the "
+        "weights say)",
     )
     parser.add_argument("--output_dir", type=path, help="default: weights/LAMAR-CONTEXT; needed with --convert")
     parser.add_argument(

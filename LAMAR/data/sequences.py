@@ -46,8 +46,10 @@ def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> 
     InputError
         If the sequence is empty or a character is not a nucleotide code; names its position, counted from 1.
     """
-    stripped = sequence.strip()
     where = "".join(f"{part}: " for part in (source, record) if part)
+    if not isinstance(sequence, str):
+        raise InputError(f"{where}found {repr(sequence)[:60]}, wanted a sequence as text")
+    stripped = sequence.strip()
     if not stripped:
         raise InputError(f"{where}found an empty sequence, wanted nucleotides")
     # "replace" writes one "?" for each character outside ASCII, so positions stay those of the text.

@@ -9,6 +9,7 @@ A model here is `LAMAR.modeling_nucESM2.EsmForSequenceClassification`, an ensemb
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,7 +170,10 @@ def resolve_region(region: tuple[int, int] | None, length: int) -> tuple[int, in
     """
     if region is None:
         return 0, length
-    start, end = region
+    try:
+        start, end = (operator.index(position) for position in region)
+    except (TypeError, ValueError):
+        raise InputError(f"`region`: found {region!r}, wanted two whole numbers, (start, end)") from None
     if not 0 <= start < end <= length:
         raise InputError(f"`region`: found {start}-{end}, wanted 0 <= start < end <= {length}, the sequence's length")
     return start, end

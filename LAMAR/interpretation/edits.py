@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -61,6 +61,8 @@ def normalized_sequences(sequences: Sequence[str]) -> list[str]:
     """
     if isinstance(sequences, str):
         raise InputError("`sequences`: found one string, wanted a list of sequences")
+    if not isinstance(sequences, Iterable):
+        raise InputError(f"`sequences`: found {sequences!r}, wanted a list of sequences")
     return [
         normalize_sequence(sequence, source="`sequences`", record=f"item {i}") for i, sequence in enumerate(sequences)
     ]

@@ -27,6 +27,7 @@ from ..tokenization import verify_vocabulary
 from . import figures, summaries
 from .fold_plans import Fold, plan_folds
 from .fold_training import build_classifier, discard, frozen_features, save_checkpoint, train_fold
+from .option_checks import check_numbers
 from .options import FinetuneOptions, FitOptions, ModelSettings
 from .processes import is_main_process, processes_argument, start_processes, wait_for_everyone
 from .trainers import check_precision, check_reporters, without_file_bars
@@ -67,6 +68,7 @@ def check_options(options: FinetuneOptions) -> str:
     InputError
         Names the options, what was found and what was wanted.
     """
+    check_numbers(options)
     task = check_loss(options.nlabels, options.loss)
     HEADS.choose(options.head)
     check_precision(options.fp16, options.bf16)
@@ -259,6 +261,8 @@ def _source(dataset: LabelledSet | str | PathLike, rbp_name: str | None) -> dict
     """Return what a run's record says of its data: their path, or the digest of records in memory."""
     if isinstance(dataset, LabelledSet):
         return {"rbp_name": rbp_name, "data_path": None, "data_digest": dataset.digest()}
+    if not isinstance(dataset, str | PathLike):
+        raise InputError(f"`dataset`: found {type(dataset).__name__}, wanted a path or what read_labelled returns")
     return {"rbp_name": rbp_name, "data_path": Path(dataset)}
 
 

@@ -24,6 +24,7 @@ from .extended_runs import END, is_trained, trained_for, write_checkpoint
 from .figures import plot_loss_curve
 from .masked_training import train_masked_lm
 from .masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely, markov_figures
+from .option_checks import check_numbers
 from .options import PretrainOptions
 from .processes import (
     is_main_process,
@@ -182,7 +183,9 @@ def pretrain(
         Options, data or weights that do not fit; nothing is written then.
     """
     data_path = [data_path] if isinstance(data_path, str | PathLike) else list(data_path)
-    chosen = PretrainOptions(pretrain_path=pretrain_path, seed=seed, **options).completed()
+    chosen = PretrainOptions(pretrain_path=pretrain_path, seed=seed, **options)
+    check_numbers(chosen)
+    chosen = chosen.completed()
     chosen = replace(chosen, progress=chosen.progress and is_main_process())
     check_options(chosen)
     start_processes()

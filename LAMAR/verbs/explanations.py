@@ -11,7 +11,7 @@ import torch
 from ..checkpoints import LoadReport, load_pretrained
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForMaskedLM
-from .models import load_classifier, loaded
+from .models import loaded, loaded_classifier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ def mutagenesis(
     """
     from ..interpretation import mutagenesis as module
 
-    model = loaded(model, load_classifier)
+    model = loaded_classifier(model)
     return module.mutagenesis(model, sequences, target=target, region=region, **options)
 
 
@@ -125,7 +125,7 @@ def integrated_gradients(
     """
     from ..interpretation import integrated_gradients as module
 
-    model = loaded(model, load_classifier)
+    model = loaded_classifier(model)
     return module.integrated_gradients(model, sequences, target=target, region=region, baseline=baseline, **options)
 
 
@@ -178,6 +178,8 @@ def dependency_map(
     from ..interpretation import dependency
 
     model = loaded(model, _load_masked_lm)
+    if not isinstance(model, EsmForMaskedLM):
+        raise InputError(f"`model`: found {type(model).__name__}, wanted EsmForMaskedLM or a checkpoint of one")
     return dependency.dependency_map(model, sequence, region=region, reduction=reduction, **options)
 
 
@@ -237,5 +239,5 @@ def variant_effects(
     """
     from ..interpretation import variant_effects as module
 
-    model = loaded(model, load_classifier)
+    model = loaded_classifier(model)
     return module.variant_effects(model, vcf, genome, strand=strand, variant_window=variant_window, **options)

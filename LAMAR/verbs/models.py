@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,36 @@ from ..errors import InputError
 from ..interpretation import classifiers
 from ..interpretation.edits import normalized_sequences
 from ..layers import normalize_layer
-from ..modeling_nucESM2 import EsmModel
+from ..modeling_nucESM2 import EsmForMaskedLM, EsmModel
 from ..runs.checkpoint_folders import checkpoints_of
 from ..training.collapse import warn_of_collapse
 
-__all__ = ["embed", "load_classifier", "loaded", "predict", "read_labelled"]
+__all__ = ["embed", "load_classifier", "loaded", "loaded_classifier", "predict", "read_labelled"]
 
 
 def loaded(model: torch.nn.Module | str | PathLike, load: Callable) -> torch.nn.Module:
     """Return the model itself, or the model that ``load`` returns first for the path of a checkpoint."""
-    return load(model)[0] if isinstance(model, str | PathLike) else model
+    if not isinstance(model, str | PathLike):
+        return model
+    # For load_pretrained, "" stands for random weights; an empty variable must not become figures.
+    if not fspath(model):
+        raise InputError("`model`: found '', wanted a loaded model or the path of a checkpoint")
+    return load(model)[0]
+
+
+def loaded_classifier(model: torch.nn.Module | str | PathLike) -> torch.nn.Module:
+    """Return the classifier itself, or that of the path; refuse encoders and language models.
+
+    Raises
+    ------
+    InputError
+        The model is of another kind, or the path as in `load_classifier`.
+    """
+    model = loaded(model, load_classifier)
+    if not isinstance(model, torch.nn.Module) or isinstance(model, EsmModel | EsmForMaskedLM):
+        wanted = "a fine-tuned classifier, see load_classifier"
+        raise InputError(f"`model`: found {type(model).__name__}, wanted {wanted}")
+    return model
 
 
 def load_classifier(model_path: str | PathLike, *, attention: str = "sdpa") -> tuple[torch.nn.Module, LoadReport]:
@@ -195,7 +215,7 @@ def predict(
     >>> probabilities.shape, probabilities.sum(axis=1).round(4).tolist()
     ((2, 2), [1.0, 1.0])
     """
-    model = loaded(model, load_classifier)
+    model = loaded_classifier(model)
     encoded = EncodedSequences.encode(normalized_sequences(sequences))
     logits = torch.from_numpy(classifiers.predict_logits(model, encoded, **options))
     task = classifiers.model_task(model)

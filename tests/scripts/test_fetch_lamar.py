@@ -74,6 +74,21 @@ def test_conversion_keeps_every_value(fetch_lamar, model, upstream, tmp_path, ca
     assert all(name.startswith("classifier.") for name in report.new)
 
 
+def test_the_shape_is_a_name_or_a_json_file(fetch_lamar, upstream, tmp_path, capsys):
+    target, shape = tmp_path / "converted", tmp_path / "shape.json"
+    named_config("lamar-mini").to_json_file(shape)
+    arguments = ["--convert", str(upstream), "--output_dir", str(target), "--config"]
+    assert fetch_lamar.main([*arguments, str(shape)]) == 2
+    assert not target.exists()
+    assert fetch_lamar.main([*arguments, "tiny"]) == 2
+    assert "--config: found 'tiny', wanted one of lamar, lamar-mini, lamar-tiny, or a config.json" in (
+        capsys.readouterr().err
+    )
+    named_config("lamar-tiny").to_json_file(shape)
+    assert fetch_lamar.main([*arguments, str(shape)]) == 0
+    assert json.loads((target / "config.json").read_text())["hidden_size"] == named_config("lamar-tiny").hidden_size
+
+
 def test_half_precision_is_stored_and_read_as_single(fetch_lamar, model, upstream, tmp_path):
     target = tmp_path / "half"
     assert fetch_lamar.main(["--convert", str(upstream), "--output_dir", str(target), "--dtype", "float16"]) == 0

@@ -9,6 +9,9 @@ import pretrain_runs
 import pytest
 
 from LAMAR.cli.arguments import parse_or_demo
+from LAMAR.errors import InputError
+from LAMAR.training.finetuning import finetune
+from LAMAR.training.option_checks import check_numbers
 from LAMAR.training.options import FinetuneOptions, FitOptions, PretrainOptions, TrainerOptions
 
 # What runs recorded before options stood in the library: they must still be resumed.
@@ -112,3 +115,36 @@ def test_one_chromosome_as_a_text_is_one_name(chroms):
         FinetuneOptions(test_chroms=chroms, dev_chroms="chr1, chr2").recorded()
         == FinetuneOptions(test_chroms=("chr8",), dev_chroms=("chr1", "chr2")).recorded()
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("epochs", 0, "a whole number from 1"),
+        ("epochs", -1, "a whole number from 1"),
+        ("batch_size", 0, "a whole number from 1"),
+        ("cv_folds", 2.5, "a whole number from 1"),
+        ("draws", True, "a whole number from 1"),
+        ("seed", -1, "a whole number from 0"),
+        ("lr", -1.0, "a number above 0"),
+        ("lr", "1e-3", "a number above 0"),
+        ("lr", float("nan"), "a number above 0"),
+        ("warmup_ratio", 1, "a number from 0 up to, not including, 1"),
+        ("weight_decay", -0.1, "0 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_read(name, value, wanted, tmp_path):
+    with pytest.raises(InputError) as caught:
+        finetune("no/such/data.csv", tmp_path / "runs", **{name: value})
+    assert str(caught.value) == f"`{name}`: found {value!r}, wanted {wanted}"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("options", [FinetuneOptions(), PretrainOptions(), FinetuneOptions(lr=1e-3, subsample_pos=5)])
+def test_usual_numbers_are_accepted(options):
+    check_numbers(options)
+
+
+def test_a_data_set_is_a_path_or_a_labelled_set(tmp_path):
+    with pytest.raises(InputError, match="`dataset`: found list, wanted a path or what read_labelled returns"):
+        finetune([], tmp_path)
