@@ -16,7 +16,15 @@ from .choices import CENTERS
 from .genome import SequenceSource
 from .intervals import is_standard, merge, within
 
-__all__ = ["center_windows", "far_from", "merge_replicates", "random_windows", "significant", "with_sequence"]
+__all__ = [
+    "WindowFilter",
+    "center_windows",
+    "far_from",
+    "merge_replicates",
+    "random_windows",
+    "significant",
+    "with_sequence",
+]
 
 
 def significant(peaks: pd.DataFrame, min_log2fc: float, min_neg_log10_p: float) -> np.ndarray:
@@ -113,6 +121,33 @@ def random_windows(spans: pd.DataFrame, width: int, rng: np.random.Generator) ->
     return windows[["chrom", "start", "end", "strand"]].reset_index(drop=True)
 
 
+class WindowFilter:
+    """Windows from which unusable ones are dropped, reason by reason, with the number dropped by each.
+
+    Attributes
+    ----------
+    windows : DataFrame with chrom
+        The windows kept so far.
+    dropped : dict of int
+        Number of windows by reason, in the order of the calls.
+    """
+
+    def __init__(self, windows: pd.DataFrame):
+        self.windows = windows
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, reason: str, is_bad) -> None:
+        """Drop the windows for which ``is_bad``, boolean (n,), is true, and count them under ``reason``."""
+        is_bad = np.asarray(is_bad, dtype=bool)
+        self.dropped[reason] = int(is_bad.sum())
+        self.windows = self.windows[~is_bad]
+
+    def drop_nonstandard(self, keep: bool) -> None:
+        """Drop windows outside chr1-22, X and Y as ``nonstandard_chromosome``, unless ``keep`` is true."""
+        standard = {chrom: is_standard(chrom) for chrom in self.windows["chrom"].unique()}
+        self.drop("nonstandard_chromosome", ~self.windows["chrom"].map(standard).astype(bool) & (not keep))
+
+
 def with_sequence(
     windows: pd.DataFrame, source: SequenceSource, known: Sequence[str] = (), keep_nonstandard: bool = False
 ) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -139,20 +174,12 @@ def with_sequence(
         end of its contig or of every region; ``ambiguous_bases``, with a letter other than A, C, G, T;
         ``repeated_sequence``.
     """
-    dropped = {}
-
-    def drop(name: str, bad) -> None:
-        nonlocal windows
-        bad = np.asarray(bad, dtype=bool)
-        dropped[name] = int(bad.sum())
-        windows = windows[~bad]
-
-    standard = {chrom: is_standard(chrom) for chrom in windows["chrom"].unique()}
-    drop("nonstandard_chromosome", ~windows["chrom"].map(standard).astype(bool) & (not keep_nonstandard))
-    drop("same_window", windows.duplicated(["chrom", "start", "strand"]))
-    drop("chromosome_absent", ~windows["chrom"].isin(source.contigs["chrom"].unique()))
-    drop("past_the_sequence", source.locate(windows) < 0)
-    windows = windows.assign(sequence=source.extract(windows))
-    drop("ambiguous_bases", ["N" in sequence for sequence in windows["sequence"]])
-    drop("repeated_sequence", windows["sequence"].duplicated() | windows["sequence"].isin(known))
-    return windows.reset_index(drop=True), dropped
+    kept = WindowFilter(windows)
+    kept.drop_nonstandard(keep_nonstandard)
+    kept.drop("same_window", kept.windows.duplicated(["chrom", "start", "strand"]))
+    kept.drop("chromosome_absent", ~kept.windows["chrom"].isin(source.contigs["chrom"].unique()))
+    kept.drop("past_the_sequence", source.locate(kept.windows) < 0)
+    kept.windows = kept.windows.assign(sequence=source.extract(kept.windows))
+    kept.drop("ambiguous_bases", ["N" in sequence for sequence in kept.windows["sequence"]])
+    kept.drop("repeated_sequence", kept.windows["sequence"].duplicated() | kept.windows["sequence"].isin(known))
+    return kept.windows.reset_index(drop=True), kept.dropped

@@ -20,9 +20,9 @@ from ..data.tracks import PARTS, IdLists
 from ..errors import InputError, shortened
 from .binding_sets import set_name
 from .genome import SequenceSource
-from .intervals import canonical_chromosome, is_standard, overlap
+from .intervals import canonical_chromosome, overlap
 from .peaks import read_peaks
-from .site_windows import significant
+from .site_windows import WindowFilter, significant
 
 __all__ = [
     "TrackOptions",
@@ -258,34 +258,26 @@ def site_windows(
     InputError
         The sequence lacks all chromosomes of the peaks, or without ``allow_missing`` one of them.
     """
-    dropped = {}
-    windows = clusters
-
-    def drop(name: str, bad) -> None:
-        nonlocal windows
-        bad = np.asarray(bad, dtype=bool)
-        dropped[name] = int(bad.sum())
-        windows = windows[~bad]
-
-    standard = {chrom: is_standard(chrom) for chrom in windows["chrom"].unique()}
-    drop("nonstandard_chromosome", ~windows["chrom"].map(standard).astype(bool) & (not options.keep_nonstandard))
-    _check_chromosomes(windows, source, options.allow_missing)
-    drop("chromosome_absent", ~windows["chrom"].isin(source.contigs["chrom"].unique()))
-    windows, is_outside = _within_contigs(windows, source, options.window)
-    drop("center_outside", is_outside)
-    drop("too_short", windows["end"] - windows["start"] < options.min_length)
+    kept = WindowFilter(clusters)
+    kept.drop_nonstandard(options.keep_nonstandard)
+    _check_chromosomes(kept.windows, source, options.allow_missing)
+    kept.drop("chromosome_absent", ~kept.windows["chrom"].isin(source.contigs["chrom"].unique()))
+    kept.windows, is_outside = _within_contigs(kept.windows, source, options.window)
+    kept.drop("center_outside", is_outside)
+    kept.drop("too_short", kept.windows["end"] - kept.windows["start"] < options.min_length)
+    windows = kept.windows
     windows = windows.assign(sequence=source.extract(windows), part=options.parts_of(windows["chrom"]))
     # Where test and training windows are one sequence, the test window stays.
     order = np.argsort(-windows["part"].map(PARTS.index).to_numpy(np.int64), kind="stable")
-    windows = windows.iloc[order]
-    drop("ambiguous_bases", ["N" in sequence for sequence in windows["sequence"]])
-    drop("repeated_sequence", windows["sequence"].duplicated())
-    is_near = np.zeros(len(windows), dtype=bool)
+    kept.windows = windows.iloc[order]
+    kept.drop("ambiguous_bases", ["N" in sequence for sequence in kept.windows["sequence"]])
+    kept.drop("repeated_sequence", kept.windows["sequence"].duplicated())
+    is_near = np.zeros(len(kept.windows), dtype=bool)
     if apart is not None:
-        training = np.flatnonzero(windows["part"] == "train")
-        is_near[training] = apart.shares(windows["sequence"].iloc[training].tolist())
-    drop("excluded", is_near)
-    return windows.reset_index(drop=True), dropped
+        training = np.flatnonzero(kept.windows["part"] == "train")
+        is_near[training] = apart.shares(kept.windows["sequence"].iloc[training].tolist())
+    kept.drop("excluded", is_near)
+    return kept.windows.reset_index(drop=True), kept.dropped
 
 
 def _check_chromosomes(windows: pd.DataFrame, source: SequenceSource, allow_missing: bool) -> None:
