@@ -74,10 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     windows = parser.add_argument_group("windows and labels")
     windows.add_argument("--window", type=positive(int), default=101, help="nt (default: %(default)s)")
-    windows.add_argument("--min_length", type=positive(int), default=45, help="nt (default: %(default)s)")
-    windows.add_argument("--cluster", type=not_negative(int), default=25, help="nt (default: %(default)s)")
-    windows.add_argument("--core", type=positive(int), default=30, help="nt (default: %(default)s)")
-    windows.add_argument("--near", type=not_negative(int), default=150, help="nt (default: %(default)s)")
+    windows.add_argument("--min_length", type=positive(int), default=45, help="nt, see below (default: %(default)s)")
+    windows.add_argument("--cluster", type=not_negative(int), default=25, help="nt, see below (default: %(default)s)")
+    windows.add_argument("--core", type=positive(int), default=30, help="nt, see below (default: %(default)s)")
+    windows.add_argument("--near", type=not_negative(int), default=150, help="nt, see below (default: %(default)s)")
     windows.add_argument("--min_log2fc", type=finite, default=3.0, help="column 7 of narrowPeak (default: %(default)s)")
     windows.add_argument("--min_neg_log10_p", type=finite, default=3.0, help="column 8 (default: %(default)s)")
     windows.add_argument(
@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     parts = parser.add_argument_group("parts and run")
     parts.add_argument("--test_chroms", type=names, help="default: chr8,chr9,chr19,chr22")
     parts.add_argument("--dev_chroms", type=names, help="default: chr10,chr20")
-    parts.add_argument("--exclude_run", type=positive(int), default=30, help="nt (default: %(default)s)")
+    parts.add_argument("--exclude_run", type=positive(int), default=30, help="nt, see below (default: %(default)s)")
     parts.add_argument(
         "--background_windows",
         type=not_negative(int),

@@ -129,7 +129,7 @@ def build_evaluation_parser(description: str, variants: Sequence[str]) -> argpar
         default="auto",
         help="auto keeps a set's own parts, else draws at random (default: %(default)s)",
     )
-    data.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome: chr8,chr9")
+    data.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome, as chr8,chr9")
     data.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
     data.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
     for side in ("pos", "neg"):
@@ -140,7 +140,13 @@ def build_evaluation_parser(description: str, variants: Sequence[str]) -> argpar
         _add_method_arguments(add_encoder_arguments(parser, variants))
     fit = parser.add_argument_group("CNN and run")
     fit.add_argument("--n_repeats", type=positive(int), default=5, help="seeds of the CNN (default: %(default)s)")
-    fit.add_argument("--recipe", choices=tuple(RECIPES), default="default", help="see LAMAR/evaluation/cnn/options.py")
+    fit.add_argument(
+        "--recipe",
+        choices=tuple(RECIPES),
+        default="default",
+        help="values of the options below: doc as commonly given, default with floors in optimiser steps, which small "
+        "sets need (default: %(default)s)",
+    )
     for name, (kind, meaning) in CNN_ARGUMENTS.items():
         fit.add_argument(f"--{name}", type=kind, help=f"{meaning} (default: the recipe's)")
     _add_run_arguments(fit)

@@ -28,7 +28,7 @@ def add_data_arguments(group) -> None:
         help="how train, dev and test are made; auto keeps the data set's own parts, else draws at random "
         "(default: %(default)s)",
     )
-    group.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome: chr8,chr9")
+    group.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome, as chr8,chr9")
     group.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
     group.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
     add_length_arguments(group, DEFAULT.max_length)
@@ -43,7 +43,10 @@ def add_data_arguments(group) -> None:
 def add_sampling_arguments(group) -> None:
     """Add the arguments of folds, and of draws of few records."""
     group.add_argument(
-        "--cv_folds", type=positive(int), default=DEFAULT.cv_folds, help="1: own train and dev (default: %(default)s)"
+        "--cv_folds",
+        type=positive(int),
+        default=DEFAULT.cv_folds,
+        help="folds of train and dev together; 1: no folds, train on train and choose on dev (default: %(default)s)",
     )
     group.add_argument("--subsample_pos", type=positive(int), help="positives to draw from each training part")
     group.add_argument("--subsample_neg", type=positive(int), help="negatives to draw from each training part")
