@@ -38,8 +38,8 @@ def checkpoints_of(path: str | PathLike) -> list[Path]:
     Returns
     -------
     list of Path
-        The folds or draws of a run in numerical order; ``[path]`` for anything else, whether there is such a file or
-        not: whoever loads it says what is wrong with it.
+        The folds or draws of a run in numerical order; ``[path]`` for anything else, including a path that does not
+        exist, which the loader reports.
     """
     path = Path(path)
     if (path / WEIGHTS).is_file():

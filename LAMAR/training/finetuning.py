@@ -102,7 +102,7 @@ def _check_labels(dataset: LabelledSet, where: str, task: str, nlabels: int) -> 
     labels = dataset.labels
     kind = "multilabel" if labels.ndim == 2 else "regression" if labels.dtype.kind == "f" else "classification"
     if kind != task:
-        raise InputError(f"{where}: found labels for {kind}, wanted them for {task} (`nlabels` {nlabels}, `loss`)")
+        raise InputError(f"{where}: found labels for {kind}, wanted them for {task} (see `nlabels` and `loss`)")
     if task == "multilabel" and labels.shape[1] != nlabels:
         raise InputError(f"{where}: found {labels.shape[1]} labels per record, wanted {nlabels} (`nlabels`)")
     if task == "classification":

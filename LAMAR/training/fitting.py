@@ -106,6 +106,7 @@ class FeatureModel(nn.Module):
         self.classifier = model.classifier
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None, labels=None) -> dict:
+        """Return ``logits``, and ``loss`` where labels are given, of a batch of `collate`."""
         logits = self.classifier(features, mask)
         loss = None
         if labels is not None:

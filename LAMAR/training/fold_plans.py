@@ -63,7 +63,7 @@ def plan_folds(
         whole.
     draws : int
         With ``cv_folds`` 1 and a subsample: number of draws from the train part, in place of folds. Validation records
-        are then drawn ones too, because whoever has few labels has few to choose by; dev is not used.
+        are then drawn ones too, because a user with few labels has few to choose by; dev is not used.
 
     Raises
     ------

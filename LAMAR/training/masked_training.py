@@ -150,10 +150,10 @@ class _Progress(TrainerCallback):
             folder = Path(args.output_dir)
             checkpoint = folder / f"checkpoint-{state.global_step}"
             mark_complete(checkpoint, self.state())
-            found = complete_checkpoints(folder)
-            at_peak = [path for path in found if not _has_fallen(path)]
-            for path in found:
-                if path not in (found[-1], *at_peak[-1:]):
+            complete = complete_checkpoints(folder)
+            at_peak = [path for path in complete if not _has_fallen(path)]
+            for path in complete:
+                if path not in (complete[-1], *at_peak[-1:]):
                     remove_checkpoint(path)
         self._last = time.perf_counter()
 

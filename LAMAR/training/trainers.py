@@ -53,11 +53,13 @@ class KeepBestAndLast(TrainerCallback):
     """
 
     def on_train_begin(self, args, state, control, **kwargs):
+        """Find the best checkpoint in the folder of this start."""
         # A checkpoint holds the path of its first start; the folder may have been moved since.
         if state.best_global_step:
             state.best_model_checkpoint = str(_checkpoint(args, state.best_global_step))
 
     def on_save(self, args, state, control, **kwargs):
+        """Mark the new checkpoint, then remove all others but the best."""
         if state.is_world_process_zero:
             last = _checkpoint(args, state.global_step)
             mark_complete(last, {})

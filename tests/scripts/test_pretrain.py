@@ -163,7 +163,7 @@ def test_region_rates_need_regions_and_train(data, tmp_path, capsys):
     path.write_text("\n".join(json.dumps(window(sequence, (5, 15))) for sequence in cycles(100, seed=2)))
     weighted = run(path, tmp_path / "weighted", "--region_rates", 0.3, 0.1, "--max_steps", 5)
     plain = run(path, tmp_path / "plain", "--max_steps", 5)
-    assert weighted["n_hidden"] == plain["n_hidden"], "validation masks as ever"
+    assert weighted["n_hidden"] == plain["n_hidden"], "validation masks do not depend on the regions"
     assert weighted["loss"] != plain["loss"]
 
 

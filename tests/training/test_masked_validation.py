@@ -47,7 +47,7 @@ def test_validation_masks_depend_on_the_seed_and_not_on_the_batches():
 
 
 class LeftNeighbour(torch.nn.Module):
-    """Knows the letter after a shown A, C, G or T to be the next one of the cycle with 70 %, and nothing else."""
+    """Gives 70 % to the cycle's next letter after a visible A, C, G or T, and knows nothing else."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,7 @@ def test_an_eighth_hidden_at_a_time_shows_the_neighbours():
     ids, hidden = validation.windows.ids, validation.hidden
 
     def expected(hidden_too: np.ndarray) -> float:
-        """Loss by hand: 70 % or 10 % after a shown letter, a quarter after a hidden one and at the 5' end."""
+        """Loss by hand: 70 % or 10 % after a visible letter, a quarter after a masked one and at the 5' end."""
         before, here = ids[hidden - 1], ids[hidden]
         follows = [VOCABULARY[b] in NEXT and NEXT[VOCABULARY[b]] == VOCABULARY[h] for b, h in zip(before, here)]
         blind = np.isin(hidden - 1, hidden_too) | (before == 0)
