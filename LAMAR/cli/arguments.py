@@ -21,7 +21,9 @@ __all__ = [
     "OneLineParser",
     "add_length_arguments",
     "add_model_arguments",
+    "add_optimiser_arguments",
     "add_output_arguments",
+    "add_run_arguments",
     "add_training_arguments",
     "finite",
     "fraction",
@@ -200,6 +202,23 @@ def add_length_arguments(group, default: int = 1026) -> None:
     group.add_argument("--truncate", action="store_true", help="truncate longer sequences instead of stopping")
 
 
+def add_optimiser_arguments(group) -> None:
+    """Add the arguments of all scripts that train, with the defaults of `OptimiserOptions`; see `add_run_arguments`."""
+    from ..training.options import OptimiserOptions
+
+    default = OptimiserOptions()
+    group.add_argument(
+        "--weight_decay", type=not_negative(float), default=default.weight_decay, help="default: %(default)s"
+    )
+    group.add_argument(
+        "--grad_clipping_norm",
+        type=positive(float),
+        default=default.grad_clipping_norm,
+        help="norm that gradients are clipped to (default: %(default)s)",
+    )
+    group.add_argument("--bf16", action="store_true", help="train in bfloat16")
+
+
 def add_training_arguments(group) -> None:
     """Add the training arguments that all scripts with a ``Trainer`` share, with the defaults of `TrainerOptions`."""
     from ..training.options import TrainerOptions
@@ -214,26 +233,28 @@ def add_training_arguments(group) -> None:
         default=default.warmup_ratio,
         help="share of the steps with a rising learning rate (default: %(default)s)",
     )
-    group.add_argument(
-        "--weight_decay", type=not_negative(float), default=default.weight_decay, help="default: %(default)s"
-    )
-    group.add_argument(
-        "--grad_clipping_norm",
-        type=positive(float),
-        default=default.grad_clipping_norm,
-        help="norm that gradients are clipped to (default: %(default)s)",
-    )
     group.add_argument("--fp16", action="store_true", help="train in half precision, CUDA only")
-    group.add_argument("--bf16", action="store_true", help="train in bfloat16")
+    add_optimiser_arguments(group)
     group.add_argument("--gradient_checkpointing", action="store_true", help="less memory, more time")
 
 
+def add_run_arguments(group, output_dir: Path, resume: str = "--resume") -> None:
+    """Add the arguments of scripts that train for output folder, seed, and a run that is already there."""
+    from ..training.options import OptimiserOptions
+
+    group.add_argument("--output_dir", type=path, default=output_dir, help="default: %(default)s")
+    group.add_argument("--seed", type=not_negative(int), default=OptimiserOptions().seed, help="default: %(default)s")
+    restart = group.add_mutually_exclusive_group()
+    restart.add_argument(resume, action="store_true", help="resume an interrupted run (this is the default)")
+    restart.add_argument("--overwrite", action="store_true", help="discard the run in --output_dir and start again")
+
+
 def add_output_arguments(group, output_dir: Path, resume: str = "--resume") -> None:
-    """Add the arguments of scripts that train for output folder, log, seed, and a run that is already there."""
+    """Add the arguments of `add_run_arguments`, and those of a ``Trainer``'s log."""
     from ..training.options import TrainerOptions
 
     default = TrainerOptions()
-    group.add_argument("--output_dir", type=path, default=output_dir, help="default: %(default)s")
+    add_run_arguments(group, output_dir, resume)
     group.add_argument(
         "--logging_steps",
         type=positive(int),
@@ -241,10 +262,6 @@ def add_output_arguments(group, output_dir: Path, resume: str = "--resume") -> N
         help="steps between two entries of the log (default: %(default)s)",
     )
     group.add_argument("--report_to", default=default.report_to, help="tensorboard, wandb ... (default: %(default)s)")
-    group.add_argument("--seed", type=not_negative(int), default=default.seed, help="default: %(default)s")
-    restart = group.add_mutually_exclusive_group()
-    restart.add_argument(resume, action="store_true", help="resume an interrupted run (this is the default)")
-    restart.add_argument("--overwrite", action="store_true", help="discard the run in --output_dir and start again")
 
 
 def log_messages(training: bool = False, level: int = logging.INFO, renamed: Mapping[str, str] | None = None) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 from ..tasks import HEADS
 from ..training.multi_rbp_options import DEFAULT_HEAD, JOINT_HEADS, JointOptions
 from ..training.options import MAX_STEPS
-from .arguments import fraction, names, not_negative, number, path, positive
+from .arguments import (
+    add_optimiser_arguments,
+    add_run_arguments,
+    fraction,
+    names,
+    not_negative,
+    number,
+    path,
+    positive,
+)
 
 __all__ = ["add_data_arguments", "add_evaluation_arguments", "add_head_arguments", "add_step_arguments"]
 
@@ -77,15 +86,7 @@ def add_step_arguments(group) -> None:
         default=DEFAULT.decay_ratio,
         help="share of the steps with a falling rate (default: %(default)s)",
     )
-    group.add_argument(
-        "--weight_decay", type=not_negative(float), default=DEFAULT.weight_decay, help="default: %(default)s"
-    )
-    group.add_argument(
-        "--grad_clipping_norm",
-        type=positive(float),
-        default=DEFAULT.grad_clipping_norm,
-        help="norm that gradients are clipped to (default: %(default)s)",
-    )
+    add_optimiser_arguments(group)
     group.add_argument(
         "--track_power",
         type=number(float, "a number from -1 to 1", lambda value: -1 <= value <= 1),
@@ -93,7 +94,6 @@ def add_step_arguments(group) -> None:
         help="a track's weight in the loss is its number of sites to this power; below 0 favours small tracks "
         "(default: %(default)s)",
     )
-    group.add_argument("--bf16", action="store_true", help="train in bfloat16")
 
 
 def add_evaluation_arguments(group) -> None:
@@ -122,8 +122,4 @@ def add_evaluation_arguments(group) -> None:
         default=DEFAULT.prior,
         help="sites per background window that calibrated probabilities assume (default: %(default)s)",
     )
-    group.add_argument("--output_dir", type=path, default=Path("models") / "all_rbps", help="default: %(default)s")
-    group.add_argument("--seed", type=not_negative(int), default=DEFAULT.seed, help="default: %(default)s")
-    restart = group.add_mutually_exclusive_group()
-    restart.add_argument("--resume", action="store_true", help="resume an interrupted run (this is the default)")
-    restart.add_argument("--overwrite", action="store_true", help="discard the run in --output_dir and start again")
+    add_run_arguments(group, Path("models") / "all_rbps")

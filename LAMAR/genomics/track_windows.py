@@ -285,10 +285,9 @@ def _check_chromosomes(windows: pd.DataFrame, source: SequenceSource, allow_miss
     present = set(source.contigs["chrom"])
     missing = [chrom for chrom in windows["chrom"].unique() if chrom not in present]
     if missing and (not allow_missing or len(missing) == windows["chrom"].nunique()):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"`fasta` {source.path}: found no chromosome {missing[0]}{more}, on which peaks lie, wanted all of them "
-            f"(it has {shortened(sorted(present), _MOST_NAMES)}); `allow_missing` ignores the peaks on some"
+            f"`fasta` {source.path}: found no chromosome {shortened(missing, 1)}, on which peaks lie, wanted all of "
+            f"them (it has {shortened(sorted(present), _MOST_NAMES)}); `allow_missing` ignores the peaks on some"
         )
 
 

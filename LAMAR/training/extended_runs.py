@@ -14,13 +14,26 @@ from typing import Any
 from ..errors import InputError
 from ..runs import RunFolder
 from ..tokenization import LamarTokenizer
+from .processes import is_main_process, processes_argument, wait_for_everyone
 from .schedules import Schedule
 
-__all__ = ["END", "end_by_time", "end_of", "is_trained", "trained_for", "write_checkpoint"]
+__all__ = [
+    "END",
+    "begin_training",
+    "continue_schedule",
+    "earlier_results",
+    "end_by_time",
+    "end_of",
+    "open_run",
+    "passes_through",
+    "save_results",
+    "write_checkpoint",
+]
 
 logger = logging.getLogger(__name__)
 
 END = ("max_steps", "max_minutes")
+MODEL = "model"  # the unit of a run: the folder holds one model, however often the run was extended
 
 
 def end_of(options) -> dict[str, Any]:
@@ -28,13 +41,13 @@ def end_of(options) -> dict[str, Any]:
     return {name: getattr(options, name) for name in (*END, "decay_ratio")}
 
 
-def is_trained(trained: Mapping[str, float], options, folder: Path) -> bool:
+def _is_trained(trained: Mapping[str, float], options, folder: Path) -> bool:
     """Return whether a model is at the end that the options name.
 
     Parameters
     ----------
     trained : mapping
-        What `trained_for` returned when the model was finished.
+        What `_trained_for` returned when the model was finished.
     options
         Options of the run now.
     folder : path
@@ -55,12 +68,120 @@ def is_trained(trained: Mapping[str, float], options, folder: Path) -> bool:
     return any(limit == trained[name] for name, limit in limits.items())
 
 
-def trained_for(steps: int, seconds: float, options) -> dict[str, float]:
-    """Return what `is_trained` compares with: a limit that ended the training stands for what it took."""
+def _trained_for(steps: int, seconds: float, options) -> dict[str, float]:
+    """Return what `_is_trained` compares with: a limit that ended the training stands for what it took."""
     minutes, limit = round(seconds / 60, 4), options.max_minutes
     if limit is not None and (minutes > limit or steps < options.max_steps):
         minutes = limit
     return {"max_steps": steps, "max_minutes": minutes}
+
+
+def open_run(
+    output_dir: Path,
+    options,
+    *,
+    inputs: Iterable[Path],
+    sha256: str | None,
+    overwrite: bool,
+    ignore: tuple[str, ...],
+    **recorded: Any,
+) -> RunFolder:
+    """Open the run's folder; refuse an end before that of the model in it while nothing is changed yet.
+
+    Parameters
+    ----------
+    output_dir : path
+    options
+        Have ``recorded``, ``seed`` and ``pretrain_path``.
+    inputs : iterable of path
+        Files that the data were read from.
+    sha256 : str, optional
+        Checksum of the weights that training starts from.
+    overwrite : bool
+        Discard an earlier run in the folder.
+    ignore : tuple of str
+        Arguments that may differ between the starts of a run.
+    recorded
+        Further arguments that ``run.json`` holds.
+    """
+    if not overwrite and (earlier := RunFolder(output_dir, is_writer=False)).done(MODEL):
+        _is_trained(earlier.load_unit(MODEL)["trained"], options, output_dir)
+    return RunFolder.open(
+        output_dir,
+        arguments=options.recorded(**recorded, output_dir=output_dir, **processes_argument()),
+        seed=options.seed,
+        inputs=inputs,
+        weights={"pretrain_path": str(options.pretrain_path), "sha256": sha256},
+        overwrite=overwrite,
+        ignore=ignore,
+        is_writer=is_main_process(),
+    )
+
+
+def earlier_results(run_folder: RunFolder, options) -> dict | None:
+    """Return the results of the model in the folder if it is at the end that the options name, else None."""
+    unit = run_folder.load_unit(MODEL) if run_folder.done(MODEL) else None
+    if unit is None or not _is_trained(unit["trained"], options, run_folder.path):
+        return None
+    logger.info("trained earlier, nothing to do: %d steps", unit["results"]["steps"])
+    return unit["results"]
+
+
+def begin_training(run_folder: RunFolder) -> tuple[Path, Path]:
+    """Return the folder of the checkpoints and the path of the log, when all processes may use them.
+
+    From here on the folder counts as unfinished, until `save_results`.
+    """
+    scratch, log_path = run_folder.folder("checkpoints", is_work=True), run_folder.file("log.csv")
+    wait_for_everyone()
+    run_folder.drop_unit(MODEL)
+    return scratch, log_path
+
+
+def save_results(run_folder: RunFolder, training, options, results: dict) -> dict:
+    """Record that the model is finished, and return its results as all later starts read them.
+
+    ``training`` has the number of ``steps`` and their ``seconds``.
+    """
+    unit = {"trained": _trained_for(training.steps, training.seconds, options), "results": results}
+    return run_folder.save_unit(MODEL, unit)["results"]
+
+
+def passes_through(
+    step: int, stored_schedule: Mapping[str, int], stored_end: Mapping, schedule: Schedule, options
+) -> bool:
+    """Return whether the run with these options and their schedule would have passed through a checkpoint.
+
+    Parameters
+    ----------
+    step : int
+        Steps after which the checkpoint was written.
+    stored_schedule, stored_end : mapping
+        Schedule and `end_of` of the run that wrote it.
+    schedule : Schedule
+        Planned for ``options``.
+    options
+    """
+    return stored_end == end_of(options) or step <= min(stored_schedule["decay_start"], schedule.decay_start)
+
+
+def continue_schedule(schedule: Schedule, stored_schedule: Mapping[str, int], stored_end: Mapping, options) -> bool:
+    """Let a planned schedule continue that of a checkpoint; return whether the options have the same end.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Planned for ``options``; changed in place.
+    stored_schedule, stored_end : mapping
+        As in `passes_through`.
+    options
+    """
+    # The warm-up is over or under way; a new end must not change it.
+    schedule.warmup = stored_schedule["warmup"]
+    if stored_end != end_of(options):
+        return False
+    schedule.decay_start, schedule.end = stored_schedule["decay_start"], stored_schedule["end"]
+    return True
 
 
 def end_by_time(schedule: Schedule, step: int, seconds: float, max_minutes: float, decay_ratio: float) -> bool:

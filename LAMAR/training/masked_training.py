@@ -17,7 +17,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForMaskedLM
 from ..runs import storage
-from .extended_runs import end_by_time, end_of
+from .extended_runs import continue_schedule, end_by_time, end_of, passes_through
 from .masked_validation import MaskedWindows, evaluate
 from .options import PretrainOptions
 from .processes import value_of_first_process, wait_for_everyone
@@ -86,10 +86,7 @@ class _Progress(TrainerCallback):
     def restore(self, state: dict) -> None:
         """Continue from a checkpoint's `state`; its end applies only where the options have the same end."""
         self.rows, self.seconds, self.seen = state["rows"], state["seconds"], state["seen"]
-        # The warm-up is over or under way; a new end must not change it.
-        self.schedule.warmup = state["schedule"]["warmup"]
-        if state["end"] == end_of(self.options):
-            self.schedule.decay_start, self.schedule.end = (state["schedule"][key] for key in ("decay_start", "end"))
+        if continue_schedule(self.schedule, state["schedule"], state["end"], self.options):
             self.ends_by_time = state["ends_by_time"]
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -165,8 +162,8 @@ def _has_fallen(checkpoint: Path) -> bool:
 
 def _usable(checkpoint: Path, options: PretrainOptions, schedule: Schedule) -> bool:
     """Return whether the run with these options would have passed through this checkpoint."""
-    same_end = storage.read_json(checkpoint / COMPLETE)["end"] == end_of(options)
-    return same_end or (checkpoint_step(checkpoint) <= schedule.decay_start and not _has_fallen(checkpoint))
+    stored = storage.read_json(checkpoint / COMPLETE)
+    return passes_through(checkpoint_step(checkpoint), stored["schedule"], stored["end"], schedule, options)
 
 
 class _Trainer(Trainer):

@@ -17,7 +17,7 @@ from transformers import set_seed
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import storage
-from .extended_runs import end_by_time, end_of
+from .extended_runs import continue_schedule, end_by_time, end_of, passes_through
 from .multi_rbp_data import JointData, WindowOrder, subsample_rows
 from .multi_rbp_model import masked_track_loss, predict_logits, token_batch, track_weights
 from .multi_rbp_options import JointOptions
@@ -160,11 +160,8 @@ class _Run:
             )
         content = usable[0]
         state = content["state"]
-        planned = self.state.schedule
-        # The warm-up is over or under way; a new end must not change it.
-        planned.warmup = state["schedule"]["warmup"]
-        keeps_end = content["end"] == end_of(self.options)
-        schedule = Schedule(**state["schedule"]) if keeps_end else planned
+        schedule = self.state.schedule
+        keeps_end = continue_schedule(schedule, state["schedule"], content["end"], self.options)
         ends_by_time = state["ends_by_time"] and keeps_end
         self.state = _State(**{**state, "schedule": schedule, "ends_by_time": ends_by_time})
         self.model.load_state_dict(content["model"])
@@ -173,10 +170,8 @@ class _Run:
 
     def _is_usable(self, content: dict) -> bool:
         """Return whether the run with these options would have passed through this checkpoint."""
-        if content["end"] == end_of(self.options):
-            return True
-        step, decay_start = content["state"]["step"], content["state"]["schedule"]["decay_start"]
-        return step <= min(decay_start, self.state.schedule.decay_start)
+        state = content["state"]
+        return passes_through(state["step"], state["schedule"], content["end"], self.state.schedule, self.options)
 
     # ------------------------------------------------------------------------------------------------- steps
 

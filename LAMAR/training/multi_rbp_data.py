@@ -70,6 +70,11 @@ class JointData:
         """Return the number of tokens of each window, special ones included; int64, shape (m,)."""
         return (self.input_ids[rows] != PAD).sum(axis=1)
 
+    def encoded(self, rows: np.ndarray) -> EncodedSequences:
+        """Return the token ids of the windows at ``rows`` without padding, for `LAMAR.batches.batched`."""
+        ids = self.input_ids[rows]
+        return EncodedSequences(ids[ids != PAD], np.append(0, np.cumsum(self.lengths(rows))))
+
     def track_counts(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the number of bound windows and of unbound ones of each track among ``rows``; int64, shape (k,)."""
         chosen = self.labels[rows]

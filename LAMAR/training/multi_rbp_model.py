@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..batches import batched
 from ..checkpoint_files import stored_heads
 from ..checkpoints import LoadReport, config_argument, load_pretrained, read_config
 from ..errors import InputError
@@ -27,7 +26,7 @@ __all__ = [
     "track_weights",
 ]
 
-EVALUATION_BATCH = 128
+EVALUATION_BATCH = 128  # windows of the longest length
 
 
 def build_joint_model(options: JointOptions, data: JointData) -> tuple[EsmForSequenceClassification, LoadReport]:
@@ -147,17 +146,6 @@ def token_batch(data: JointData, rows: np.ndarray, device) -> torch.Tensor:
     return torch.from_numpy(ids).to(device).long()
 
 
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(was_training)
-
-
 def predict_logits(
     model: EsmForSequenceClassification, data: JointData, rows: np.ndarray, bf16: bool = False
 ) -> np.ndarray:
@@ -166,10 +154,13 @@ def predict_logits(
     The model's mode is restored.
     """
     device = next(model.parameters()).device
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return model(ids, mask).logits.float()
+
     logits = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
-    by_length = np.argsort(data.lengths(rows), kind="stable")
-    with _evaluation_mode(model), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for start in range(0, len(rows), EVALUATION_BATCH):
-            places = by_length[start : start + EVALUATION_BATCH]
-            logits[places] = model(token_batch(data, rows[places], device)).logits.float().cpu().numpy()
+    token_budget = EVALUATION_BATCH * data.input_ids.shape[1]
+    for places, output in batched(model, data.encoded(rows), forward, token_budget=token_budget):
+        logits[places] = output.cpu().numpy()
     return logits

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..tasks import HEADS
-from .options import MAX_STEPS, UNLIMITED_STEPS, EncoderOptions
+from .options import MAX_STEPS, UNLIMITED_STEPS, EncoderOptions, OptimiserOptions
 
 __all__ = ["DEFAULT_HEAD", "JOINT_HEADS", "JointOptions"]
 
@@ -20,7 +20,7 @@ DEFAULT_HEAD = "max_mean"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointOptions(EncoderOptions):
+class JointOptions(EncoderOptions, OptimiserOptions):
     """Options of a whole joint training (`LAMAR.training.multi_rbp_run.finetune_all_rbps`).
 
     Attributes
@@ -47,20 +47,14 @@ class JointOptions(EncoderOptions):
         Steps with a rising rate.
     decay_ratio : float
         Share of the steps with a falling rate.
-    weight_decay, grad_clipping_norm : float
-        Weight decay of AdamW (matrices and kernels only), and the norm that gradients are clipped to.
     track_power : float
         Each track's weight in the loss is its number of sites to this power.
-    bf16 : bool
-        Train in bfloat16 (autocast).
     eval_steps, save_steps : int
         Steps between two evaluations, and between two checkpoints.
     dev_windows : int
         Dev windows of the evaluations during training, drawn once; the final evaluation uses all.
     prior : float
         Sites per background window that calibrated probabilities assume.
-    seed : int
-        Seed of weights, batches and the sample of dev windows.
     """
 
     hold_out: Sequence[str] = ()
@@ -76,15 +70,11 @@ class JointOptions(EncoderOptions):
     encoder_lr: float = 3e-4
     warmup_steps: int = 200
     decay_ratio: float = 0.3
-    weight_decay: float = 0.01
-    grad_clipping_norm: float = 1.0
     track_power: float = 0.0
-    bf16: bool = False
     eval_steps: int = 500
     save_steps: int = 250
     dev_windows: int = 6_000
     prior: float = 1e-3
-    seed: int = 42
 
     def completed(self) -> JointOptions:
         """Return the same options with a number of steps where None stands for the default."""

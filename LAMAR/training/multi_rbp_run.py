@@ -18,13 +18,14 @@ from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import RunFolder, storage
 from ..statistics.calibration import fit_calibration
 from ..tokenization import verify_vocabulary
-from .extended_runs import END, is_trained, trained_for, write_checkpoint
+from .extended_runs import END, begin_training, earlier_results, open_run, save_results, write_checkpoint
 from .figures import plot_learning_curves
 from .multi_rbp import JointTraining, train_jointly
 from .multi_rbp_data import JointData, read_joint_data
 from .multi_rbp_model import build_joint_model, predict_logits
 from .multi_rbp_options import JOINT_HEADS, JointOptions
-from .processes import is_main_process, processes_argument, start_processes, wait_for_everyone
+from .option_checks import check_numbers
+from .processes import is_main_process, start_processes, wait_for_everyone
 from .track_metrics import QUARTILES, size_quartiles, summarise_tracks, track_table
 from .trainers import check_precision, without_file_bars
 
@@ -32,7 +33,6 @@ __all__ = ["check_options", "closing_lines", "finetune_all_rbps"]
 
 logger = logging.getLogger(__name__)
 
-MODEL = "model"  # the unit of a run: the folder holds one model, however often the run was extended
 # May differ between the starts of a run: they change no step of the training, or only where it ends.
 _MAY_DIFFER = ("output_dir", "save_steps", "eval_steps", *END)
 
@@ -98,7 +98,9 @@ def finetune_all_rbps(
     InputError
         Options, data or weights that do not fit; nothing is written then.
     """
-    chosen = JointOptions(pretrain_path=pretrain_path, hold_out=hold_out, seed=seed, **options).completed()
+    chosen = JointOptions(pretrain_path=pretrain_path, hold_out=hold_out, seed=seed, **options)
+    check_numbers(chosen)
+    chosen = chosen.completed()
     check_options(chosen)
     start_processes()
     with without_file_bars():
@@ -108,14 +110,19 @@ def finetune_all_rbps(
             "%d tracks; windows of up to %d nt: %d train, %d dev; %s parameters",
             *(len(data.tracks), data.window_length, len(data.train), len(data.dev), f"{report.n_parameters:,}"),
         )
-        run_folder = _open(Path(data_path), Path(output_dir), files, report, chosen, overwrite)
+        run_folder = open_run(
+            Path(output_dir),
+            chosen,
+            inputs=files,
+            sha256=report.sha256,
+            overwrite=overwrite,
+            ignore=_MAY_DIFFER,
+            data_path=Path(data_path),
+        )
         wait_for_everyone()
         with run_folder:
-            unit = run_folder.load_unit(MODEL) if run_folder.done(MODEL) else None
-            if unit is not None and is_trained(unit["trained"], chosen, run_folder.path):
-                results = unit["results"]
-                logger.info("trained earlier, nothing to do: %d steps", results["steps"])
-            else:
+            results = earlier_results(run_folder, chosen)
+            if results is None:
                 results = _train(model, data, report, chosen, run_folder, notice)
             run_folder.finish({name: results.get(name) for name in ("steps", "windows", "auroc", "auprc")})
             wait_for_everyone()
@@ -127,24 +134,6 @@ def finetune_all_rbps(
     return results
 
 
-def _open(
-    data_path: Path, output_dir: Path, files: list[Path], report: LoadReport, options: JointOptions, overwrite: bool
-) -> RunFolder:
-    """Open the run's folder; refuse an end before that of the model in it while nothing is changed yet."""
-    if not overwrite and (earlier := RunFolder(output_dir, is_writer=False)).done(MODEL):
-        is_trained(earlier.load_unit(MODEL)["trained"], options, output_dir)
-    return RunFolder.open(
-        output_dir,
-        arguments=options.recorded(data_path=data_path, output_dir=output_dir, **processes_argument()),
-        seed=options.seed,
-        inputs=files,
-        weights={"pretrain_path": str(options.pretrain_path), "sha256": report.sha256},
-        overwrite=overwrite,
-        ignore=_MAY_DIFFER,
-        is_writer=is_main_process(),
-    )
-
-
 def _train(
     model: EsmForSequenceClassification,
     data: JointData,
@@ -154,9 +143,7 @@ def _train(
     notice: str,
 ) -> dict:
     """Train, evaluate, calibrate and write the model; return its figures."""
-    scratch, log_path = run_folder.folder("checkpoints", is_work=True), run_folder.file("log.csv")
-    wait_for_everyone()
-    run_folder.drop_unit(MODEL)
+    scratch, log_path = begin_training(run_folder)
     training = train_jointly(model, data, options, scratch, log_path)
     results = {}
     if is_main_process():
@@ -178,8 +165,7 @@ def _train(
         _plot(training, run_folder.file("learning_curve.png"), notice)
         write_checkpoint(model.cpu().eval(), scratch, run_folder)
         storage.write_json(run_folder.file("eval_results.json"), results)
-    unit = {"trained": trained_for(training.steps, training.seconds, options), "results": results}
-    return run_folder.save_unit(MODEL, unit)["results"]
+    return save_results(run_folder, training, options, results)
 
 
 def _write_tracks(data: JointData, logits: np.ndarray, run_folder: RunFolder, prior: float) -> dict:

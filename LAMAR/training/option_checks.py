@@ -7,26 +7,27 @@ import numbers
 from dataclasses import fields
 
 from ..errors import InputError
-from .options import TrainerOptions
+from .options import OptimiserOptions
 
 __all__ = ["check_numbers"]
 
 # Smallest value of each whole number. ``max_length`` has its own check, with the records that are too long.
 _WHOLE = {"seed": 0, "warmup_epochs": 0, "warmup_steps": 0} | dict.fromkeys(
-    "accum_steps batch_size cv_folds draws early_stopping_patience epochs eval_batch_size eval_steps logging_steps "
-    "lora_rank max_steps nlabels save_epochs save_steps span_length subsample_neg subsample_pos token_budget".split(),
+    "accum_steps batch_size cv_folds dev_windows draws early_stopping_patience epochs eval_batch_size "
+    "eval_steps head_channels head_kernel_size logging_steps lora_rank max_steps min_sites nlabels "
+    "save_epochs save_steps span_length subsample_neg subsample_pos token_budget".split(),
     1,
 )
-_POSITIVE = ("grad_clipping_norm", "lr", "max_minutes", "peak_lr")
+_POSITIVE = ("encoder_lr", "grad_clipping_norm", "head_lr", "lr", "max_minutes", "peak_lr")
 _FRACTIONS = ("decay_ratio", "warmup_ratio")
 
 
-def check_numbers(options: TrainerOptions) -> None:
+def check_numbers(options: OptimiserOptions) -> None:
     """Refuse numbers that no training can have, before anything is read or written.
 
     Parameters
     ----------
-    options : TrainerOptions
+    options : OptimiserOptions
         Of any kind of training; options that are None are left to their defaults.
 
     Raises

@@ -21,6 +21,7 @@ __all__ = [
     "FinetuneOptions",
     "FitOptions",
     "ModelSettings",
+    "OptimiserOptions",
     "PretrainOptions",
     "TrainerOptions",
 ]
@@ -32,41 +33,53 @@ MAX_STEPS, UNLIMITED_STEPS, WARMUP_STEPS = 10_000, 10_000_000, 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainerOptions:
+class OptimiserOptions:
+    """Options of every training.
+
+    Attributes
+    ----------
+    weight_decay, grad_clipping_norm : float
+        Weight decay of AdamW, and the norm that gradients are clipped to.
+    bf16 : bool
+        Train in bfloat16 instead of float32.
+    seed : int
+        Seed of weights, batches, masks and samples.
+    """
+
+    weight_decay: float = 0.01
+    grad_clipping_norm: float = 1.0
+    bf16: bool = False
+    seed: int = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions(OptimiserOptions):
     """Options of every training on a Hugging Face ``Trainer``.
 
     Attributes
     ----------
     accum_steps : int
         Batches per optimiser step.
-    weight_decay, grad_clipping_norm : float
-        Weight decay of AdamW, and the norm that gradients are clipped to.
     warmup_ratio : float
         Share of the steps with a rising learning rate, 0 up to, not including, 1.
-    fp16, bf16 : bool
-        Train in half precision (CUDA only) or bfloat16 instead of float32.
+    fp16 : bool
+        Train in half precision (CUDA only) instead of float32.
     gradient_checkpointing : bool
         Compute activations again in the backward pass: less memory, more time.
     logging_steps : int
         Steps between two entries of the log.
     report_to : str
         ``none``, or services joined by commas, such as ``tensorboard``.
-    seed : int
-        Seed of weights, batches and masks.
     progress : bool
         Show progress bars.
     """
 
     accum_steps: int = 1
-    weight_decay: float = 0.01
-    grad_clipping_norm: float = 1.0
     warmup_ratio: float = 0.05
     fp16: bool = False
-    bf16: bool = False
     gradient_checkpointing: bool = False
     logging_steps: int = 50
     report_to: str = "none"
-    seed: int = 42
     progress: bool = True
 
     # Options that are newer than runs that may still be resumed: recorded only where they differ from their default.

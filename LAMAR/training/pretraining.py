@@ -20,7 +20,7 @@ from ..flash_attn_patch import resolve_backend
 from ..modeling_nucESM2 import EsmForMaskedLM
 from ..runs import RunFolder, storage
 from ..tokenization import verify_vocabulary
-from .extended_runs import END, is_trained, trained_for, write_checkpoint
+from .extended_runs import END, begin_training, earlier_results, open_run, save_results, write_checkpoint
 from .figures import plot_loss_curve
 from .masked_training import train_masked_lm
 from .masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely, markov_figures
@@ -30,7 +30,6 @@ from .processes import (
     is_main_process,
     process_count,
     process_rank,
-    processes_argument,
     start_processes,
     wait_for_everyone,
 )
@@ -44,7 +43,6 @@ logger = logging.getLogger(__name__)
 SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
 # May differ between the starts of a run: they change no weight, or (trapezoid) only where the run ends.
 _MAY_DIFFER = ("report_to", "logging_steps", "save_steps", "eval_steps", "output_dir")
-MODEL = "model"  # the unit of a run: the folder holds one model, however often the run was extended
 
 
 def check_options(options: PretrainOptions) -> None:
@@ -196,11 +194,8 @@ def pretrain(
         run_folder = _open(data_path, Path(output_dir), corpus, report, chosen, overwrite)
         wait_for_everyone()
         with run_folder:
-            unit = run_folder.load_unit(MODEL) if run_folder.done(MODEL) else None
-            if unit is not None and is_trained(unit["trained"], chosen, run_folder.path):
-                results = unit["results"]
-                logger.info("trained earlier, nothing to do: %d steps", results["steps"])
-            else:
+            results = earlier_results(run_folder, chosen)
+            if results is None:
                 results = _train(model, report, corpus, validation, batches, chosen, run_folder, notice)
             run_folder.finish({key: results[key] for key in ("steps", "tokens", "loss", "accuracy")})
             wait_for_everyone()
@@ -220,21 +215,17 @@ def _open(
     options: PretrainOptions,
     overwrite: bool,
 ) -> RunFolder:
-    """Open the run's folder; refuse an end before that of the model in it while nothing is changed yet."""
-    if not overwrite and (earlier := RunFolder(output_dir, is_writer=False)).done(MODEL):
-        is_trained(earlier.load_unit(MODEL)["trained"], options, output_dir)
     may_differ = _MAY_DIFFER
     if options.schedule == "trapezoid":
         may_differ += (*END, "warmup_ratio", "warmup_steps")
-    return RunFolder.open(
+    return open_run(
         output_dir,
-        arguments=options.recorded(data_path=data_path, output_dir=output_dir, **processes_argument()),
-        seed=options.seed,
+        options,
         inputs=[*corpus.files, *corpus_files(options.val_data), *corpus_files(options.exclude)],
-        weights={"pretrain_path": str(options.pretrain_path), "sha256": report.sha256},
+        sha256=report.sha256,
         overwrite=overwrite,
         ignore=may_differ,
-        is_writer=is_main_process(),
+        data_path=data_path,
     )
 
 
@@ -249,9 +240,7 @@ def _train(
     notice: str,
 ) -> dict:
     """Train, evaluate and write the model; return its figures."""
-    scratch, log_path = run_folder.folder("checkpoints", is_work=True), run_folder.file("log.csv")
-    wait_for_everyone()
-    run_folder.drop_unit(MODEL)
+    scratch, log_path = begin_training(run_folder)
     training = train_masked_lm(model, batches, validation, options, scratch, log_path)
     results = {"data": notice} if notice else {}
     results |= {
@@ -275,8 +264,7 @@ def _train(
         plot_loss_curve(training.rows, chains, run_folder.file("loss_curve.png"), title)
         write_checkpoint(model, scratch, run_folder, [scratch / "training_args.bin"])
         storage.write_json(run_folder.file("eval_results.json"), results)
-    unit = {"trained": trained_for(training.steps, training.seconds, options), "results": results}
-    results = run_folder.save_unit(MODEL, unit)["results"]
+    results = save_results(run_folder, training, options, results)
     if is_main_process() and options.schedule == "linear":
         shutil.rmtree(scratch)  # nothing that a longer run could resume from
     return results

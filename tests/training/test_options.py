@@ -11,6 +11,8 @@ import pytest
 from LAMAR.cli.arguments import parse_or_demo
 from LAMAR.errors import InputError
 from LAMAR.training.finetuning import finetune
+from LAMAR.training.multi_rbp_options import JointOptions
+from LAMAR.training.multi_rbp_run import finetune_all_rbps
 from LAMAR.training.option_checks import check_numbers
 from LAMAR.training.options import FinetuneOptions, FitOptions, PretrainOptions, TrainerOptions
 
@@ -140,7 +142,24 @@ def test_numbers_out_of_range_are_refused_before_anything_is_read(name, value, w
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("options", [FinetuneOptions(), PretrainOptions(), FinetuneOptions(lr=1e-3, subsample_pos=5)])
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("max_steps", 0, "a whole number from 1"),
+        ("dev_windows", 0.5, "a whole number from 1"),
+        ("head_lr", 0.0, "a number above 0"),
+    ],
+)
+def test_numbers_of_the_joint_training_are_checked_alike(name, value, wanted, tmp_path):
+    with pytest.raises(InputError) as caught:
+        finetune_all_rbps("no/such/folder", tmp_path / "run", **{name: value})
+    assert str(caught.value) == f"`{name}`: found {value!r}, wanted {wanted}"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [FinetuneOptions(), PretrainOptions(), JointOptions(), FinetuneOptions(lr=1e-3, subsample_pos=5)]
+)
 def test_usual_numbers_are_accepted(options):
     check_numbers(options)
 
