@@ -224,6 +224,8 @@ def test_labelled_sets_of_three_classes_and_of_several_labels_are_read(tmp_path)
     [
         (lambda model: embed(model, "ACGT"), "`sequences`: found one string, wanted a list"),
         (lambda model: predict(model, "ACGT"), "`sequences`: found one string, wanted a list"),
+        (lambda model: predict(model, ["ACGT"], scale="odds"), "`scale`: found 'odds', wanted one of probability,"),
+        (lambda model: predict(model, ["ACGT"], scale="p_value"), "but the model has no calibration.json; wanted"),
         (lambda model: embed(model, ["ACGT", "AC-T"]), r"`sequences`: item 1: position 3: found '-'"),
         (lambda model: embed(model, ["ACGT", ""]), "`sequences`: item 1: found an empty sequence"),
         (lambda model: embed(model, ["ACGT", None]), "`sequences`: item 1: found None, wanted a sequence as text"),

@@ -19,6 +19,7 @@ import torch
 
 from ..batches import EncodedSequences, batched
 from ..checkpoints import LoadReport, load_pretrained
+from ..data.track_calibration import CALIBRATION, read_calibration
 from ..devices import choose_device
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
@@ -65,7 +66,8 @@ def load_classifier(
     Returns
     -------
     model : EsmForSequenceClassification or ClassifierEnsemble
-        float32, in evaluation mode, on the CPU.
+        float32, in evaluation mode, on the CPU. ``model.calibration`` is the `LAMAR.statistics.calibration.Calibration`
+        of the checkpoint's ``calibration.json``, None where it has none; an ensemble has none.
     report : LoadReport
         Of all checkpoints together.
 
@@ -99,6 +101,8 @@ def _load_checkpoint(path: Path, attention: str) -> tuple[EsmForSequenceClassifi
             f"`model_path`: {path}: found no trained classification head ({why}), wanted a fine-tuned classifier, such "
             "as a fold_0 of finetune_rbp.py; attributions of an untrained head mean nothing"
         )
+    calibrated = (Path(path) / CALIBRATION).is_file()
+    model.calibration = read_calibration(path, list(model.config.id2label.values())) if calibrated else None
     return model, report
 
 

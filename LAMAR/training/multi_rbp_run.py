@@ -148,8 +148,8 @@ def _train(
     results = {}
     if is_main_process():
         model.config.head_trained = True
-        # In the training's precision.
-        logits = predict_logits(model, data, data.dev, options.bf16)
+        # In float32 whatever the training ran in: that is how the model is used, and what the calibration must fit.
+        logits = predict_logits(model, data, data.dev)
         results = {"data": notice} if notice else {}
         results |= {
             "steps": training.steps,

@@ -23,6 +23,8 @@ from ..training.collapse import warn_of_collapse
 
 __all__ = ["embed", "load_classifier", "loaded", "loaded_classifier", "predict", "read_labelled"]
 
+PREDICTION_SCALES = ("probability", "p_value", "logit")
+
 
 def loaded(model: torch.nn.Module | str | PathLike, load: Callable) -> torch.nn.Module:
     """Return the model itself, or the model that ``load`` returns first for the path of a checkpoint."""
@@ -184,6 +186,7 @@ def embed(
 def predict(
     model: torch.nn.Module | str | PathLike,
     sequences: Sequence[str],
+    scale: str = "probability",
     **options: Any,
 ) -> np.ndarray:
     """Predict classes or values with a fine-tuned classifier.
@@ -194,19 +197,24 @@ def predict(
         Model of `load_classifier`, or a checkpoint or fine-tuning run.
     sequences : sequence of str
         n sequences.
+    scale : {"probability", "p_value", "logit"}
+        ``probability`` is the softmax over classes, or for each of several yes/no labels the calibrated probability at
+        ``model.calibration.prior`` sites per background window where the checkpoint has a calibration, else the
+        sigmoid. ``p_value`` is the share of background windows that score as high (`LAMAR.statistics.calibration`).
+        ``logit`` is the model's output itself.
     options
         ``device``, ``token_budget``, ``progress`` as `LAMAR.verbs` describes them.
 
     Returns
     -------
     ndarray of float32, shape (n, K)
-        Probabilities, columns in the order of ``config.id2label``: softmax over classes, or the sigmoid of each of
-        several yes/no labels. For regression the predicted values, shape (n,).
+        Columns in the order of ``config.id2label``. For regression the predicted values, shape (n,).
 
     Raises
     ------
     InputError
-        A sequence that is not nucleotides, or a checkpoint without a trained head.
+        A sequence that is not nucleotides, a checkpoint without a trained head, or p-values of a model without
+        calibration.
 
     Examples
     --------
@@ -216,9 +224,20 @@ def predict(
     ((2, 2), [1.0, 1.0])
     """
     model = loaded_classifier(model)
+    calibration = getattr(model, "calibration", None)
+    if scale not in PREDICTION_SCALES:
+        raise InputError(f"`scale`: found {scale!r}, wanted one of {', '.join(PREDICTION_SCALES)}")
+    if scale == "p_value" and calibration is None:
+        raise InputError("`scale`: found p_value, but the model has no calibration.json; wanted probability or logit")
     encoded = EncodedSequences.encode(normalized_sequences(sequences))
-    logits = torch.from_numpy(classifiers.predict_logits(model, encoded, **options))
+    logits = classifiers.predict_logits(model, encoded, **options)
     task = classifiers.model_task(model)
     if task == "regression":
-        return logits[:, 0].numpy()
-    return (logits.sigmoid() if task == "multilabel" else logits.softmax(-1)).numpy()
+        return logits[:, 0]
+    if scale == "logit":
+        return logits
+    if calibration is not None:
+        convert = calibration.p_values if scale == "p_value" else calibration.probabilities
+        return convert(logits).astype(np.float32)
+    values = torch.from_numpy(logits)
+    return (values.sigmoid() if task == "multilabel" else values.softmax(-1)).numpy()

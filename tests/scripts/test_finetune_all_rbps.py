@@ -18,8 +18,10 @@ from finetune_runs import table
 from track_sets import write_small_set
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from LAMAR import load_classifier, predict
 from LAMAR.data.track_calibration import read_calibration
 from LAMAR.data.tracks import read_track_set
+from LAMAR.errors import InputError
 from LAMAR.statistics.metrics import auroc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +113,29 @@ def test_figures_and_calibration_are_those_of_the_saved_model_on_all_dev_windows
         bound = labels[:, j] == 1
         total = p[bound, j].sum() + bound.sum() / calibration.prior * p[background, j].mean()
         assert total == pytest.approx(bound.sum(), rel=0.02)
+
+
+def test_predict_applies_the_calibration(finished):
+    sequences = ["UGUAUAUAGGCAUGCCUGUGAAUAGCAUGGA", "GGGCCCAAAUUUGGGCCCAAAUUUGGGCCCA"]
+    model, _ = load_classifier(finished)
+    logits = predict(model, sequences, scale="logit")
+    with torch.no_grad():
+        ids = AutoTokenizer.from_pretrained(finished)(sequences, return_tensors="pt")["input_ids"]
+        assert logits == pytest.approx(model(ids).logits.numpy(), abs=1e-5)
+    calibration = read_calibration(finished, NAMES)
+    odds = calibration.slope * logits + calibration.intercept
+    assert predict(finished, sequences) == pytest.approx(1 / (1 + np.exp(-odds)), rel=1e-4)
+    assert predict(model, sequences, scale="p_value") == pytest.approx(calibration.p_values(logits), rel=1e-4)
+
+
+def test_calibration_of_other_tracks_is_an_error(finished, tmp_path):
+    for name in ("config.json", "model.safetensors", "calibration.json"):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
+    content = json.loads((tmp_path / "calibration.json").read_text())
+    content["tracks"]["QKI_HepG2"] = content["tracks"].pop("QKI_K562")
+    (tmp_path / "calibration.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="calibration.json: found 4 tracks that are not the model's 4"):
+        load_classifier(tmp_path)
 
 
 def test_outputs_and_their_tables(finished):
