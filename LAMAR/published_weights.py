@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import InputError
 from .runs import storage
+from .runs.checkpoint_folders import CALIBRATION
 from .runs.provenance import provenance
 
 __all__ = ["CONTEXTS", "convert_checkpoint", "download_checkpoint", "fetch_weights"]
@@ -70,6 +71,8 @@ def download_checkpoint(context: int, revision: str | None, folder: Path) -> Pat
 def convert_checkpoint(source: Path, target: Path, *, config: str | None, dtype: str, record: dict[str, Any]) -> str:
     """Read, verify and write a checkpoint folder, which appears at ``target`` as a whole.
 
+    A masked-LM head is kept, or else a classification head, with its calibration.
+
     Parameters
     ----------
     source : Path
@@ -96,11 +99,13 @@ def convert_checkpoint(source: Path, target: Path, *, config: str | None, dtype:
     """
     import torch
 
+    from .checkpoint_files import stored_heads
     from .checkpoints import config_argument, load_pretrained
-    from .modeling_nucESM2 import EsmForMaskedLM
+    from .modeling_nucESM2 import EsmForMaskedLM, EsmForSequenceClassification
     from .tokenization import LamarTokenizer
 
-    model, report = load_pretrained(EsmForMaskedLM, source, config=config_argument(config or ""))
+    model_class = EsmForSequenceClassification if stored_heads(source) == ("classification head",) else EsmForMaskedLM
+    model, report = load_pretrained(model_class, source, config=config_argument(config or ""))
     if report.new:
         logger.warning("%s has no masked-LM head: pre-training starts with a new one", source)
     converted = model.to(getattr(torch, dtype))
@@ -114,6 +119,8 @@ def convert_checkpoint(source: Path, target: Path, *, config: str | None, dtype:
     try:
         converted.save_pretrained(staged)
         LamarTokenizer().save_pretrained(staged)
+        if model_class is EsmForSequenceClassification and (source / CALIBRATION).is_file():
+            shutil.copyfile(source / CALIBRATION, staged / CALIBRATION)
         facts = provenance(record, seed=None, inputs=[], weights=report.to_dict())
         facts["made"] = {file.name: storage.sha256_file(file) for file in sorted(staged.iterdir())}
         storage.write_json(staged / "run.json", facts)

@@ -5,7 +5,8 @@ Where there is a network:
     python weights/fetch_lamar.py                                 # contexts of 2,048 tokens
     python weights/fetch_lamar.py --context 4096
 
-From a file or folder that is already here (safetensors, or a pickle of plain tensors):
+From a file or folder that is already here (safetensors, or a pickle of plain tensors), with its masked-LM head, or its
+classification head and calibration:
     python weights/fetch_lamar.py --convert path/to/checkpoint --output_dir weights/mine
 
 The published weights are in the Hugging Face repository zhw-e8/LAMAR, some 350 MB. They are verified before anything is

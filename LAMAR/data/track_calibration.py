@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..runs.checkpoint_folders import CALIBRATION
 from ..runs.storage import read_json, write_json
 from ..statistics.calibration import P_LEVELS, Calibration
 
-__all__ = ["CALIBRATION", "read_calibration", "write_calibration"]
+__all__ = ["read_calibration", "write_calibration"]
 
-CALIBRATION = "calibration.json"
 FORMAT_VERSION = 1
 _NUMBERS = ("slope", "intercept")
 _COUNTS = ("n_bound", "n_background")

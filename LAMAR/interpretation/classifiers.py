@@ -19,11 +19,11 @@ import torch
 
 from ..batches import EncodedSequences, batched
 from ..checkpoints import LoadReport, load_pretrained
-from ..data.track_calibration import CALIBRATION, read_calibration
+from ..data.track_calibration import read_calibration
 from ..devices import choose_device
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
-from ..runs.checkpoint_folders import checkpoints_of
+from ..runs.checkpoint_folders import CALIBRATION, checkpoints_of
 from ..tasks import task_of
 from .edits import EditedSequences
 from .ensembles import ClassifierEnsemble, merge_reports

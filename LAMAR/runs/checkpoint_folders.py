@@ -6,9 +6,10 @@ import re
 from os import PathLike
 from pathlib import Path
 
-__all__ = ["checkpoints_of", "fold_names"]
+__all__ = ["CALIBRATION", "checkpoints_of", "fold_names"]
 
 WEIGHTS = "model.safetensors"
+CALIBRATION = "calibration.json"  # of a model with one output per track
 # What a run calls its models: folds of a cross-validation, or draws of few records.
 _KINDS = ("fold", "draw")
 

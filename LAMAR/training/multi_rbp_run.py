@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..checkpoints import LoadReport, config_argument
-from ..data.track_calibration import CALIBRATION, write_calibration
+from ..data.track_calibration import write_calibration
 from ..errors import InputError
 from ..flash_attn_patch import resolve_backend
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import RunFolder, storage
+from ..runs.checkpoint_folders import CALIBRATION
 from ..statistics.calibration import fit_calibration
 from ..tokenization import verify_vocabulary
 from .extended_runs import END, begin_training, earlier_results, open_run, save_results, write_checkpoint

@@ -99,6 +99,25 @@ def test_half_precision_is_stored_and_read_as_single(fetch_lamar, model, upstrea
     assert EsmForMaskedLM.from_pretrained(target, dtype=torch.float32).dtype == torch.float32
 
 
+def test_a_classifier_keeps_its_head_and_calibration(fetch_lamar, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "half"
+    config = named_config("lamar-tiny", num_labels=3, id2label=dict(enumerate("abc")), head_trained=True)
+    classifier = EsmForSequenceClassification(config)
+    classifier.save_pretrained(source)
+    (source / "calibration.json").write_text("{}")
+    arguments = ["--convert", str(source), "--output_dir", str(target), "--dtype", "float16"]
+    assert fetch_lamar.main(arguments) == 0
+    found, report = load_pretrained(EsmForSequenceClassification, target)
+    assert not report.new
+    assert not report.left_out
+    assert (found.config.head_trained, list(found.config.id2label.values())) == (True, ["a", "b", "c"])
+    for name, tensor in classifier.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor.half().float()), name
+    assert (target / "calibration.json").read_bytes() == (source / "calibration.json").read_bytes()
+    made = json.loads((target / "run.json").read_text())["made"]
+    assert {"calibration.json", "model.safetensors"} <= made.keys()
+
+
 def test_download_is_verified_against_the_published_shape(fetch_lamar, model, upstream, tmp_path, monkeypatch, capsys):
     hub(monkeypatch, upstream, "mammalian80D_4096len1mer1sw_80M")
     target = tmp_path / "fetched"

@@ -134,7 +134,7 @@ def test_calibration_of_other_tracks_is_an_error(finished, tmp_path):
     content = json.loads((tmp_path / "calibration.json").read_text())
     content["tracks"]["QKI_HepG2"] = content["tracks"].pop("QKI_K562")
     (tmp_path / "calibration.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="calibration.json: found 4 tracks that are not the model's 4"):
+    with pytest.raises(InputError, match=r"calibration\.json: found 4 tracks that are not the model's 4"):
         load_classifier(tmp_path)
 
 
