@@ -38,6 +38,12 @@ def parity_folder(repo_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases_folder(repo_root) -> Path:
+    """Small inputs made after reports of failures; each folder is named after what is special in it."""
+    return repo_root / "tests" / "data" / "cases"
+
+
+@pytest.fixture(scope="session")
 def parity_tensors(parity_folder) -> dict:
     """Tensors of the weights in ``parity_folder`` under upstream's names, its leftovers included."""
     from safetensors.torch import load_file

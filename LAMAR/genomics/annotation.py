@@ -30,10 +30,13 @@ REGIONS = ("CDS", "3'UTR", "5'UTR", "ncRNA", "intron", "intergenic")
 _CDS, _UTR3, _UTR5, _NCRNA, _INTRON, _INTERGENIC = range(len(REGIONS))
 
 _CODING_FEATURES = frozenset(["CDS", "stop_codon"])
-_TRANSCRIPT_ID = re.compile(r'(?:^|[\s;])transcript_id\s+"?([^";]+)')
-_ATTRIBUTE = r'(?:^|[\s;]){}\s+"?([^";]+)'
-_GENE_ID, _GENE_NAME, _GENE_TYPE = (
-    re.compile(_ATTRIBUTE.format(name)) for name in ("gene_id", "gene_name", "gene_(?:bio)?type")
+# The ninth column is a list of "key value;". Values in double quotes may hold ";" and words that look like keys, with
+# the backslash escapes of GFF2 (https://gmod.org/wiki/GFF2); values without quotes end at ";" or with the line.
+# Attributes before the one wanted are skipped as a whole. A missing ";" after a closing quote is tolerated.
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_ATTRIBUTE = rf'(?:[^";]*(?:{_QUOTED}|;))*?\s*{{}}\s+(?:"((?:[^"\\]|\\.)*)"|([^\s";][^";]*))'
+_TRANSCRIPT_ID, _GENE_ID, _GENE_NAME, _GENE_TYPE = (
+    re.compile(_ATTRIBUTE.format(name)) for name in ("transcript_id", "gene_id", "gene_name", "gene_(?:bio)?type")
 )
 _GFF3 = re.compile(r"\s*\w+=")
 
@@ -193,19 +196,17 @@ def read_gtf(path: str | PathLike) -> Annotation:
             name, _, feature, start, end, _, strand, _, attributes = fields
             if feature != "exon" and feature not in _CODING_FEATURES:
                 continue
-            match = _TRANSCRIPT_ID.search(attributes)
-            if match is None:
+            transcript_id = _value(_TRANSCRIPT_ID, attributes)
+            if not transcript_id:
                 raise _attribute_error(path, number, "transcript_id", attributes)
             if name not in chroms:
                 chroms[name] = canonical_chromosome(name)
-            key = chroms[name], strand, match[1]
+            key = chroms[name], strand, transcript_id
             if key not in rows:
                 if strand not in {"+", "-", "."}:
                     raise InputError(f"{path}: line {number}: found strand {strand!r}, wanted '+', '-' or '.'")
-                gene_id, gene_name, gene_type = (
-                    hit[1] if (hit := pattern.search(attributes)) else ""
-                    for pattern in (_GENE_ID, _GENE_NAME, _GENE_TYPE)
-                )
+                patterns = (_GENE_ID, _GENE_NAME, _GENE_TYPE)
+                gene_id, gene_name, gene_type = (_value(pattern, attributes) for pattern in patterns)
                 if not gene_id:
                     raise _attribute_error(path, number, "gene_id", attributes)
                 rows[key] = len(transcripts)
@@ -221,6 +222,12 @@ def read_gtf(path: str | PathLike) -> Annotation:
     if not exons:
         raise InputError(f"{path}: found no exon line, wanted a GTF file with exons")
     return _annotation(path, transcripts, exons, coding)
+
+
+def _value(pattern: re.Pattern, attributes: str) -> str:
+    """Return the value of the attribute that a pattern of `_ATTRIBUTE` describes, "" without it."""
+    match = pattern.match(attributes)
+    return "" if match is None else match[1] or (match[2] or "").rstrip()
 
 
 def _attribute_error(path: str | PathLike, number: int, name: str, attributes: str) -> InputError:

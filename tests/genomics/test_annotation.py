@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from LAMAR.errors import InputError
+from LAMAR.genomics import annotation as annotation_module
 from LAMAR.genomics.annotation import REGIONS, read_gtf
 from LAMAR.genomics.intervals import merge
 
@@ -275,6 +277,59 @@ def test_attributes_are_found_by_their_whole_name(tmp_path):
     attributes = 'ref_gene_id "WRONG"; my_transcript_id "WRONG"; transcript_id T1;gene_id "G 1"; gene_name "A"; level 2'
     annotation = read_gtf(write(tmp_path, f"1\tx\texon\t1\t5\t.\t+\t.\t{attributes}\n"))
     assert annotation.transcripts.loc[0, ["transcript_id", "gene_id", "gene_name"]].tolist() == ["T1", "G 1", "A"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "wanted"),
+    [
+        ('gene_id "AtG;1"; transcript_id "AtG;1.1"; gene_name "ARF;1";', ["AtG;1.1", "AtG;1", "ARF;1"]),
+        ('note "transcript_id W; gene_id V"; gene_id "G"; transcript_id "T"', ["T", "G", ""]),
+        ('note "as gene_name W"; transcript_id T; gene_id G', ["T", "G", ""]),
+        ("note see transcript_id W; transcript_id T; gene_id G \r", ["T", "G", ""]),
+        ("transcript_id T;gene_id G;gene_name my gene ;", ["T", "G", "my gene"]),
+        ('gene_id "5\\" end; gene_id W"; transcript_id "T";', ["T", '5\\" end; gene_id W', ""]),
+        ('gene_id "2""-5"" A"; transcript_id "T"; gene_name ""; level 2;', ["T", "2", ""]),
+        ('gene_id "G" transcript_id "T" gene_name "N"', ["T", "G", "N"]),
+        (" ; gene_id\u00a0G ;; transcript_id  'T' ; gene_name \"  \"", ["'T'", "G", "  "]),
+    ],
+)
+def test_attributes_are_read_as_gtf_defines_them(tmp_path, attributes, wanted):
+    annotation = read_gtf(write(tmp_path, f"1\tx\texon\t1\t5\t.\t+\t.\t{attributes}\n"))
+    assert annotation.transcripts.loc[0, ["transcript_id", "gene_id", "gene_name"]].tolist() == wanted
+
+
+@given(st.data())
+def test_any_quoted_value_comes_back(data):
+    """Whatever stands in other attributes, quoted or not, before or after."""
+    text = st.text(st.characters(codec="utf-8", exclude_characters='"\\\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029'))
+    value = data.draw(text.filter(bool), label="value")
+    notes = data.draw(st.lists(text | st.just("x; transcript_id y; "), max_size=3), label="notes")
+    parts = [f'note{i} "{note}"' for i, note in enumerate(notes)]
+    parts.insert(data.draw(st.integers(0, len(parts))), f'transcript_id "{value}"')
+    assert annotation_module._value(annotation_module._TRANSCRIPT_ID, "; ".join(parts)) == value
+
+
+def test_genes_are_neither_merged_nor_split(cases_folder):
+    folder = cases_folder / "gtf_attributes"
+    apart = read_gtf(folder / "merge.gtf")
+    assert apart.genes[["gene_id", "gene_name", "start", "end"]].to_numpy().tolist() == [
+        ["AtG;1", "ARF;1", 100, 200], ["AtG;2", "ARF;2", 5000, 5100]
+    ]  # fmt: skip
+    assert apart.transcripts["transcript_id"].tolist() == ["AtG;1.1", "AtG;2.1"]
+    one = read_gtf(folder / "unq4.gtf")
+    assert one.genes[["gene_id", "start", "end"]].to_numpy().tolist() == [["A", 100, 600]]
+    assert one.transcripts[["transcript_id", "gene_id", "cds_start", "cds_end"]].to_numpy().tolist() == [
+        ["T1", "A", 200, 300], ["T2", "A", -1, -1]
+    ]  # fmt: skip
+    assert types(one, "chr1", [150, 250, 350, 450, 550], "+") == ["5'UTR", "CDS", "3'UTR", "intergenic", "ncRNA"]
+
+
+def test_a_hostile_line_of_attributes_takes_no_time():
+    """The patterns must not try every way to divide a long line."""
+    for text in ('"' * 50_001, '";' * 50_001, "a " * 100_000, '\\"' * 50_000, "transcript_id " * 20_000, " " * 100_000):
+        began = time.perf_counter()
+        assert annotation_module._value(annotation_module._GENE_ID, text) == ""
+        assert time.perf_counter() - began < 5
 
 
 def test_transcripts_without_exons_are_counted(tmp_path, caplog):
