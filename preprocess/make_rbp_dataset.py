@@ -70,6 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
     sites.add_argument("--center", choices=CENTERS, default="middle", help="default: %(default)s")
     sites.add_argument("--min_log2fc", type=finite, default=3.0, help="column 7 of narrowPeak (default: %(default)s)")
     sites.add_argument("--min_neg_log10_p", type=finite, default=3.0, help="column 8 (default: %(default)s)")
+    sites.add_argument("--fc_column", type=positive(int), help="column of the log2 fold change in other BED, from 1")
+    sites.add_argument(
+        "--p_column", type=positive(int), help="column of -log10 p in other BED, from 1 (Yeo's: fold change 5, p 4)"
+    )
     sites.add_argument("--min_sites", type=positive(int), default=50, help="least positives of a set (default: 50)")
     sites.add_argument("--keep_nonstandard", action="store_true", help="keep chromosomes other than chr1-22, X, Y")
 

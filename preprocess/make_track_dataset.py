@@ -80,6 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
     windows.add_argument("--near", type=not_negative(int), default=150, help="nt, see below (default: %(default)s)")
     windows.add_argument("--min_log2fc", type=finite, default=3.0, help="column 7 of narrowPeak (default: %(default)s)")
     windows.add_argument("--min_neg_log10_p", type=finite, default=3.0, help="column 8 (default: %(default)s)")
+    windows.add_argument("--fc_column", type=positive(int), help="column of the log2 fold change in other BED, from 1")
+    windows.add_argument(
+        "--p_column", type=positive(int), help="column of -log10 p in other BED, from 1 (Yeo's: fold change 5, p 4)"
+    )
     windows.add_argument(
         "--min_windows", type=positive(int), default=1, help="least bound training windows of a track (default: 1)"
     )

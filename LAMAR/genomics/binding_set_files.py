@@ -20,6 +20,7 @@ from ..runs import RunFolder, storage
 from .binding_sets import BindingSet, SetOptions, Sources, build_set, set_name
 from .choices import MATCHES, NEGATIVES
 from .peaks import read_index, read_peaks
+from .site_windows import warn_of_absent_values
 
 __all__ = ["make_binding_sets"]
 
@@ -82,12 +83,13 @@ def make_binding_sets(
     """
     options = options or SetOptions()
     paths = _check_inputs(peaks, fasta, output_dir, gtf, options)
-    table, rbp, cell = _read_all_peaks(paths["peaks"], rbp, cell, options.negatives)
+    table, rbp, cell = _read_all_peaks(paths["peaks"], rbp, cell, options)
     sets = _choose_sets(table, rbp, cell, paths["peaks"])
     inputs = [paths[name] for name in ("peaks", "fasta", "gtf") if paths[name]]
     # Opened before the run's folder is made: what is wrong with the inputs must leave nothing behind.
     storage.require_files(inputs)
     sources = Sources.open(table, paths["fasta"], paths["gtf"])
+    warn_of_absent_values(table)
     arguments = {name: paths[name] for name in ("peaks", "fasta", "gtf")}
     arguments |= {"rbp": rbp, "cell": cell, "output_dir": paths["output_dir"], **asdict(options)}
     with RunFolder.open(
@@ -132,25 +134,26 @@ def _check_inputs(peaks, fasta, output_dir, gtf, options: SetOptions) -> dict[st
 
 
 def _read_all_peaks(
-    path: Path, rbp: Sequence[str] | None, cell: Sequence[str] | None, negatives: str
+    path: Path, rbp: Sequence[str] | None, cell: Sequence[str] | None, options: SetOptions
 ) -> tuple[pd.DataFrame, list[str] | None, list[str] | None]:
     """Read the peaks; return them with the RBPs and cell lines wanted.
 
     Around a single file, the folder is read too where negatives need other RBPs and an index.tsv lists the file.
     """
     rbp, cell = (None if names is None else list(names) for names in (rbp, cell))
-    table = read_peaks(path)
+    columns = {"fc_column": options.fc_column, "p_column": options.p_column}
+    table = read_peaks(path, **columns)
     if path.is_dir():
         return table, rbp, cell
-    needs_others = NEGATIVES[negatives].needs_other_rbps
+    needs_others = NEGATIVES[options.negatives].needs_other_rbps
     index = path.parent / "index.tsv"
     if index.is_file() and table["accession"].iloc[0] in read_index(index)["accession"].tolist():
         rbp, cell = rbp or table["rbp"].unique().tolist(), cell or table["cell"].unique().tolist()
-        return read_peaks(path.parent) if needs_others else table, rbp, cell
+        return read_peaks(path.parent, **columns) if needs_others else table, rbp, cell
     if needs_others:
         others = " or ".join(kind.name for kind in NEGATIVES.values() if not kind.needs_other_rbps)
         raise InputError(
-            f"`negatives` {negatives}: found the one file {path}, wanted a folder with peaks of other RBPs; "
+            f"`negatives` {options.negatives}: found the one file {path}, wanted a folder with peaks of other RBPs; "
             f"or choose `negatives` {others}"
         )
     if rbp and len(rbp) == 1:

@@ -19,7 +19,15 @@ from ..errors import InputError
 from .annotation import Annotation, read_gtf
 from .choices import MATCHES, NEGATIVES
 from .genome import SequenceSource, open_genome
-from .site_windows import center_windows, merge_replicates, significant, with_sequence
+from .peaks import value_columns
+from .site_windows import (
+    center_windows,
+    describe_absent_values,
+    merge_replicates,
+    significant,
+    with_sequence,
+    without_values,
+)
 
 __all__ = ["BindingSet", "SetOptions", "Sources", "build_set", "describe", "set_name"]
 
@@ -45,7 +53,10 @@ class SetOptions:
     center : str
         Centre of a window on a peak, of `LAMAR.genomics.choices.CENTERS`.
     min_log2fc, min_neg_log10_p : float
-        Thresholds of columns 7 and 8 of narrowPeak for positives.
+        Thresholds of log2 fold change and -log10 p of the peaks, for positives and for sites of other RBPs. Peaks
+        whose file has no such column pass.
+    fc_column, p_column : int, optional
+        Columns of these values where they are not 7 and 8 of narrowPeak, see `LAMAR.genomics.peaks.read_peaks`.
     min_sites : int
         Least number of positives, and of negatives, of a set.
     keep_nonstandard : bool
@@ -77,6 +88,8 @@ class SetOptions:
     center: str = "middle"
     min_log2fc: float = 3.0
     min_neg_log10_p: float = 3.0
+    fc_column: int | None = None
+    p_column: int | None = None
     min_sites: int = 50
     keep_nonstandard: bool = False
     negatives: str = "other_rbps"
@@ -94,6 +107,7 @@ class SetOptions:
         for name, least in (("window", 1), ("min_sites", 1), ("ratio", 1), ("min_distance", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"`{name}`: found {getattr(self, name)}, wanted {least} or more")
+        value_columns(fc_column=self.fc_column, p_column=self.p_column)
         kind, _ = NEGATIVES.choose(self.negatives), MATCHES.choose(self.match)
         if self.match != "none" and "match" not in kind.options:
             readers = " or ".join(other.name for other in NEGATIVES.values() if "match" in other.options)
@@ -186,6 +200,7 @@ def build_set(rbp: str, cell: str, sources: Sources, options: SetOptions) -> Bin
         found = f"{len(positives)} usable sites of {len(rbp_peaks)} peaks (lost: {_losses(counts)})"
         raise InputError(f"{name}: found {found}, wanted `min_sites` {options.min_sites}")
     report = {"rbp": rbp, "cell": cell, "options": asdict(options), "positives": {**counts, "kept": len(positives)}}
+    report["peaks_without_value"] = without_values(rbp_peaks)
     positives = _annotate(positives, sources.annotation)
 
     negatives, counts = _negatives(rbp, cell, positives, sources, options, rng)
@@ -318,6 +333,8 @@ def describe(name: str, report: dict) -> str:
         source = counts.get("peaks", counts.get("drawn"))
         lines.append(f"{side}{kind}: {counts['kept']:,} of {source:,} {'peaks' if 'peaks' in counts else 'drawn'}")
         lines.append(f"  lost: {_losses(counts)}")
+        if side == "positives" and (absent := describe_absent_values(report["peaks_without_value"], source)):
+            lines.append(f"  {absent}")
     conflicts = report["gene_strand_conflicts"]
     if sum(conflicts.values()):
         numbers = f"{conflicts['positives']:,} positives, {conflicts['negatives']:,} negatives"

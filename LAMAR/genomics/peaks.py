@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..data.text_files import open_text, read_table
 from ..errors import InputError
 from .intervals import canonical_chromosomes, merge
 
-__all__ = ["merge_named_peaks", "read_bed5", "read_index", "read_peaks"]
+__all__ = ["merge_named_peaks", "read_bed5", "read_index", "read_peaks", "value_columns"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,44 @@ logger = logging.getLogger(__name__)
 # over the size-matched input in column 7 and -log10 of its p-value in column 8.
 _COLUMNS = ["chrom", "start", "end", "name", "score", "strand", "log2fc", "neg_log10_p", "q_value", "summit"]
 _TYPES = {"chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str}
-_TYPES |= {"log2fc": np.float64, "neg_log10_p": np.float64, "q_value": np.float64, "summit": np.int64}
+_TYPES |= {"log2fc": np.float64, "neg_log10_p": np.float64, "summit": str}
+_VALUES = {"fc_column": "log2fc", "p_column": "neg_log10_p"}
+_FIXED = ("chrom", "start", "end", "strand")  # columns that cannot hold a value instead
 _PEAK_FILE = re.compile(r"(.+?)(?:\.(?:bed|narrowpeak|np))(?:\.gz)?", re.IGNORECASE)
 _NO_DATA = ("#", "track", "browser")
 _LARGEST = 2**31  # bases; no chromosome is longer, and sums of coordinates stay far from the limit of int64
+_NO_SUMMIT, _BAD_SUMMIT = -1, -2
+
+
+def value_columns(*, fc_column: int | None = None, p_column: int | None = None) -> dict[str, int]:
+    """Return the columns of the values that thresholds apply to, by name, where they are not those of narrowPeak.
+
+    Parameters
+    ----------
+    fc_column, p_column : int, optional
+        Columns of the log2 fold change and of -log10 p, counted from 1; None for those of narrowPeak.
+
+    Returns
+    -------
+    dict of int
+        Column from 0 of ``log2fc`` and ``neg_log10_p``, those that are given.
+
+    Raises
+    ------
+    InputError
+        If a column is that of the coordinates or of the strand, or both are one column.
+    """
+    given = {"fc_column": fc_column, "p_column": p_column}
+    given = {parameter: number for parameter, number in given.items() if number is not None}
+    for parameter, number in given.items():
+        if number < 1 or number - 1 in map(_COLUMNS.index, _FIXED):
+            raise InputError(
+                f"`{parameter}`: found {number}, wanted the number of a column, counted from 1, other than those of "
+                "the coordinates (1 to 3) and of the strand (6)"
+            )
+    if len(given) > len(set(given.values())):
+        raise InputError(f"`fc_column`, `p_column`: found {fc_column} for both, wanted two columns")
+    return {_VALUES[parameter]: number - 1 for parameter, number in given.items()}
 
 
 def _read_lines(path: str | PathLike) -> tuple[list[str], np.ndarray]:
@@ -46,24 +81,40 @@ def _read_lines(path: str | PathLike) -> tuple[list[str], np.ndarray]:
 
 
 def _is_readable(field: str, kind: type, needs_score: bool) -> bool:
+    if kind is str:
+        return True
+    # Python reads 1_000 and digits of other alphabets, the fast reader does not.
+    if "_" in field or not field.isascii():
+        return False
     try:
-        return kind is str or not np.isnan(kind(field))
+        return not np.isnan(kind(field))
     except (ValueError, OverflowError):
         return field == "." and not needs_score
 
 
-def _bad_field(rows: list[str], numbers: np.ndarray, separator: str | None, names: list[str], strict: bool) -> str:
+def _bad_field(
+    rows: list[str], numbers: np.ndarray, separator: str | None, names: Mapping[int, str], strict: bool
+) -> str:
     """Describe the first field that is not a number, for files that the fast reader refused."""
     for number, row in zip(numbers, rows):
-        for column, (name, field) in enumerate(zip(names, row.split(separator)), start=1):
-            if not _is_readable(field, _TYPES[name], strict or name != "score"):
+        fields = row.split(separator)
+        for column, name in names.items():
+            if not _is_readable(fields[column], _TYPES[name], strict or name != "score"):
                 kind = "an integer" if _TYPES[name] is np.int64 else "a number"
-                return f"line {number}: column {column} ({name}): found {field[:40]!r}, wanted {kind}"
+                return f"line {number}: column {column + 1} ({name}): found {fields[column][:40]!r}, wanted {kind}"
     return "cannot be read as BED"
 
 
+def _column_names(width: int, values: Mapping[str, int]) -> dict[int, str]:
+    """Return the names of the columns that are read, by position, of a file of that many columns."""
+    # Only narrowPeak has ten columns; from the seventh on, other forms of BED hold display settings.
+    names = _COLUMNS if width == len(_COLUMNS) else _COLUMNS[: min(width, 6)]
+    read = {column: name for column, name in enumerate(names) if name in _TYPES and name not in values}
+    return dict(sorted((read | {column: name for name, column in values.items()}).items()))
+
+
 def _read_bed(
-    path: str | PathLike, least: int, form: str, needs_score: bool = False
+    path: str | PathLike, least: int, form: str, values: Mapping[str, int], needs_score: bool = False
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Read and check the columns that a BED file has; return them with the line number of each row."""
     rows, numbers = _read_lines(path)
@@ -79,8 +130,14 @@ def _read_bed(
         i = int(np.argmax(widths != widths[0]))
         line = f"{path}: line {numbers[i]}"
         raise InputError(f"{line}: found {widths[i]} columns, wanted {widths[0]} as in line {numbers[0]}")
-    # Only narrowPeak has ten columns; from the seventh on, other forms of BED hold display settings.
-    names = _COLUMNS if widths[0] == len(_COLUMNS) else _COLUMNS[: min(widths[0], 6)]
+    if values and max(values.values()) >= widths[0]:
+        name = max(values, key=values.get)
+        parameter = next(parameter for parameter in _VALUES if _VALUES[parameter] == name)
+        raise InputError(
+            f"`{parameter}` {values[name] + 1}: found {widths[0]} columns in line {numbers[0]} of {path}, wanted "
+            f"{values[name] + 1} or more"
+        )
+    names = _column_names(int(widths[0]), values)
     # BED writes "." where there is no score.
     types = _TYPES if needs_score else _TYPES | {"score": str}
     try:
@@ -88,14 +145,14 @@ def _read_bed(
             io.StringIO("\n".join(rows)),
             sep=separator or r"\s+",
             header=None,
-            names=[*names, *range(len(names), widths[0])],
-            usecols=range(len(names)),
-            dtype={name: types[name] for name in names},
+            names=range(widths[0]),
+            usecols=list(names),
+            dtype={column: types[name] for column, name in names.items()},
             keep_default_na=False,
             na_filter=False,
             quoting=csv.QUOTE_NONE,
             index_col=False,
-        )
+        ).rename(columns=names)
         if "score" in table and not needs_score:
             table["score"] = pd.to_numeric(table["score"].where(table["score"] != "."))
     except (ValueError, OverflowError):
@@ -122,12 +179,16 @@ def _check(path: str | PathLike, table: pd.DataFrame, lines: np.ndarray) -> None
             ~np.isin(table["strand"].to_numpy(str), ["+", "-", "."]),
             lambda row: f"column 6 (strand): found {row.strand[:40]!r}, wanted '+', '-' or '.'",
         )
-    if "summit" in table:
-        summit = table["summit"].to_numpy()
-        refuse(
-            (summit < -1) | (summit >= end - start),
-            lambda row: f"column 10 (summit): found {row.summit}, wanted an offset inside the peak, or -1",
-        )
+
+
+def _summits(table: pd.DataFrame) -> np.ndarray:
+    """Return the offset of each summit, int64; those that cannot be used are refused where summits are read."""
+    text = table["summit"]
+    number = pd.to_numeric(text, errors="coerce").to_numpy(np.float64)
+    is_whole = np.mod(number, 1) == 0
+    is_inside = is_whole & (number >= 0) & (number < (table["end"] - table["start"]).to_numpy())
+    is_absent = (number == _NO_SUMMIT) | (text == ".").to_numpy()
+    return np.where(is_inside, number, np.where(is_absent, _NO_SUMMIT, _BAD_SUMMIT)).astype(np.int64)
 
 
 def read_bed5(path: str | PathLike) -> pd.DataFrame:
@@ -150,7 +211,8 @@ def read_bed5(path: str | PathLike) -> pd.DataFrame:
         If there are fewer than five columns, a score is not a number, start is not below end, and the like; names the
         file and the line.
     """
-    table, lines = _read_bed(path, 5, "BED5, the score being the number of overlapping binding sites", needs_score=True)
+    form = "BED5, the score being the number of overlapping binding sites"
+    table, lines = _read_bed(path, 5, form, {}, needs_score=True)
     score = table["score"].to_numpy()
     wrong = (score < 0) | ~np.isfinite(score)
     if wrong.any():
@@ -192,12 +254,13 @@ def read_index(path: str | PathLike) -> pd.DataFrame:
     return index
 
 
-def _read_peak_file(path: Path, rbp: str, cell: str, accession: str) -> pd.DataFrame:
+def _read_peak_file(path: Path, rbp: str, cell: str, accession: str, values: Mapping[str, int]) -> pd.DataFrame:
     """Read one file of peaks as `read_peaks` returns it; an empty file is an error."""
-    table, _ = _read_bed(path, 3, "BED with chrom, start and end, or narrowPeak")
-    for name, absent in (("name", "."), ("strand", "."), ("summit", -1)):
+    table, _ = _read_bed(path, 3, "BED with chrom, start and end, or narrowPeak", values)
+    table["summit"] = _summits(table) if "summit" in table else _NO_SUMMIT
+    for name in ("name", "strand"):
         if name not in table:
-            table[name] = absent
+            table[name] = "."
     for name in ("score", "log2fc", "neg_log10_p"):
         if name not in table:
             table[name] = np.nan
@@ -208,7 +271,13 @@ def _read_peak_file(path: Path, rbp: str, cell: str, accession: str) -> pd.DataF
     return table[[*_COLUMNS[:8], "summit", "rbp", "cell", "accession", "source"]]
 
 
-def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.DataFrame:
+def read_peaks(
+    path: str | PathLike,
+    index: pd.DataFrame | None = None,
+    *,
+    fc_column: int | None = None,
+    p_column: int | None = None,
+) -> pd.DataFrame:
     """Read a file of peaks, or all files of a folder.
 
     Parameters
@@ -220,20 +289,25 @@ def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.Da
         with ten columns, as in narrowPeak.
     index : DataFrame, optional
         Rows of `read_index` to read; other files of the folder are ignored.
+    fc_column, p_column : int, optional
+        Columns of the log2 fold change and of -log10 p in every file, counted from 1, where they are not 7 and 8 of
+        ten. In the BED of Yeo's laboratory (github.com/YeoLab/eclip) they are 5 and 4.
 
     Returns
     -------
     DataFrame, one row per peak
         chrom (canonical), start, end (int64), name, score, strand (``.`` where absent), log2fc, neg_log10_p
-        (float64, NaN where absent), summit (int64, offset from start, -1 where absent), rbp, cell, accession,
-        source (file name). Without an index, rbp and accession are the file's name and cell is "".
+        (float64, NaN where absent), summit (int64, offset from start, -1 where absent, -2 where column 10 holds no
+        offset inside the peak), rbp, cell, accession, source (file name). Without an index, rbp and accession are the
+        file's name and cell is "".
 
     Raises
     ------
     InputError
-        If a file is missing, or a line or row is malformed; names the file and the line or row.
+        If a file is missing, or a line or row is malformed; names the file and the line or row. Also what
+        `value_columns` raises.
     """
-    path = Path(path)
+    path, values = Path(path), value_columns(fc_column=fc_column, p_column=p_column)
     if not path.is_dir():
         match = _PEAK_FILE.fullmatch(path.name)
         name = match[1] if match else path.name
@@ -241,8 +315,8 @@ def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.Da
             index = read_index(path.parent / "index.tsv")
         if index is not None and (index["accession"] == name).any():
             row = index[index["accession"] == name].iloc[0]
-            return _read_peak_file(path, row["rbp"], row["cell"], name)
-        return _read_peak_file(path, name, "", name)
+            return _read_peak_file(path, row["rbp"], row["cell"], name, values)
+        return _read_peak_file(path, name, "", name, values)
     files: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
         if match := _PEAK_FILE.fullmatch(file.name):
@@ -254,14 +328,14 @@ def read_peaks(path: str | PathLike, index: pd.DataFrame | None = None) -> pd.Da
     if index is None and (path / "index.tsv").is_file():
         index = read_index(path / "index.tsv")
     if index is None:
-        tables = [_read_peak_file(file, name, "", name) for name, file in files.items()]
+        tables = [_read_peak_file(file, name, "", name, values) for name, file in files.items()]
     else:
         missing = [name for name in index["accession"] if name not in files]
         if missing:
             wanted = f"{missing[0]}.bed.gz, which {path / 'index.tsv'} names"
             raise InputError(f"{path}: found no file {wanted} ({len(missing)} of {len(index)} are missing)")
         tables = [
-            _read_peak_file(files[row.accession], row.rbp, row.cell, row.accession)
+            _read_peak_file(files[row.accession], row.rbp, row.cell, row.accession, values)
             for row in index[["accession", "rbp", "cell"]].itertuples(index=False)
         ]
     return pd.concat(tables, ignore_index=True)

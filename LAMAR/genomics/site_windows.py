@@ -6,6 +6,7 @@ Tables are pandas DataFrames with chrom (canonical), start, end (0-based, half-o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,18 +20,56 @@ from .intervals import is_standard, merge, within
 __all__ = [
     "WindowFilter",
     "center_windows",
+    "describe_absent_values",
     "far_from",
     "merge_replicates",
     "random_windows",
     "significant",
+    "warn_of_absent_values",
     "with_sequence",
+    "without_values",
 ]
+
+logger = logging.getLogger(__name__)
+
+# Values that thresholds apply to: their column in tables of peaks, their name, and what says where files have them.
+_VALUES = {
+    "min_log2fc": ("log2fc", "log2 fold change", "fc_column"),
+    "min_neg_log10_p": ("neg_log10_p", "-log10 p", "p_column"),
+}
 
 
 def significant(peaks: pd.DataFrame, min_log2fc: float, min_neg_log10_p: float) -> np.ndarray:
     """Return whether each peak reaches both thresholds, bool (n,); a value that is absent from the file passes."""
     low = (peaks["log2fc"] < min_log2fc) | (peaks["neg_log10_p"] < min_neg_log10_p)
     return ~low.to_numpy()
+
+
+def without_values(peaks: pd.DataFrame) -> dict[str, int]:
+    """Return the number of peaks whose file has no such value, by threshold: these pass whatever the threshold is."""
+    return {threshold: int(peaks[column].isna().sum()) for threshold, (column, _, _) in _VALUES.items()}
+
+
+def describe_absent_values(absent: dict[str, int], n_peaks: int) -> str:
+    """Return what `without_values` counts as text; "" where every peak has both values."""
+    parts = [
+        f"{n:,} of {n_peaks:,} peaks have no {_VALUES[threshold][1]}, so that {threshold} has no effect on them"
+        for threshold, n in absent.items()
+        if n
+    ]
+    return "; ".join(parts)
+
+
+def warn_of_absent_values(peaks: pd.DataFrame) -> None:
+    """Log a warning for each threshold that has no effect on some of the peaks, with the first file of such peaks."""
+    for threshold, n in without_values(peaks).items():
+        if n:
+            column, value, parameter = _VALUES[threshold]
+            file = peaks["source"].to_numpy()[int(np.argmax(peaks[column].isna()))]
+            logger.warning(
+                "`%s` has no effect on %d of %d peaks, whose files have no %s (first: %s); `%s` names its column",
+                threshold, n, len(peaks), value, file, parameter,
+            )  # fmt: skip
 
 
 def center_windows(peaks: pd.DataFrame, width: int, center: str = "middle") -> pd.DataFrame:
@@ -71,7 +110,8 @@ def center_windows(peaks: pd.DataFrame, width: int, center: str = "middle") -> p
         if (peaks["summit"] < 0).any():
             row = peaks.iloc[int(np.argmax(peaks["summit"] < 0))]
             peak = f"{row.source}: peak {row.chrom}:{row.start}-{row.end}"
-            raise InputError(f"`center` summit: {peak} has no summit in column 10, wanted an offset; use middle")
+            wanted = f"wanted an offset from 0 to {row.end - row.start - 1}; use middle"
+            raise InputError(f"`center` summit: {peak} has no summit in column 10, {wanted}")
         middle = start + peaks["summit"].to_numpy()
     else:
         raise InputError(f"`center`: found {center!r}, wanted one of {', '.join(CENTERS)}")

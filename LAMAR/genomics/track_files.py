@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..runs import RunFolder, storage
 from .annotation import read_gtf
 from .genome import open_genome
+from .site_windows import warn_of_absent_values
 from .track_sets import describe, make_track_set, read_excluded
 from .track_windows import TrackOptions, read_track_peaks
 
@@ -86,7 +87,8 @@ def make_track_dataset(
     inputs = [*peaks, fasta, *background, *exclude, *([gtf] if gtf else [])]
     # Read before the run's folder is made: what is wrong with the inputs must leave nothing behind.
     storage.require_files(inputs)
-    table = read_track_peaks(peaks, rbps, cells)
+    table = read_track_peaks(peaks, rbps, cells, fc_column=options.fc_column, p_column=options.p_column)
+    warn_of_absent_values(table)
     arguments = {"peaks": list(peaks), "fasta": fasta, "background": list(background), "gtf": gtf}
     arguments |= {"exclude": list(exclude), "rbps": rbps, "cells": cells, "output_dir": output_dir, **asdict(options)}
     with RunFolder.open(

@@ -16,7 +16,7 @@ from ..data.tracks import KINDS, PARTS, IdLists, TrackSet
 from ..errors import InputError
 from .annotation import Annotation
 from .genome import SequenceSource
-from .site_windows import significant
+from .site_windows import describe_absent_values, significant, without_values
 from .track_background import background_windows, gene_candidates, peak_runs, read_transcripts, transcript_candidates
 from .track_windows import TrackOptions, cluster_centers, label_windows, site_windows, track_table
 
@@ -91,6 +91,7 @@ def make_track_set(
         "options": asdict(options),
         "experiments": int(peaks["accession"].nunique()),
         "peaks": {"read": len(peaks), "below_threshold": int((~is_strong).sum())},
+        "peaks_without_value": without_values(peaks),
         "clusters": len(clusters),
         "clusters_lost": dropped,
         "tracks_left_out": left_out,
@@ -240,6 +241,8 @@ def describe(report: dict) -> str:
         "",
         f"peaks: {peaks['read']:,} read, {peaks['below_threshold']:,} below the thresholds (unknown labels only)",
     ]
+    if absent := describe_absent_values(report.get("peaks_without_value", {}), peaks["read"]):
+        lines.append(f"  {absent}")
     lines.append(f"clusters of peaks: {report['clusters']:,}; lost: {_losses(report['clusters_lost'])}")
     left_out = ", ".join(f"{name} ({number})" for name, number in report["tracks_left_out"].items())
     lines.append(f"tracks left out (training windows, below {options['min_windows']}): {left_out or 'none'}")

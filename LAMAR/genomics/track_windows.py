@@ -21,7 +21,7 @@ from ..errors import InputError, shortened
 from .binding_sets import set_name
 from .genome import SequenceSource
 from .intervals import canonical_chromosome, overlap
-from .peaks import read_peaks
+from .peaks import read_peaks, value_columns
 from .site_windows import WindowFilter, significant
 
 __all__ = [
@@ -54,7 +54,9 @@ class TrackOptions:
     cluster : int
         Largest distance between the peak centres of one window.
     min_log2fc, min_neg_log10_p : float
-        Thresholds of the peaks that make windows and bound labels.
+        Thresholds of the peaks that make windows and bound labels. Peaks whose file has no such column pass.
+    fc_column, p_column : int, optional
+        Columns of these values where they are not 7 and 8 of narrowPeak, see `LAMAR.genomics.peaks.read_peaks`.
     min_windows : int
         Bound training windows below which a track is left out.
     keep_nonstandard : bool
@@ -83,6 +85,8 @@ class TrackOptions:
     cluster: int = 25
     min_log2fc: float = 3.0
     min_neg_log10_p: float = 3.0
+    fc_column: int | None = None
+    p_column: int | None = None
     min_windows: int = 1
     keep_nonstandard: bool = False
     allow_missing: bool = False
@@ -93,6 +97,7 @@ class TrackOptions:
     seed: int = 42
 
     def __post_init__(self):
+        value_columns(fc_column=self.fc_column, p_column=self.p_column)
         if not self.core <= self.min_length <= self.window:
             found = f"`core` {self.core}, `min_length` {self.min_length}, `window` {self.window}"
             raise InputError(f"found {found}, wanted no length above the next")
@@ -112,7 +117,10 @@ class TrackOptions:
 
 
 def read_track_peaks(
-    paths: Sequence[str | PathLike], rbps: Sequence[str] | None = None, cells: Sequence[str] | None = None
+    paths: Sequence[str | PathLike],
+    rbps: Sequence[str] | None = None,
+    cells: Sequence[str] | None = None,
+    **columns: int | None,
 ) -> pd.DataFrame:
     """Read the peaks of many experiments, and name their tracks.
 
@@ -122,6 +130,8 @@ def read_track_peaks(
         Folders and files as `LAMAR.genomics.peaks.read_peaks` takes them.
     rbps, cells : sequence of str, optional
         RBPs and cell lines to keep; default all.
+    **columns : int, optional
+        ``fc_column`` and ``p_column`` of `read_peaks`.
 
     Returns
     -------
@@ -136,7 +146,7 @@ def read_track_peaks(
     """
     tables, origin = [], {}
     for path in paths:
-        table = read_peaks(path)
+        table = read_peaks(path, **columns)
         for name in table["accession"].unique():
             if name in origin:
                 raise InputError(f"`peaks`: found {name!r} in {origin[name]} and in {path}, wanted it once")

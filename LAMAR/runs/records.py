@@ -91,7 +91,8 @@ def check_same_run(
     old, new = _identity(earlier, ignored), _identity(current, ignored)
     for name in [*new, *old]:
         before, wanted = old.get(name, "absent"), new.get(name, "absent")
-        if before != wanted:
+        # An argument that came to the program later is None where it is not given.
+        if old.get(name) != new.get(name):
             raise InputError(
                 f"{folder}: holds a run with another {name}: found {before!r}, wanted {wanted!r}; "
                 "use `overwrite` or another `output_dir`"

@@ -51,6 +51,50 @@ def test_bed12_is_not_taken_for_narrow_peak(tmp_path):
     assert peaks["summit"].tolist() == [-1]
 
 
+@pytest.mark.parametrize(
+    ("summit", "wanted"),
+    [("0", 0), ("59", 59), ("-1", -1), (".", -1), ("60", -2), ("-2", -2), ("1.5", -2), ("NA", -2), ("9" * 30, -2)],
+)
+def test_summits_that_cannot_be_used_do_no_harm_where_none_is_read(tmp_path, summit, wanted):
+    peaks = read_peaks(write(tmp_path, NARROW.format(summit=5) + NARROW.format(summit=summit)))
+    assert peaks["summit"].tolist() == [5, wanted]
+    assert peaks["summit"].dtype == np.int64
+
+
+def test_values_in_columns_that_the_user_names(tmp_path):
+    yeo = write(tmp_path, "chr1\t5\t9\t40\t-1.5\t-\nchr1\t15\t19\t0.25\t3\t+\n")
+    peaks = read_peaks(yeo, fc_column=5, p_column=4)
+    assert peaks[["log2fc", "neg_log10_p"]].to_numpy().tolist() == [[-1.5, 40], [3, 0.25]]
+    # These columns are not name and score then.
+    assert peaks["name"].tolist() == [".", "."]
+    assert peaks["score"].isna().all()
+    assert peaks["strand"].tolist() == ["-", "+"]
+    # Without them the file has neither value.
+    assert read_peaks(yeo)[["log2fc", "neg_log10_p"]].isna().all(axis=None)
+    # One of the two, in a narrowPeak file; the other column stays.
+    narrow = write(tmp_path, NARROW.format(summit=1).replace("\t-1\t", "\t2.5\t"), "n.narrowPeak")
+    peaks = read_peaks(narrow, p_column=9)
+    assert peaks[["log2fc", "neg_log10_p", "summit"]].to_numpy().tolist() == [[3.5, 2.5, 1]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"p_column": 3}, "`p_column`: found 3, wanted the number of a column"),
+        ({"fc_column": 6}, "`fc_column`: found 6, wanted the number of a column"),
+        ({"p_column": 0}, "`p_column`: found 0, wanted the number of a column"),
+        ({"fc_column": 4, "p_column": 4}, "`fc_column`, `p_column`: found 4 for both, wanted two columns"),
+        ({"fc_column": 5, "p_column": 8}, "`p_column` 8: found 6 columns in line 1 of "),
+        ({"fc_column": 4}, "line 1: column 4 (log2fc): found 'name', wanted a number"),
+    ],
+)
+def test_columns_of_values_that_a_file_cannot_have(tmp_path, columns, message):
+    path = write(tmp_path, "chr1\t5\t9\tname\t3\t+\n")
+    with pytest.raises(InputError) as error:
+        read_peaks(path, **columns)
+    assert message in str(error.value)
+
+
 def test_track_line_is_passed_over_and_named(tmp_path, caplog):
     path = write(tmp_path, "track name=x\nbrowser position chr1\nchr1\t5\t9\n")
     assert len(read_peaks(path)) == 1
@@ -77,7 +121,8 @@ def test_track_line_is_passed_over_and_named(tmp_path, caplog):
         ("", "holds no interval"),
         ("# only\n# comments\n", "holds no interval"),
         (">chr1:5-9\nACGT\n", "FASTA header"),
-        (NARROW.format(summit=60), "line 1: column 10 (summit): found 60"),
+        ("chr1\t1_000\t2_000\n", "line 1: column 2 (start): found '1_000', wanted an integer"),
+        ("chr1\t5\t٩\n", "line 1: column 3 (end): found '٩', wanted an integer"),
         (NARROW.format(summit=1).replace("3.5", "."), "line 1: column 7 (log2fc): found '.', wanted a number"),
         (NARROW.format(summit=1).replace("3.5", "nan"), "line 1: column 7 (log2fc): found 'nan', wanted a number"),
     ],

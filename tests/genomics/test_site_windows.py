@@ -14,11 +14,14 @@ from LAMAR.genomics.genome import open_genome
 from LAMAR.genomics.peaks import read_peaks
 from LAMAR.genomics.site_windows import (
     center_windows,
+    describe_absent_values,
     far_from,
     merge_replicates,
     random_windows,
     significant,
+    warn_of_absent_values,
     with_sequence,
+    without_values,
 )
 
 
@@ -42,6 +45,7 @@ def test_centres():
     [
         ("summit", ("chr1", 5, 9, "+"), "a.bed: peak chr1:5-9 has no summit"),
         ("five_prime", ("chr1", 5, 9, "."), "a.bed: peak chr1:5-9 has no strand"),
+        ("summit", ("chr1", 5, 9, "+"), "in column 10, wanted an offset from 0 to 3; use middle"),
     ],
 )
 def test_centres_that_peaks_do_not_have(center, row, message):
@@ -52,6 +56,28 @@ def test_centres_that_peaks_do_not_have(center, row, message):
 def test_absent_values_pass_thresholds():
     peaks = peaks_of([("chr1", 1, 2, "+")] * 4, log2fc=[3.0, 2.9, 5, np.nan], neg_log10_p=[3.0, 9, 2.9, np.nan])
     assert significant(peaks, 3, 3).tolist() == [True, False, False, True]
+
+
+def test_thresholds_without_effect_are_named(caplog):
+    """Each threshold that a peak passes because its file has no such value."""
+    peaks = peaks_of([("chr1", 1, 2, "+")] * 3, log2fc=[5.0, np.nan, np.nan], source=["a.bed", "b.bed", "c.bed"])
+    absent = without_values(peaks)
+    assert absent == {"min_log2fc": 2, "min_neg_log10_p": 0}
+    wanted = "2 of 3 peaks have no log2 fold change, so that min_log2fc has no effect on them"
+    assert describe_absent_values(absent, len(peaks)) == wanted
+    assert describe_absent_values(without_values(peaks[:1]), 1) == ""
+    warn_of_absent_values(peaks)
+    wanted = "whose files have no log2 fold change (first: b.bed); `fc_column` names its column"
+    assert caplog.messages == [f"`min_log2fc` has no effect on 2 of 3 peaks, {wanted}"]
+
+
+def test_a_summit_outside_its_peak_matters_only_to_windows_around_summits(cases_folder):
+    peaks = read_peaks(cases_folder / "summit_unused_column" / "summitbig.narrowPeak")
+    bad = np.flatnonzero(peaks["summit"] < 0)
+    assert bad.tolist() == [3]  # line 4
+    assert len(center_windows(peaks, 101, "middle")) == len(peaks)
+    with pytest.raises(InputError, match=r"summitbig\.narrowPeak: peak chr1:679-719 has no summit in column 10"):
+        center_windows(peaks, 101, "summit")
 
 
 def test_replicates_leave_their_strongest_peak():

@@ -117,6 +117,14 @@ def test_other_arguments_or_inputs_are_refused_by_name(tmp_path):
         start(out, inputs=[data], resume=False)
 
 
+def test_an_argument_that_came_later_and_is_not_given_is_no_other_run(tmp_path):
+    start(tmp_path, arguments={"lr": 3e-5}).close()
+    start(tmp_path, arguments={"lr": 3e-5, "p_column": None}).close()
+    with pytest.raises(InputError, match=r"another `p_column`: found None, wanted 4"):
+        start(tmp_path, arguments={"lr": 3e-5, "p_column": 4})
+    start(tmp_path, arguments={"lr": 3e-5}).close()
+
+
 def test_counts_of_repeats_may_grow_and_not_shrink(tmp_path):
     def counts(n: int) -> dict:
         return {"arguments": {"draws": n, "lr": 3e-5}, "may_grow": ["draws"]}

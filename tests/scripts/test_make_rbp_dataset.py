@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,34 @@ def test_peaks_of_another_genome(demo, tmp_path):
     done = call("--peaks", peaks, "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out")
     assert done.returncode == 2
     assert "79 chromosome absent" in done.stderr
+
+
+def test_thresholds_and_the_columns_that_they_apply_to(cases_folder, tmp_path):
+    """YeoLab's BED has -log10 p and fold change in columns 4 and 5; half of its peaks are below both thresholds."""
+    peaks = cases_folder / "thresholds_without_columns" / "yeo.bed"
+    rows = [line.split("\t") for line in peaks.read_text().splitlines()]
+    genome = shutil.copy(cases_folder / "genome.fa", tmp_path)  # its index is written beside it
+    common = ["--peaks", peaks, "--fasta", genome, "--negatives", "shuffle", "--min_sites", 10]
+    done = call(*common, "--output_dir", tmp_path / "ignored")
+    assert done.returncode == 0, done.stderr
+    for threshold, value, column in (
+        ("min_log2fc", "log2 fold change", "fc_column"),
+        ("min_neg_log10_p", "-log10 p", "p_column"),
+    ):
+        n = len(rows)
+        wanted = f"whose files have no {value} (first: yeo.bed); --{column} names its column"
+        assert f"--{threshold} has no effect on {n} of {n} peaks, {wanted}" in done.stderr
+        assert f"{n} of {n} peaks have no {value}, so that {threshold} has no effect on them" in done.stdout
+    report = json.loads((tmp_path / "ignored" / "yeo" / "report.json").read_text())
+    assert report["positives"]["below_threshold"] == 0
+    assert report["peaks_without_value"] == {"min_log2fc": len(rows), "min_neg_log10_p": len(rows)}
+
+    done = call(*common, "--output_dir", tmp_path / "applied", "--p_column", 4, "--fc_column", 5)
+    assert done.returncode == 0, done.stderr
+    assert "no effect" not in done.stderr + done.stdout
+    report = json.loads((tmp_path / "applied" / "yeo" / "report.json").read_text())
+    weak = sum(float(row[3]) < 3 or float(row[4]) < 3 for row in rows)
+    assert report["positives"]["below_threshold"] == weak == len(rows) // 2
 
 
 def test_sets_that_would_share_a_name(demo, tmp_path):

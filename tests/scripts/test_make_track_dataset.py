@@ -186,6 +186,34 @@ def test_some_rbps_without_background(inputs, tmp_path):
     assert json.loads((tmp_path / "set" / "report.json").read_text())["background"] == {"source": None}
 
 
+def test_values_of_peaks_in_other_columns(inputs, tmp_path, capsys, caplog):
+    """BED with -log10 p and fold change in columns 4 and 5: thresholds apply to them where the user says so."""
+    peaks = tmp_path / "peaks"
+    shutil.copytree(inputs / "peaks", peaks)
+    for file in peaks.glob("*.bed"):
+        rows = [line.split("\t") for line in file.read_text().splitlines()]
+        values = ["9.0\t5.0" if row[0] != "chr2" else "9.0\t2.0" for row in rows]
+        lines = ["\t".join((*row[:3], value, row[5])) for row, value in zip(rows, values)]
+        file.write_text("\n".join(lines) + "\n")
+
+    def report(name: str, **options) -> dict:
+        assert script.main(arguments_of(inputs, tmp_path / name, peaks=peaks, **options)) == 0
+        return json.loads((tmp_path / name / "report.json").read_text())
+
+    ignored = report("ignored")
+    n = ignored["peaks"]["read"]
+    assert ignored["peaks_without_value"] == {"min_log2fc": n, "min_neg_log10_p": n}
+    assert ignored["peaks"]["below_threshold"] == 0
+    assert f"`min_log2fc` has no effect on {n} of {n} peaks, whose files have no log2 fold change" in caplog.text
+    said = f"{n} of {n} peaks have no -log10 p, so that min_neg_log10_p has no effect on them"
+    assert said in capsys.readouterr().out
+    caplog.clear()
+    applied = report("applied", p_column=4, fc_column=5)
+    assert applied["peaks_without_value"] == {"min_log2fc": 0, "min_neg_log10_p": 0}
+    assert applied["peaks"]["below_threshold"] == 5  # those of chr2
+    assert "no effect" not in capsys.readouterr().out + caplog.text
+
+
 def test_tracks_without_training_windows_are_left_out(inputs, tmp_path):
     peaks = shutil.copytree(inputs / "peaks", tmp_path / "peaks")
     with (peaks / "index.tsv").open("a") as handle:
