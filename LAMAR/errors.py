@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "shortened"]
+__all__ = ["InputError", "shortened", "similar"]
 
 
 class InputError(ValueError):
@@ -17,6 +18,18 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
+
+
+def similar(name: str, choices: Iterable[str], most: int = 3) -> str:
+    """Return " (similar: A, B)" with choices like a name that is not among them, or "".
+
+    Choices with the same beginning up to an underscore, such as an RBP in another cell line, come first.
+    """
+    choices = sorted(set(choices))
+    beginning = f"{name.partition('_')[0]}_".lower()
+    near = [choice for choice in choices if f"{choice}_".lower().startswith(beginning)]
+    near += [choice for choice in difflib.get_close_matches(name, choices, n=most) if choice not in near]
+    return f" (similar: {', '.join(near[:most])})" if near else ""
 
 
 def shortened(names: Iterable[object], most: int = 12) -> str:

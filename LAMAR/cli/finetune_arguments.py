@@ -19,7 +19,8 @@ def add_data_arguments(group) -> None:
         "--data_path",
         type=path,
         help="labelled data: a folder with train/dev/test.csv, NAME.positives.fa and NAME.negatives.fa, one CSV/TSV, "
-        "a Hugging Face save_to_disk folder, or HDF5 (default: the synthetic demo set)",
+        "a Hugging Face save_to_disk folder, HDF5, or a folder of make_track_dataset.py of which --rbp_name is a track "
+        "(default: the synthetic demo set)",
     )
     group.add_argument(
         "--split",
@@ -69,6 +70,11 @@ def add_head_arguments(group) -> None:
         "--loss",
         choices=LOSSES.names,
         help=f"{losses}; bce is for several yes/no labels per record (default: {defaults})",
+    )
+    group.add_argument(
+        "--track",
+        help="start with the head of this output of --pretrain_path, a model of many RBPs, such as QKI_K562 "
+        "(default: a new head)",
     )
     group.add_argument("--freeze_encoder", action="store_true", help="train the head only, on features computed once")
     group.add_argument("--lora_rank", type=positive(int), help="train low-rank updates of this rank and the head")

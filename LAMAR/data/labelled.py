@@ -110,6 +110,8 @@ def load_labelled(
         - a folder written by Hugging Face ``save_to_disk``;
         - an HDF5 file with ``X_train``, ``Y_train``, ``X_valid`` (or ``dev``, ``val``, ``validation``),
           ``X_test`` ..., one-hot as `LAMAR.data.one_hot.decode_one_hot` reads it;
+        - a folder of ``make_track_dataset.py``, of which ``name`` is one track: windows that it binds, and those that
+          it does not; windows whose label is unknown are left out;
         - a folder that holds a folder, CSV, TSV or HDF5 file called ``name`` in one of these forms.
 
         Tables have columns ``sequence`` or ``seq`` and ``label`` (multi-label: ``0;1;0``, or ``label_0``,

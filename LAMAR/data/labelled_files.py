@@ -21,6 +21,8 @@ from ..errors import InputError, shortened
 from .one_hot import decode_one_hot
 from .sequences import check_span, parse_region, read_fasta
 from .text_files import open_text, read_lines, read_table
+from .track_tables import is_track_folder, read_track_columns, track_names
+from .tracks import TRACKS, WINDOWS
 
 __all__ = ["ALIASES", "COORDINATES", "Table", "find", "listing", "set_names"]
 
@@ -97,6 +99,8 @@ def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) ->
 
 
 def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[str, str]) -> TablesRead:
+    if is_track_folder(folder):
+        return _read_track(folder, name, task, arguments[1])
     pairs = _pairs(folder)
     # The folder of a set may hold it both as a pair and as tables, which name the parts.
     if name in pairs and not (name == folder.name and _has_tables(folder)):
@@ -136,6 +140,8 @@ def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:
 def set_names(path: str | PathLike) -> list[str]:
     """Return the names by which `load_labelled` finds the sets of a folder; none if ``path`` is one set itself."""
     path = Path(path)
+    if path.is_dir() and is_track_folder(path):
+        return track_names(path)
     if not path.is_dir() or _has_tables(path):
         return []
     if _is_arrow(path) or (path / "dataset_info.json").exists():
@@ -201,6 +207,18 @@ def _fasta_table(path: Path, label: int) -> Table:
     if all(regions):
         columns.update(zip(COORDINATES, map(list, zip(*regions))))
     return Table(str(path), columns, range(1, len(records) + 1), _stem(path), unit="record")
+
+
+def _read_track(folder: Path, name: str | None, task: str, argument: str) -> TablesRead:
+    if task != "classification":
+        raise InputError(f"{folder}: a track is bound or not bound, wanted another data set for {task}")
+    name = name or None
+    columns = read_track_columns(folder, name, argument)
+    tables = [
+        Table(f"{folder}: {part}", values, range(1, len(values["label"]) + 1), part, unit="window", part=part)
+        for part, values in columns.items()
+    ]
+    return tables, tuple(folder / file for file in (WINDOWS, TRACKS)), name or track_names(folder)[0]
 
 
 def _read_csv(path: Path, task: str) -> list[Table]:

@@ -30,6 +30,7 @@ from .fold_training import build_classifier, discard, frozen_features, save_chec
 from .option_checks import check_numbers
 from .options import FinetuneOptions, FitOptions, ModelSettings
 from .processes import is_main_process, processes_argument, start_processes, wait_for_everyone
+from .track_heads import stored_head
 from .trainers import check_precision, check_reporters, without_file_bars
 
 __all__ = ["FinetuneResult", "check_options", "cross_validate", "finetune"]
@@ -71,6 +72,10 @@ def check_options(options: FinetuneOptions) -> str:
     check_numbers(options)
     task = check_loss(options.nlabels, options.loss)
     HEADS.choose(options.head)
+    if options.track is not None and (task, options.nlabels, options.config) != ("classification", 2, None):
+        raise InputError(
+            "`track`: found `nlabels`, `loss` or `config` beside it, wanted two classes and the shape of the weights"
+        )
     check_precision(options.fp16, options.bf16)
     if options.lora_rank and importlib.util.find_spec("peft") is None:
         raise InputError("`lora_rank` needs the package peft: pip install 'LAMAR[lora]'")
@@ -227,6 +232,8 @@ def finetune(
     chosen = replace(chosen, progress=chosen.progress and is_main_process())
     _check_name(rbp_name)
     task = check_options(chosen)
+    if chosen.track is not None:
+        chosen = replace(chosen, head=stored_head(str(chosen.pretrain_path), chosen.track))
     start_processes()
     source = _source(dataset, rbp_name)
     with without_file_bars():

@@ -24,6 +24,7 @@ from .fold_plans import Fold
 from .options import FitOptions, ModelSettings
 from .processes import is_main_process, process_rank
 from .summaries import fold_figures
+from .track_heads import classifier_of_track
 from .trainers import last_complete_checkpoint
 
 __all__ = [
@@ -57,7 +58,10 @@ class FrozenEncoder:
 
 
 def build_classifier(settings: ModelSettings, seed: int) -> tuple[EsmForSequenceClassification, LoadReport]:
-    """Return a new classification model with an untrained head, and the report of its weights."""
+    """Return a new classification model, and the report of its weights; its head is untrained, or that of a track."""
+    if settings.track:
+        path, loss, attention = settings.pretrain_path, settings.loss, settings.attention
+        return classifier_of_track(path, settings.track, loss=loss, attention=attention)
     return load_pretrained(
         EsmForSequenceClassification,
         settings.pretrain_path,

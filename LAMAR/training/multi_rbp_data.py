@@ -5,7 +5,6 @@ Labels are int8: 1 where a track binds a window, 0 where it does not, `UNKNOWN` 
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import pandas as pd
 from ..alphabet import PAD
 from ..batches import EncodedSequences
 from ..data.tracks import TRACKS, WINDOWS, TrackSet, read_track_set
-from ..errors import InputError
+from ..errors import InputError, similar
 
 __all__ = ["UNKNOWN", "JointData", "WindowOrder", "prepare_joint_data", "read_joint_data", "subsample_rows"]
 
@@ -171,9 +170,7 @@ def _without_targets(data: TrackSet, hold_out: Sequence[str], source: str) -> Tr
     targets = data.tracks["target"].tolist()
     for target in hold_out:
         if target not in targets:
-            near = difflib.get_close_matches(target, sorted(set(targets)), n=3)
-            hint = f" (similar: {', '.join(near)})" if near else ""
-            raise InputError(f"`hold_out`: found {target!r}, wanted targets of {source}{hint}")
+            raise InputError(f"`hold_out`: found {target!r}, wanted targets of {source}{similar(target, targets)}")
     kept = ~data.tracks["target"].isin(list(hold_out)).to_numpy()
     if not kept.any():
         raise InputError(f"`hold_out`: found all {len(set(targets))} targets of {source}, wanted some left to train")

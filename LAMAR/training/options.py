@@ -162,6 +162,8 @@ class ModelSettings:
         Epochs of the head alone before the whole model is trained.
     head_lr : float
         Peak learning rate of the head alone, with a frozen encoder and in the warm-up.
+    track : str, optional
+        Output of the weights whose head a classifier of two classes starts with (`LAMAR.training.track_heads`).
     """
 
     pretrain_path: str = ""
@@ -174,6 +176,7 @@ class ModelSettings:
     lora_rank: int | None = None
     warmup_epochs: int = 0
     head_lr: float = HEAD_LR
+    track: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,8 +223,8 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
         Truncate longer sequences instead of raising an error.
     nlabels : int
         Number of classes, of yes/no labels (``loss`` "bce"), or 1 for regression.
-    head, loss, freeze_encoder, lora_rank, warmup_epochs
-        As in `ModelSettings`.
+    head, loss, freeze_encoder, lora_rank, warmup_epochs, track
+        As in `ModelSettings`. With ``track``, ``head`` is that of the weights.
     lr : float, optional
         Peak learning rate; None takes `LR`, and `HEAD_LR` with ``freeze_encoder``.
     metric_for_best : str, optional
@@ -248,8 +251,9 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
     warmup_epochs: int = 0
     metric_for_best: str | None = None
     cv_folds: int = 5
+    track: str | None = None
 
-    added_later: ClassVar[tuple[str, ...]] = ("dev_chroms", "weight_decay")
+    added_later: ClassVar[tuple[str, ...]] = ("dev_chroms", "track", "weight_decay")
 
     def __post_init__(self):
         # One form of what a parser gives as lists and a caller as lists or a text, so that equal options are equal.
@@ -277,6 +281,7 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
             lora_rank=self.lora_rank,
             warmup_epochs=self.warmup_epochs,
             head_lr=self.lr if self.freeze_encoder and self.lr else HEAD_LR,
+            track=self.track,
         )
 
 
