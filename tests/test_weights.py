@@ -82,11 +82,12 @@ def test_the_script_names_the_steps_of_the_cards(repo_root):
     assert steps == trained
 
 
-def test_sets_that_must_stay_unseen_are_looked_for_before_hours_of_training(repo_root, tmp_path):
+@pytest.mark.parametrize("script", ["train_lamar_mini.sh", "train_lamar_mini_rbp.sh"])
+def test_sets_that_must_stay_unseen_are_looked_for_before_hours_of_training(repo_root, tmp_path, script):
     (tmp_path / "labelled").mkdir()
     names = {name: str(tmp_path) for name in ("TRANSCRIPTS", "REGIONS", "PEAKS")}
     environment = {**os.environ, **names, "LABELLED": str(tmp_path / "labelled"), "RUNS": str(tmp_path / "runs")}
-    command = ["bash", str(repo_root / "weights" / "train_lamar_mini.sh")]
+    command = ["bash", str(repo_root / "weights" / script)]
     done = subprocess.run(command, env={**environment, "PYTHON": "false"}, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("error: LABELLED: found")

@@ -12,18 +12,8 @@
 # Further variables: PYTHON (default: the clone's .venv), PRECISION (default: --bf16; empty for float32).
 set -euo pipefail
 
-root=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-for name in TRANSCRIPTS REGIONS PEAKS LABELLED; do
-    if [[ ! -e ${!name:-} ]]; then
-        echo "error: $name: found '${!name:-}', wanted a path that is there (see the head of $0)" >&2
-        exit 2
-    fi
-done
-if ! ls "$LABELLED"/*/dev.csv "$LABELLED"/*/test.csv > /dev/null 2>&1; then
-    echo "error: LABELLED: found '$LABELLED', wanted a folder of sets with dev.csv and test.csv" >&2
-    exit 2
-fi
-python=${PYTHON:-$root/.venv/bin/python}
+inputs="TRANSCRIPTS REGIONS PEAKS LABELLED"
+source "$(dirname -- "${BASH_SOURCE[0]}")/inputs.sh"
 runs=${RUNS:-$root/models/lamar-mini-runs}
 precision=${PRECISION---bf16}
 mkdir -p "$runs"
