@@ -23,6 +23,7 @@ __all__ = [
     "add_model_arguments",
     "add_optimiser_arguments",
     "add_output_arguments",
+    "add_part_arguments",
     "add_run_arguments",
     "add_training_arguments",
     "finite",
@@ -188,6 +189,18 @@ def add_model_arguments(group) -> None:
         choices=("auto", "eager", "sdpa", "flash"),
         default="auto",
         help="default: %(default)s (SDPA)",
+    )
+
+
+def add_part_arguments(group) -> None:
+    """Add the arguments of scripts that split labelled sets: chromosomes of parts, and sequences in several parts."""
+    group.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome, as chr8,chr9")
+    group.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
+    group.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
+    group.add_argument(
+        "--drop_duplicates",
+        action="store_true",
+        help="of a sequence in several parts, keep the records of the test part (else of dev)",
     )
 
 

@@ -16,8 +16,8 @@ from ..evaluation.registries import VARIANTS, select_representations, weighted_v
 from .arguments import (
     OneLineParser,
     add_length_arguments,
+    add_part_arguments,
     log_messages,
-    names,
     not_negative,
     number,
     parse_or_demo,
@@ -129,9 +129,7 @@ def build_evaluation_parser(description: str, variants: Sequence[str]) -> argpar
         default="auto",
         help="auto keeps a set's own parts, else draws at random (default: %(default)s)",
     )
-    data.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome, as chr8,chr9")
-    data.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
-    data.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
+    add_part_arguments(data)
     for side in ("pos", "neg"):
         meaning = f"{'positives' if side == 'pos' else 'negatives'} to train on, drawn again in every repeat"
         data.add_argument(f"--subsample_{side}", type=positive(int), help=meaning)
@@ -254,7 +252,7 @@ def _evaluate(arguments: argparse.Namespace, variants: Sequence[str], output: st
     from ..evaluation.run import SetOptions, evaluate_sets
     from ..evaluation.tables import closing_table
 
-    set_names = ("data_dir", "rbps", "split", "test_chroms", "dev_chroms", "allow_duplicates")
+    set_names = ("data_dir", "rbps", "split", "test_chroms", "dev_chroms", "allow_duplicates", "drop_duplicates")
     set_names += ("subsample_pos", "subsample_neg", "max_length", "truncate")
     methods = ("pooling", "no_cnn", "no_baselines") if variants else ()
     rows = evaluate_sets(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..data.split_methods import SPLITS
 from ..tasks import HEADS, LOSSES, TASKS
 from ..training.options import HEAD_LR, LR, FinetuneOptions
-from .arguments import add_length_arguments, names, not_negative, path, positive
+from .arguments import add_length_arguments, add_part_arguments, not_negative, path, positive
 
 __all__ = ["add_data_arguments", "add_epoch_arguments", "add_head_arguments", "add_sampling_arguments"]
 
@@ -29,9 +29,7 @@ def add_data_arguments(group) -> None:
         help="how train, dev and test are made; auto keeps the data set's own parts, else draws at random "
         "(default: %(default)s)",
     )
-    group.add_argument("--test_chroms", type=names, default=[], help="for --split chromosome, as chr8,chr9")
-    group.add_argument("--dev_chroms", type=names, default=[], help="for --split chromosome (default: drawn)")
-    group.add_argument("--allow_duplicates", action="store_true", help="accept the same sequence in several parts")
+    add_part_arguments(group)
     add_length_arguments(group, DEFAULT.max_length)
     group.add_argument(
         "--nlabels",

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shortened
+from .chromosomes import canonical_chromosome
+from .duplicates import Duplicates, find_duplicates, first_copies
 from .folds import assign_groups, strata_of
 from .kmers import SharedRuns, cluster_sequences
 from .labelled import LabelledSet
@@ -32,7 +34,6 @@ __all__ = [
     "split_given",
     "split_random",
 ]
-__all__ += ["split_auto", "split_by_chromosome", "split_by_cluster", "split_given", "split_random"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ class Split:
     groups : int64, shape (n,), optional
         Chromosome or cluster of every record, or the first record with its sequence where the method has no groups and
         sequences are repeated. Folds, draws and inner validation must not divide groups either.
+    copies : int64, shape (n,), optional
+        First record with the sequence of every record, where sequences are repeated. Chromosomes can divide copies:
+        a record is not trained on where a copy of it validates or judges (`LAMAR.data.duplicates.without_copies`).
     """
 
     train: np.ndarray
@@ -61,6 +65,14 @@ class Split:
     test: np.ndarray
     report: dict
     groups: np.ndarray | None = None
+    copies: np.ndarray | None = None
+
+    def part_of(self, n: int) -> np.ndarray:
+        """Return the part of each of n records, an index into `PARTS`, -1 for none; int64, shape (n,)."""
+        part = np.full(n, -1)
+        for i, name in enumerate(PARTS):
+            part[getattr(self, name)] = i
+        return part
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,9 @@ def given_split(dataset: LabelledSet) -> Split:
     return _split("given", part, dataset.labels, None, optional=("dev",))
 
 
-def random_split(labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> Split:
+def random_split(
+    labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, seed: int = 0, groups: np.ndarray | None = None
+) -> Split:
     """Return random parts, stratified by class where labels are integers.
 
     Parameters
@@ -140,6 +154,8 @@ def random_split(labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, see
         Shares of train, dev, test; a part with fraction 0 is empty.
     seed : int
         Seed of the draw.
+    groups : array, shape (n,), optional
+        Group of every record, such as the first record with its sequence. A group is never divided.
 
     Raises
     ------
@@ -147,18 +163,19 @@ def random_split(labels: np.ndarray, fractions: Sequence[float] = FRACTIONS, see
         If the fractions make no sense, a part is empty, or a part has one class only.
     """
     optional = _check_fractions(fractions)
-    part = assign_groups(np.arange(len(labels)), strata_of(labels), fractions, seed)
-    return _split("random", part, labels, seed, optional=optional)
+    members = np.arange(len(labels)) if groups is None else groups
+    part = assign_groups(members, strata_of(labels), fractions, seed)
+    return _split("random", part, labels, seed, groups, optional=optional)
 
 
 def _chromosomes(parameter: str, wanted: str | Sequence[str], present: np.ndarray) -> list[str]:
-    """Return the distinct names of a list, or of a text with commas, in order; each must have records."""
-    names = ",".join([wanted] if isinstance(wanted, str) else wanted).split(",")
-    names = list(dict.fromkeys(name.strip() for name in names if name.strip()))
-    if missing := [name for name in names if name not in present]:
-        found = f"found no record on {', '.join(missing)}"
-        raise InputError(f"`{parameter}`: {found}, wanted some of {', '.join(present)}")
-    return names
+    """Return the distinct canonical names of a list, or of a text with commas, in order; each must have records."""
+    names = ",".join([wanted] if isinstance(wanted, str) else map(str, wanted)).split(",")
+    names = {canonical_chromosome(name.strip()): name.strip() for name in names if name.strip()}
+    if missing := [name for canonical, name in names.items() if canonical not in present]:
+        found = f"found no record on {shortened(missing)}"
+        raise InputError(f"`{parameter}`: {found}, wanted some of {shortened(present)}")
+    return list(names)
 
 
 def chromosome_split(
@@ -171,12 +188,14 @@ def chromosome_split(
 ) -> Split:
     """Return parts that are whole chromosomes.
 
+    Names are compared in UCSC's form (`LAMAR.data.chromosomes.canonical_chromosome`): ``8`` and ``chr8`` are one.
+
     Parameters
     ----------
     chrom : str, shape (n,)
         Chromosome of every record.
     test_chroms, dev_chroms : sequence of str
-        Names as in ``chrom``. Without ``dev_chroms``, chromosomes in random order go to dev as long as each brings
+        Names of chromosomes. Without ``dev_chroms``, chromosomes in random order go to dev as long as each brings
         it nearer to ``dev_fraction`` of all records; 0 leaves dev empty.
     dev_fraction : float
         Share of the records wanted in dev.
@@ -193,11 +212,13 @@ def chromosome_split(
     """
     if chrom is None:
         raise InputError("`split` chromosome: found no coordinates, wanted a chrom column or headers as chr1:5-9")
-    names, code, sizes = np.unique(np.asarray(chrom), return_inverse=True, return_counts=True)
+    written, code = np.unique(np.asarray(chrom), return_inverse=True)
+    canonical = np.array([canonical_chromosome(name) for name in written.tolist()])
+    names, code, sizes = np.unique(canonical[code], return_inverse=True, return_counts=True)
     test = _chromosomes("test_chroms", test_chroms or (), names)
     dev = _chromosomes("dev_chroms", dev_chroms or (), names)
     if not test:
-        raise InputError(f"`test_chroms`: found none, wanted some of {', '.join(names)} for `split` chromosome")
+        raise InputError(f"`test_chroms`: found none, wanted some of {shortened(names)} for `split` chromosome")
     if both := set(test) & set(dev):
         raise InputError(f"`dev_chroms`: found {', '.join(sorted(both))} in `test_chroms` too, wanted others")
     if not dev and dev_fraction > 0:
@@ -259,8 +280,8 @@ def split_given(dataset: LabelledSet, options: SplitOptions) -> Split:
 
 
 def split_random(dataset: LabelledSet, options: SplitOptions) -> Split:
-    """Return random parts; see `random_split`."""
-    return random_split(dataset.labels, options.fractions, options.seed)
+    """Return random parts that never divide copies of a sequence; see `random_split`."""
+    return random_split(dataset.labels, options.fractions, options.seed, first_copies(dataset.sequences))
 
 
 def split_by_chromosome(dataset: LabelledSet, options: SplitOptions) -> Split:
@@ -284,6 +305,7 @@ def make_split(
     dev_chroms: Sequence[str] | None = None,
     seed: int = 0,
     allow_duplicates: bool = False,
+    drop_duplicates: bool = False,
 ) -> Split:
     """Split a data set by the method named, refuse leaking duplicates, and report what train and test share.
 
@@ -302,12 +324,14 @@ def make_split(
         Seed of everything random.
     allow_duplicates : bool
         Accept a sequence in several parts.
+    drop_duplicates : bool
+        Of a sequence in several parts, keep the records of the test part, or of dev where test has none.
 
     Returns
     -------
     Split
-        Its report adds to that of the method: ``duplicates_across_parts`` (sequences), ``conflicting_duplicates``
-        (sequences with two classes), ``longest_shared_run`` (nt, train against test), ``test_sharing_30mer``
+        Its report adds to that of the method the counts of `LAMAR.data.duplicates.Duplicates`,
+        ``dropped_duplicates`` (records), ``longest_shared_run`` (nt, train against test), ``test_sharing_30mer``
         (share of test records with 30 nt in common with train).
 
     Raises
@@ -316,48 +340,42 @@ def make_split(
         If the method fails, there are duplicates across parts, or chromosomes are given to a method that does not
         read them.
     """
+    if allow_duplicates and drop_duplicates:
+        raise InputError("`allow_duplicates` and `drop_duplicates`: found both, wanted one of them")
     chroms = {"test_chroms": test_chroms or (), "dev_chroms": dev_chroms or ()}
     refuse_unread(split, **chroms)
     parts = SPLITS.choose(split).load()(dataset, SplitOptions(fractions, **chroms, seed=seed))
-    report = parts.report | _duplicates(dataset, parts, allow_duplicates)
+    copies, part = first_copies(dataset.sequences), parts.part_of(len(dataset))
+    duplicates = find_duplicates(copies, part, strata_of(dataset.labels))
+    _tell(dataset, parts, duplicates, allow_duplicates or drop_duplicates)
+    report = parts.report | duplicates.counts | {"dropped_duplicates": 0}
+    if duplicates.across and drop_duplicates:
+        method, optional = parts.report["method"], () if len(parts.dev) else ("dev",)
+        parts = _split(method, duplicates.kept, dataset.labels, None, parts.groups, optional=optional)
+        report |= parts.report | {"seed": report["seed"], "dropped_duplicates": int((part != duplicates.kept).sum())}
+        logger.info("%s: %d copies left out of earlier parts", dataset.name, report["dropped_duplicates"])
     train, test = ([dataset.sequences[i] for i in part] for part in (parts.train, parts.test))
     runs = SharedRuns(train, test)
     report["longest_shared_run"] = runs.longest()
     report["test_sharing_30mer"] = runs.records_sharing(30) / max(len(test), 1)
-    groups = _copies(dataset.sequences) if parts.groups is None else parts.groups
-    return replace(parts, report=report, groups=groups)
+    groups = copies if parts.groups is None else parts.groups
+    return replace(parts, report=report, groups=groups, copies=copies)
 
 
-def _copies(sequences: Sequence[str]) -> np.ndarray | None:
-    """Return the first record with the sequence of each record, int64 (n,); None where all sequences differ."""
-    first: dict[str, int] = {}
-    copies = np.fromiter((first.setdefault(text, i) for i, text in enumerate(sequences)), np.int64, len(sequences))
-    return copies if len(first) < len(sequences) else None
-
-
-def _duplicates(dataset: LabelledSet, split: Split, allowed: bool) -> dict:
-    """Count the sequences that appear in several parts, and those with several classes."""
-    part = np.full(len(dataset), -1)
-    for i, name in enumerate(PARTS):
-        part[getattr(split, name)] = i
-    strata = strata_of(dataset.labels)
-    first: dict[str, int] = {}
-    across: dict[str, tuple[int, int]] = {}
-    conflicting: set[str] = set()
-    for i in np.flatnonzero(part >= 0).tolist():
-        sequence = dataset.sequences[i]
-        j = first.setdefault(sequence, i)
-        if part[i] != part[j]:
-            across.setdefault(sequence, (j, i))
-        if strata[i] != strata[j]:
-            conflicting.add(sequence)
-    if conflicting:
-        logger.warning("%s: %d sequences appear with different labels", dataset.name, len(conflicting))
-    if across:
-        one, two = (f"{dataset.ids[i]} ({PARTS[part[i]]})" for i in next(iter(across.values())))
-        message = f"found {len(across)} sequences in more than one part, for example {one} and {two}"
-        if not allowed:
-            advice = "wanted none: remove them, use `split` cluster, or set `allow_duplicates`"
-            raise InputError(f"`split` {split.report['method']}: {message}; {advice}")
-        logger.warning("%s: %s", dataset.name, message)
-    return {"duplicates_across_parts": len(across), "conflicting_duplicates": len(conflicting)}
+def _tell(dataset: LabelledSet, split: Split, duplicates: Duplicates, allowed: bool) -> None:
+    """Log how many sequences are repeated; refuse those in several parts unless they are allowed."""
+    counts = duplicates.counts
+    if counts["conflicting_duplicates"]:
+        logger.warning("%s: %d sequences appear with different labels", dataset.name, counts["conflicting_duplicates"])
+    if counts["duplicates_within_parts"]:
+        found = f"{counts['duplicates_within_parts']} sequences appear more than once in a part"
+        logger.info("%s: %s; copies are never on both sides of a fold or of validation", dataset.name, found)
+    if not duplicates.across:
+        return
+    part = split.part_of(len(dataset))
+    one, two = (f"{dataset.ids[i]} ({PARTS[part[i]]})" for i in duplicates.across[0])
+    message = f"found {len(duplicates.across)} sequences in more than one part, for example {one} and {two}"
+    if not allowed:
+        advice = "wanted none: use `split` cluster or random, or set `drop_duplicates` (test keeps its copy)"
+        raise InputError(f"`split` {split.report['method']}: {message}; {advice} or `allow_duplicates`")
+    logger.warning("%s: %s", dataset.name, message)

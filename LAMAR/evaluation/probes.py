@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ..data.composition import composition_scores, likeness, words
+from ..data.duplicates import without_copies
 from ..data.folds import inner_validation, subsample
 from ..data.labelled import LabelledSet, load_labelled, set_names
 from ..data.sequences import check_lengths
@@ -110,8 +111,9 @@ class Parts:
         Method of the split.
     report : dict
         ``split`` of `LAMAR.data.splits.make_split`, and ``composition`` of `LAMAR.data.composition.likeness`.
-    groups : array, shape (n,), optional
-        Chromosome or cluster of every record; train and validation never share one.
+    groups, copies : array, shape (n,), optional
+        Those of `LAMAR.data.splits.Split`: train and validation share neither a group nor a sequence, where the data
+        themselves do not say so.
     """
 
     dataset: LabelledSet
@@ -121,11 +123,18 @@ class Parts:
     method: str
     report: dict
     groups: np.ndarray | None = None
+    copies: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
         """Labels of the whole set, int (n,)."""
         return self.dataset.labels
+
+    def validated(self, records: np.ndarray, seed: int) -> Parts:
+        """Return the parts with 10 % of these training records set aside for validation, never a copy of another."""
+        train, validation = inner_validation(self.labels, records, seed=seed, groups=self.groups)
+        train = without_copies(train, validation, self.copies, self.labels)
+        return replace(self, train=train, validation=validation)
 
 
 def prepare(
@@ -136,6 +145,7 @@ def prepare(
     dev_chroms: Sequence[str] = (),
     seed: int = 42,
     allow_duplicates: bool = False,
+    drop_duplicates: bool = False,
 ) -> Parts:
     """Split a labelled set into train, validation and test.
 
@@ -149,8 +159,8 @@ def prepare(
     test_chroms, dev_chroms : sequence of str
         Chromosomes of the test and dev part, for ``chromosome``.
     seed : int
-    allow_duplicates : bool
-        Let one sequence appear in several parts.
+    allow_duplicates, drop_duplicates : bool
+        Let one sequence appear in several parts, or keep only its records in the test part (else in dev).
 
     Returns
     -------
@@ -162,11 +172,18 @@ def prepare(
         As `LAMAR.data.splits.make_split` and `LAMAR.data.folds.inner_validation`.
     """
     made = make_split(
-        dataset, split, test_chroms=test_chroms, dev_chroms=dev_chroms, seed=seed, allow_duplicates=allow_duplicates
+        dataset,
+        split,
+        test_chroms=test_chroms,
+        dev_chroms=dev_chroms,
+        seed=seed,
+        allow_duplicates=allow_duplicates,
+        drop_duplicates=drop_duplicates,
     )
-    train, validation = made.train, made.dev
-    if not len(validation):
-        train, validation = inner_validation(dataset.labels, made.train, seed=seed, groups=made.groups)
+    method, optional = made.report["method"], {"groups": made.groups, "copies": made.copies}
+    parts = Parts(dataset, made.train, made.dev, made.test, method, {}, **optional)
+    if not len(made.dev):
+        parts = parts.validated(made.train, seed)
     positives, negatives = (np.flatnonzero(dataset.labels == label) for label in (1, 0))
     place = np.empty(len(dataset), dtype=np.int64)
     place[np.concatenate([positives, negatives])] = np.arange(len(dataset))
@@ -175,11 +192,11 @@ def prepare(
         "composition": likeness(
             [dataset.sequences[i] for i in positives],
             [dataset.sequences[i] for i in negatives],
-            split=(place[train], place[made.test]),
+            split=(place[parts.train], place[made.test]),
             seed=seed,
         ),
     }
-    return Parts(dataset, train, validation, made.test, made.report["method"], report, made.groups)
+    return replace(parts, report=report)
 
 
 def draw_training(parts: Parts, subsample_pos: int | None, subsample_neg: int | None, seed: int) -> Parts:
@@ -207,8 +224,7 @@ def draw_training(parts: Parts, subsample_pos: int | None, subsample_neg: int | 
     drawn = subsample(
         parts.train, parts.labels, subsample_pos, subsample_neg, seed, parts.dataset.name, groups=parts.groups
     )
-    train, validation = inner_validation(parts.labels, drawn, seed=seed, groups=parts.groups)
-    return replace(parts, train=train, validation=validation)
+    return parts.validated(drawn, seed)
 
 
 # ----------------------------------------------------------------------------------------------------- results

@@ -31,8 +31,8 @@ class SetOptions:
         ``auto`` keeps a set's own parts, else draws at random.
     test_chroms, dev_chroms : sequence of str
         Chromosomes of the test and dev part, for ``chromosome``; without ``dev_chroms`` some are drawn.
-    allow_duplicates : bool
-        Accept the same sequence in several parts.
+    allow_duplicates, drop_duplicates : bool
+        Accept the same sequence in several parts, or keep only its records in the test part (else in dev).
     subsample_pos, subsample_neg : int, optional
         Positives and negatives to train on, drawn again in every repeat; None takes all.
     max_length : int
@@ -47,6 +47,7 @@ class SetOptions:
     test_chroms: Sequence[str] = ()
     dev_chroms: Sequence[str] = ()
     allow_duplicates: bool = False
+    drop_duplicates: bool = False
     subsample_pos: int | None = None
     subsample_neg: int | None = None
     max_length: int = 512
@@ -55,8 +56,9 @@ class SetOptions:
     def recorded(self) -> dict:
         """Return what ``run.json`` holds of these options, under the names of the flags."""
         values = asdict(self)
-        if not self.truncate:
-            del values["truncate"]  # or runs begun before there was such an option could not be resumed
+        for name in ("truncate", "drop_duplicates"):
+            if not values[name]:
+                del values[name]  # or runs begun before there was such an option could not be resumed
         return values
 
 
@@ -187,6 +189,7 @@ def _prepare_sets(sets: SetOptions, cnn: CnnOptions | None, seed: int) -> list[P
             dev_chroms=sets.dev_chroms,
             seed=seed,
             allow_duplicates=sets.allow_duplicates,
+            drop_duplicates=sets.drop_duplicates,
         )
         for dataset in datasets
     ]

@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..runs.provenance import provenance
 from ..runs.storage import atomic_write
 from .choices import GROUPS
-from .intervals import merge
+from .intervals import canonical_chromosomes, merge
 
 __all__ = ["divide_windows"]
 
@@ -137,7 +137,7 @@ def _read_groups(path: Path, form: str, group: str) -> tuple[np.ndarray, np.ndar
     codes, lengths = np.array(codes), np.array(lengths)
     if group == "none":
         return np.arange(len(codes)), lengths
-    chrom = pd.Series([name for name, _ in region_of], dtype=object)
+    chrom = canonical_chromosomes(pd.Series([name for name, _ in region_of], dtype=object))
     if group == "chrom":
         return pd.factorize(chrom)[0][codes], lengths
     start, end = zip(*spans)

@@ -6,10 +6,10 @@ and, where strands count, ``strand``: ``+``, ``-`` or ``.`` (unknown, which agre
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
+
+from ..data.chromosomes import canonical_chromosome
 
 __all__ = [
     "IntervalIndex",
@@ -22,17 +22,7 @@ __all__ = [
 ]
 
 STANDARD = frozenset(f"chr{name}" for name in [*range(1, 23), "X", "Y"])
-_SHORT = re.compile(r"(?:chr)?(\d{1,2}|[XYM]|MT)", re.IGNORECASE)
 _COORDINATES = ["chrom", "start", "end"]
-
-
-def canonical_chromosome(name: str) -> str:
-    """Return UCSC's name of a chromosome: ``9``, ``Chr9`` become ``chr9``, ``MT`` becomes ``chrM``; others stay."""
-    match = _SHORT.fullmatch(name)
-    if match is None:
-        return name
-    short = match[1].upper()
-    return "chrM" if short == "MT" else f"chr{int(short) if short.isdigit() else short}"
 
 
 def canonical_chromosomes(names: pd.Series) -> pd.Series:

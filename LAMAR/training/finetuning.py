@@ -144,6 +144,7 @@ def _plan(dataset: LabelledSet, task: str, options: FinetuneOptions) -> tuple[Sp
         dev_chroms=options.dev_chroms,
         seed=options.seed,
         allow_duplicates=options.allow_duplicates,
+        drop_duplicates=options.drop_duplicates,
     )
     folds = plan_folds(
         dataset.labels,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data.folds import inner_validation, make_folds, subsample
+from ..data.duplicates import without_copies
+from ..data.folds import inner_validation, make_folds, strata_of, subsample
 from ..data.splits import Split
 
 __all__ = ["Fold", "plan_folds"]
+
+logger = logging.getLogger(__name__)
+
+NO_RECORDS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Fold:
     name: str
     train: np.ndarray
     validation: np.ndarray
-    heldout: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    heldout: np.ndarray = field(default_factory=lambda: NO_RECORDS)
 
 
 def plan_folds(
@@ -45,8 +51,9 @@ def plan_folds(
 ) -> list[Fold]:
     """Return the folds over train + dev, each with 10 % of its training part set aside for validation.
 
-    Groups of ``split.groups`` (chromosomes, clusters) are never divided between training, validation and held-out
-    part. The split's test part is in no fold.
+    Groups of ``split.groups`` (chromosomes, clusters, copies of a sequence) are never divided between training,
+    validation and held-out part. Where groups divide copies, as chromosomes can, those in the validation and the
+    held-out part stay and are not trained on. The split's test part is in no fold.
 
     Parameters
     ----------
@@ -70,21 +77,23 @@ def plan_folds(
     InputError
         Too few records, classes or groups for that many folds or that large a draw.
     """
-    groups = split.groups
+    groups, strata = split.groups, strata_of(labels)
 
-    def drawn(indices: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = subsample(indices, labels, subsample_pos, subsample_neg, seed + number, groups=groups)
-        return inner_validation(labels, chosen, seed=seed + number, groups=groups)
+    def drawn(indices: np.ndarray, name: str, number: int, heldout: np.ndarray = NO_RECORDS) -> Fold:
+        kept = without_copies(indices, heldout, split.copies, strata)
+        chosen = subsample(kept, labels, subsample_pos, subsample_neg, seed + number, groups=groups)
+        train, validation = inner_validation(labels, chosen, seed=seed + number, groups=groups)
+        alone = without_copies(train, validation, split.copies, strata)
+        if left_out := len(indices) - len(kept) + len(train) - len(alone):
+            logger.info("%s: %d training records left out, copies of others to be judged on", name, left_out)
+        return Fold(name, alone, validation, heldout)
 
     if cv_folds == 1 and (subsample_pos or subsample_neg):
-        return [Fold(f"draw_{number}", *drawn(split.train, number)) for number in range(draws)]
+        return [drawn(split.train, f"draw_{number}", number) for number in range(draws)]
     if cv_folds == 1:
-        if len(split.dev):
-            return [Fold("fold_0", split.train, split.dev)]
-        return [Fold("fold_0", *inner_validation(labels, split.train, seed=seed, groups=groups))]
+        return [Fold("fold_0", split.train, split.dev)] if len(split.dev) else [drawn(split.train, "fold_0", 0)]
     pool = np.sort(np.concatenate([split.train, split.dev]))
     folds = make_folds(labels[pool], cv_folds, seed, None if groups is None else groups[pool])
     return [
-        Fold(f"fold_{number}", *drawn(pool[inside], number), pool[outside])
-        for number, (inside, outside) in enumerate(folds)
+        drawn(pool[inside], f"fold_{number}", number, pool[outside]) for number, (inside, outside) in enumerate(folds)
     ]

@@ -211,8 +211,8 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
         How train, dev and test are made, see `LAMAR.data.splits.make_split`.
     test_chroms, dev_chroms : sequence of str
         Chromosomes of the test and dev parts of a split by chromosome.
-    allow_duplicates : bool
-        Accept the same sequence in several parts.
+    allow_duplicates, drop_duplicates : bool
+        Accept the same sequence in several parts, or keep only its records in the test part (else in dev).
     subsample_pos, subsample_neg : int, optional
         Positives and negatives to draw from each training part.
     draws : int
@@ -237,6 +237,7 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
     test_chroms: Sequence[str] = ()
     dev_chroms: Sequence[str] = ()
     allow_duplicates: bool = False
+    drop_duplicates: bool = False
     subsample_pos: int | None = None
     subsample_neg: int | None = None
     draws: int = 1
@@ -253,7 +254,7 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
     cv_folds: int = 5
     track: str | None = None
 
-    added_later: ClassVar[tuple[str, ...]] = ("dev_chroms", "track", "weight_decay")
+    added_later: ClassVar[tuple[str, ...]] = ("dev_chroms", "drop_duplicates", "track", "weight_decay")
 
     def __post_init__(self):
         # One form of what a parser gives as lists and a caller as lists or a text, so that equal options are equal.

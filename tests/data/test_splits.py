@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequence_files import longest_run_by_search, random_sequences
 
-from LAMAR.data.folds import inner_validation
 from LAMAR.data.labelled import LabelledSet, load_labelled
 from LAMAR.data.splits import chromosome_split, cluster_split, given_split, make_split, random_split
 from LAMAR.errors import InputError
@@ -178,17 +177,47 @@ def test_chromosome_split_accepts_a_comma_list_and_no_dev():
         assert len(split.dev) == 0
 
 
+@pytest.mark.parametrize("asked", [["chr8", "chr9"], ["8", "9"], "8,chr9", [8, 9]])
+def test_a_chromosome_is_held_out_under_all_its_names(cases, asked):
+    """The set has 20 records each of chr1, chr2, chr8 and chr9, some of each under the name without chr."""
+    dataset = load_labelled(cases / "chrom_names_mixed" / "set.csv")
+    short = np.array([name.removeprefix("chr") for name in dataset.chrom])
+    assert len(set(dataset.chrom)) == 8
+    split = make_split(dataset, "chromosome", test_chroms=asked, dev_chroms=["2"])
+    assert_partition(split, 80)
+    np.testing.assert_array_equal(split.test, np.flatnonzero(np.isin(short, ["8", "9"])))
+    np.testing.assert_array_equal(split.dev, np.flatnonzero(short == "2"))
+    assert (len(split.test), len(split.dev)) == (40, 20)
+    assert split.report["groups"] == {"train": 1, "dev": 1, "test": 2}
+    assert (split.report["test_chroms"], split.report["dev_chroms"]) == (["chr8", "chr9"], ["chr2"])
+    # Groups are what folds and inner validation keep whole.
+    assert len(np.unique(split.groups)) == 4
+    assert all(len(np.unique(split.groups[short == name])) == 1 for name in "1289")
+
+
+def test_a_drawn_dev_chromosome_is_whole_under_all_its_names():
+    names = np.array(["chr1", "1", "Chr2", "2", "chrM", "MT", "chrX", "x", "scaffold", "scaffold"]).repeat(6)
+    for seed in range(6):
+        split = chromosome_split(names, ["M"], dev_fraction=0.2, seed=seed)
+        assert set(names[split.test]) == {"chrM", "MT"}
+        assert len(split.dev) == 12
+        assert len(np.unique(split.groups)) == 5
+
+
 def test_chromosome_split_names_the_argument_at_fault():
     with pytest.raises(InputError, match="`split` chromosome: found no coordinates"):
         chromosome_split(None, ["chr9"])
     with pytest.raises(InputError, match="`test_chroms`: found none, wanted some of chr1, chr2"):
         chromosome_split(CHROM, [])
-    with pytest.raises(InputError, match="`test_chroms`: found no record on 9, chrX, wanted some of chr1"):
-        chromosome_split(CHROM, ["9", "chr1", "chrX"])
+    with pytest.raises(InputError, match="`test_chroms`: found no record on 10, chrX, wanted some of chr1"):
+        chromosome_split(CHROM, ["10", "chr1", "chrX"])
     with pytest.raises(InputError, match="`dev_chroms`: found no record on chr7"):
         chromosome_split(CHROM, ["chr9"], ["chr7"])
     with pytest.raises(InputError, match="`dev_chroms`: found chr9 in `test_chroms` too"):
-        chromosome_split(CHROM, ["chr9"], ["chr9"])
+        chromosome_split(CHROM, ["chr9"], ["9"])
+    many = np.array([f"scaffold{i}" for i in range(500)])
+    with pytest.raises(InputError, match=r"`test_chroms`: found no record on chr1, wanted .* and 488 more$"):
+        chromosome_split(many, ["chr1"])
     with pytest.raises(InputError, match="`test_chroms`: found no record for the train part"):
         chromosome_split(CHROM, sorted(set(CHROM)))
     with pytest.raises(InputError, match="`test_chroms`: found only label 1 in the 10 records of the test part"):
@@ -264,22 +293,6 @@ def test_cluster_split_has_no_duplicates_across_parts():
     sequences = random_sequences(150) * 2
     report = make_split(labelled(sequences), "cluster").report
     assert report["duplicates_across_parts"] == 0
-
-
-def test_copies_within_a_part_are_groups():
-    # Forty sequences three times each in train, of one class each, and ten in test.
-    sequences = random_sequences(50, 30, seed=4)
-    repeated = [*np.repeat(sequences[:40], 3).tolist(), *sequences[40:]]
-    labels = np.concatenate([np.repeat(np.arange(40) % 2, 3), np.arange(10) % 2])
-    part = np.repeat(["train", "test"], [120, 10])
-    split = make_split(labelled(repeated, labels, split=part))
-    assert split.groups[:120].tolist() == np.repeat(np.arange(0, 120, 3), 3).tolist()
-    assert split.groups[120:].tolist() == list(range(120, 130))
-    for seed in range(10):
-        train, validation = inner_validation(labels, split.train, seed=seed, groups=split.groups)
-        assert not {repeated[i] for i in train} & {repeated[i] for i in validation}
-    distinct = make_split(labelled(sequences, split=np.repeat(["train", "test"], [40, 10])))
-    assert distinct.groups is None
 
 
 def test_conflicting_duplicates_warn_within_one_part_too(caplog):

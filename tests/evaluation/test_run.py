@@ -89,6 +89,21 @@ def test_truncated_sequences_are_evaluated_and_recorded(data_dir, tmp_path, capl
     assert report["A"]["composition"]["positives"]["length"]["max"] == 38
 
 
+def test_duplicates_are_dropped_when_asked_and_that_is_recorded(tmp_path):
+    rng = np.random.default_rng(0)
+    letters = ["".join(rng.choice(list("ACGT"), 30)) for _ in range(60)]
+    folder = tmp_path / "A"
+    folder.mkdir()
+    for part, members in (("train", letters[:40]), ("dev", letters[40:50]), ("test", [*letters[50:], letters[0]])):
+        rows = "".join(f"{sequence},{i % 2}\n" for i, sequence in enumerate(members))
+        (folder / f"{part}.csv").write_text(f"sequence,label\n{rows}")
+    with pytest.raises(InputError, match="found 1 sequences in more than one part"):
+        evaluate_sets(SetOptions(folder), tmp_path / "out", no_cnn=True)
+    rows = evaluate_sets(SetOptions(folder, drop_duplicates=True), tmp_path / "out", no_cnn=True)
+    assert {(row["n_train"], row["n_test"]) for row in rows} == {(39, 11)}
+    assert arguments_of(tmp_path / "out")["drop_duplicates"] is True
+
+
 def test_options_that_leave_nothing_or_cannot_be_read_are_refused(data_dir, tmp_path):
     sets, output = SetOptions(data_dir), tmp_path / "out"
     with pytest.raises(InputError, match="`no_cnn` and `no_baselines`: found both"):

@@ -163,7 +163,7 @@ def test_thresholds_and_all_sites_of_the_rbp_count_for_distance(sources):
 
 
 def test_chromosome_split_and_seed(sources):
-    options = SetOptions(split="chromosome", test_chroms=["chr8"], **SIZES)
+    options = SetOptions(split="chromosome", test_chroms=["8"], **SIZES)
     records = tables(build_set("QKI", "DEMO", sources, options))
     assert set(records.loc[records["part"] == "test", "chrom"]) == {"chr8"}
     assert "chr8" not in set(records.loc[records["part"] != "test", "chrom"])

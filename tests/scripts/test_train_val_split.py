@@ -157,6 +157,20 @@ def test_both_scripts_on_the_demo_set(tmp_path, monkeypatch):
     assert (tmp_path / "demo" / "prep" / "demo_val.jsonl").is_file()
 
 
+def test_a_chromosome_is_whole_under_both_its_names(tmp_path):
+    record = json.loads(WINDOW)
+    named = [
+        record | {"chrom": name, "seq_id": f"{name}:{start}-{start + 4}"} for name, start in (("8", 0), ("chr8", 9))
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in named))
+    with pytest.raises(InputError, match="`group` chrom: found all 2 windows in one chromosome"):
+        divide_windows(tmp_path / "m.jsonl", group="chrom")
+    overlapping = [r | {"seq_id": r["chrom"] + ":0-4", "start": 0, "end": 4} for r in named]
+    (tmp_path / "m.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in overlapping))
+    with pytest.raises(InputError, match="`group` region: found all 2 windows in one group of overlapping regions"):
+        divide_windows(tmp_path / "m.jsonl", group="region")
+
+
 def test_the_library_names_parameters(tmp_path):
     (tmp_path / "m.jsonl").write_text(WINDOW * 3)
     for changed, message in (

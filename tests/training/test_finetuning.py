@@ -80,6 +80,22 @@ def test_a_notice_is_in_figures_and_record(data, tmp_path):
     assert json.loads((result.folder / "run.json").read_text())["arguments"]["demo"] is True
 
 
+def test_a_copy_in_the_test_part_is_not_trained_on_when_asked(tmp_path):
+    data = make_dataset(tmp_path)
+    lines = (data / "train.csv").read_text().splitlines()
+    with (data / "test.csv").open("a") as handle:
+        handle.write(f"{lines[1]}\n")
+    with pytest.raises(InputError, match="found 1 sequences in more than one part"):
+        finetune(data, tmp_path / "out", **TINY)
+    result = finetune(data, tmp_path / "out", drop_duplicates=True, **TINY)
+    rows = table(result.folder / "predictions.csv")
+    assert sorted(int(row["index"]) for row in rows if row["evaluated_on"] == "heldout") == list(range(1, 160))
+    assert {int(row["index"]) for row in rows if row["evaluated_on"] == "test"} == set(range(160, 201))
+    report = json.loads((result.folder / "split_report.json").read_text())
+    assert (report["duplicates_across_parts"], report["dropped_duplicates"]) == (1, 1)
+    assert json.loads((result.folder / "run.json").read_text())["arguments"]["drop_duplicates"] is True
+
+
 def test_an_unknown_option_is_a_type_error(data, tmp_path):
     with pytest.raises(TypeError, match="n_epochs"):
         finetune(data, tmp_path, n_epochs=3)
