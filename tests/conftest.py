@@ -32,12 +32,6 @@ def repo_root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cases() -> Path:
-    """Folder of small inputs that once failed, a folder for each kind of failure."""
-    return REPO_ROOT / "tests" / "data" / "cases"
-
-
-@pytest.fixture(scope="session")
 def parity_folder(repo_root) -> Path:
     """Weights, inputs and outputs of upstream's own code."""
     return repo_root / "tests" / "data" / "parity_tiny"

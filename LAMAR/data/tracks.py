@@ -17,13 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ..errors import InputError
 from ..runs.storage import atomic_write, require_files
 from .text_files import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["KINDS", "PARTS", "TRACKS", "WINDOWS", "IdLists", "TrackSet", "read_track_set", "write_track_set"]
 
@@ -274,6 +277,8 @@ def read_track_set(folder: str | PathLike) -> TrackSet:
 
 
 def _read_tracks(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     columns, rows = read_table(path)
     if missing := [name for name in ("id", "track", "target", "cell") if name not in columns]:
         raise InputError(f"{path}: row 1: found no column {missing[0]!r}, wanted id, track, target and cell")
@@ -295,6 +300,7 @@ def _read_tracks(path: Path) -> pd.DataFrame:
 
 
 def _read_windows(path: Path) -> tuple[pd.DataFrame, IdLists, IdLists]:
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -93,8 +93,8 @@ def test_copies_within_a_part_are_groups():
 
 
 @pytest.mark.parametrize("cv_folds", [1, 2, 4])
-def test_the_case_of_one_sequence_six_times(cases, cv_folds, caplog):
-    dataset = load_labelled(cases / "cv_duplicates" / "cvdup")
+def test_the_case_of_one_sequence_six_times(cases_folder, cv_folds, caplog):
+    dataset = load_labelled(cases_folder / "cv_duplicates" / "cvdup")
     with caplog.at_level(logging.INFO):
         split = make_split(dataset)
     assert split.report["duplicates_within_parts"] == 1

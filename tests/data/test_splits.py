@@ -178,9 +178,9 @@ def test_chromosome_split_accepts_a_comma_list_and_no_dev():
 
 
 @pytest.mark.parametrize("asked", [["chr8", "chr9"], ["8", "9"], "8,chr9", [8, 9]])
-def test_a_chromosome_is_held_out_under_all_its_names(cases, asked):
+def test_a_chromosome_is_held_out_under_all_its_names(cases_folder, asked):
     """The set has 20 records each of chr1, chr2, chr8 and chr9, some of each under the name without chr."""
-    dataset = load_labelled(cases / "chrom_names_mixed" / "set.csv")
+    dataset = load_labelled(cases_folder / "chrom_names_mixed" / "set.csv")
     short = np.array([name.removeprefix("chr") for name in dataset.chrom])
     assert len(set(dataset.chrom)) == 8
     split = make_split(dataset, "chromosome", test_chroms=asked, dev_chroms=["2"])
