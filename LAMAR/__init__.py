@@ -32,6 +32,7 @@ __all__ = [
     "named_config",
     "predict",
     "read_labelled",
+    "scan",
     "variant_effects",
 ]
 
@@ -54,6 +55,7 @@ _MODULES = {
     "named_config": "configuration",
     "predict": "verbs.models",
     "read_labelled": "verbs.models",
+    "scan": "verbs.models",
     "variant_effects": "verbs.explanations",
 }
 
@@ -70,7 +72,7 @@ if TYPE_CHECKING:
     from .tokenization import LamarTokenizer
     from .training.finetuning import finetune
     from .verbs.explanations import dependency_map, integrated_gradients, mutagenesis, variant_effects
-    from .verbs.models import embed, load_classifier, predict, read_labelled
+    from .verbs.models import embed, load_classifier, predict, read_labelled, scan
 
 
 def __getattr__(name: str) -> Any:

@@ -28,9 +28,10 @@ ROOMS = {
     "root": {"errors", "registry", "runs"},
 }
 ROOMS["data"] = {"errors", "registry", "runs", "root", "statistics"}
-for _wing in ("training", "evaluation", "genomics", "prediction"):
+for _wing in ("training", "evaluation", "genomics"):
     ROOMS[_wing] = {*ROOMS["data"], "data"}
 ROOMS["interpretation"] = ROOMS["genomics"] | {"genomics"}
+ROOMS["prediction"] = ROOMS["interpretation"] | {"interpretation"}
 ROOMS["cli"] = ROOMS["top"] = {*ROOMS, "version"}
 
 LIBRARY = sorted(PACKAGE.rglob("*.py"))

@@ -255,6 +255,7 @@ def predict_logits(
     token_budget: int | None = None,
     device: str | torch.device | None = None,
     progress: str | None = None,
+    bf16: bool = False,
 ) -> np.ndarray:
     """Return the logits of encoded sequences through the one inference loop (`LAMAR.batches.batched`).
 
@@ -268,6 +269,8 @@ def predict_logits(
         See `LAMAR.batches.batched`.
     device
         See `LAMAR.devices.choose_device`.
+    bf16 : bool
+        Run the model in bfloat16.
 
     Returns
     -------
@@ -279,14 +282,13 @@ def predict_logits(
         For logits that are not finite.
     """
     logits = np.empty((len(sequences), model.config.num_labels), dtype=np.float32)
-    with undisturbed(model, device):
-        for rows, batch_logits in batched(
-            model,
-            sequences,
-            lambda ids, mask: model(ids, mask).logits.float(),
-            token_budget=token_budget,
-            progress=progress,
-        ):
+    with undisturbed(model, device) as chosen:
+
+        def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(chosen.type, torch.bfloat16, enabled=bf16):
+                return model(ids, mask).logits.float()
+
+        for rows, batch_logits in batched(model, sequences, forward, token_budget=token_budget, progress=progress):
             logits[rows] = batch_logits.cpu().numpy()
     if not np.isfinite(logits).all():
         raise InputError("`model`: found logits that are not finite; the weights cannot be right")

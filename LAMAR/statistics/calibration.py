@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import expit
 
 from ..errors import InputError
 
@@ -68,8 +69,20 @@ class Calibration:
     n_background: np.ndarray
     negatives: str = "background"
 
+    def at_prior(self, prior: float) -> Calibration:
+        """Return the calibration for another number of sites per background window, by Bayes' rule.
+
+        Raises
+        ------
+        InputError
+            A prior that is not above 0 and at most 1.
+        """
+        if not 0 < prior <= 1:
+            raise InputError(f"`prior`: found {prior}, wanted more than 0, at most 1")
+        return replace(self, prior=float(prior), intercept=self.intercept + math.log(prior / self.prior))
+
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Return the calibrated probability that each window is a site, at the stated prior.
+        """Return the calibrated probability that each window is a site, at the stated prior. NaN stays NaN.
 
         Parameters
         ----------
@@ -79,8 +92,7 @@ class Calibration:
         -------
         numpy.ndarray of float64, shape (n, k)
         """
-        odds = self._columns(logits) * self.slope + self.intercept
-        return np.exp(-np.logaddexp(0.0, -odds))
+        return expit(self._columns(logits) * self.slope + self.intercept)
 
     def p_values(self, logits: np.ndarray) -> np.ndarray:
         """Return the share of background windows with each logit or a higher one.

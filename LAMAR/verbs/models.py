@@ -21,7 +21,7 @@ from ..modeling_nucESM2 import EsmForMaskedLM, EsmModel
 from ..runs.checkpoint_folders import checkpoints_of
 from ..training.collapse import warn_of_collapse
 
-__all__ = ["embed", "load_classifier", "loaded", "loaded_classifier", "predict", "read_labelled"]
+__all__ = ["embed", "load_classifier", "loaded", "loaded_classifier", "predict", "read_labelled", "scan"]
 
 PREDICTION_SCALES = ("probability", "p_value", "logit")
 
@@ -224,20 +224,94 @@ def predict(
     ((2, 2), [1.0, 1.0])
     """
     model = loaded_classifier(model)
-    calibration = getattr(model, "calibration", None)
-    if scale not in PREDICTION_SCALES:
-        raise InputError(f"`scale`: found {scale!r}, wanted one of {', '.join(PREDICTION_SCALES)}")
-    if scale == "p_value" and calibration is None:
-        raise InputError("`scale`: found p_value, but the model has no calibration.json; wanted probability or logit")
+    scale = _checked_scale(scale, model)
     encoded = EncodedSequences.encode(normalized_sequences(sequences))
     logits = classifiers.predict_logits(model, encoded, **options)
     task = classifiers.model_task(model)
     if task == "regression":
         return logits[:, 0]
+    if task == "multilabel" or scale == "logit":
+        return _on_scale(logits, scale, model)
+    return torch.from_numpy(logits).softmax(-1).numpy()
+
+
+def _checked_scale(scale: str, model: torch.nn.Module) -> str:
+    if scale not in PREDICTION_SCALES:
+        raise InputError(f"`scale`: found {scale!r}, wanted one of {', '.join(PREDICTION_SCALES)}")
+    if scale == "p_value" and getattr(model, "calibration", None) is None:
+        raise InputError("`scale`: found p_value, but the model has no calibration.json; wanted probability or logit")
+    return scale
+
+
+def _on_scale(logits: np.ndarray, scale: str, model: torch.nn.Module) -> np.ndarray:
+    """Return logits (..., k) of yes/no labels on a scale of `PREDICTION_SCALES`; float32. NaN stays NaN."""
+    calibration = getattr(model, "calibration", None)
     if scale == "logit":
         return logits
-    if calibration is not None:
-        convert = calibration.p_values if scale == "p_value" else calibration.probabilities
-        return convert(logits).astype(np.float32)
-    values = torch.from_numpy(logits)
-    return (values.sigmoid() if task == "multilabel" else values.softmax(-1)).numpy()
+    if calibration is None:
+        return torch.from_numpy(logits).sigmoid().numpy()
+    convert = calibration.p_values if scale == "p_value" else calibration.probabilities
+    return convert(logits).astype(np.float32)
+
+
+def scan(
+    model: torch.nn.Module | str | PathLike,
+    sequence: str,
+    *,
+    scale: str = "logit",
+    tile: int | None = None,
+    stride: int | None = None,
+    device: str | torch.device | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """Predict binding along a sequence of any length.
+
+    The sequence is cut into overlapping tiles of the length that the model was trained on. The score of a nucleotide is
+    the mean logit of the tiles that cover it.
+
+    Parameters
+    ----------
+    model : Module or path
+        Model of `load_classifier`, or a checkpoint or fine-tuning run, with one or more yes/no outputs or two classes.
+    sequence : str
+        L nucleotides, 5' to 3' on the strand of the RNA.
+    scale : {"logit", "probability", "p_value"}
+        Scale of the mean logit, as for `predict`.
+    tile : int, optional
+        Length of a tile; None takes the length of the model's training windows (``config.window_length``).
+    stride : int, optional
+        Distance of two tiles; None is a quarter of a tile.
+    device
+        As `LAMAR.verbs` describes it.
+    options
+        ``token_budget``, ``bf16``.
+
+    Returns
+    -------
+    ndarray of float32, shape (L, k)
+        Columns in the order of ``config.id2label``, or class 1 of two. NaN in runs of ten or more N.
+
+    Raises
+    ------
+    InputError
+        A sequence that is not nucleotides, a model whose tile length is not known, or a stride above it.
+
+    Examples
+    --------
+    >>> from LAMAR import scan
+    >>> scan("models/PUM2/fold_0", "GGCAUGUAUAUAGGC" * 20, tile=101).shape
+    (300, 1)
+    """
+    from ..prediction.scanning import ScanOptions, positive_columns, scan_record, tile_length
+
+    if not isinstance(sequence, str):
+        raise InputError(f"`sequence`: found {sequence!r}, wanted a sequence as text")
+    model = loaded_classifier(model)
+    scale = _checked_scale(scale, model)
+    tile = tile_length(model) if tile is None else tile
+    (normalized,) = normalized_sequences([sequence])
+    scores = np.full((len(normalized), len(positive_columns(model)[0])), np.nan, dtype=np.float32)
+    chosen = ScanOptions(tile=tile, stride=max(tile // 4, 1) if stride is None else stride, **options)
+    for part in scan_record(model, normalized, chosen, device=device):
+        scores[part.piece.start : part.piece.end] = part.profile.per_nucleotide()
+    return scores if classifiers.model_task(model) == "regression" else _on_scale(scores, scale, model)

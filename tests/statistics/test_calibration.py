@@ -174,3 +174,16 @@ def test_the_grid_ends_where_the_tail_begins():
     assert P_LEVELS[0] == 1
     assert P_LEVELS[-1] == TAIL
     assert (np.diff(P_LEVELS) < 0).all()
+
+
+def test_another_prior_multiplies_the_odds():
+    calibration = one_track(BOUND, REST)
+    z = np.array([[-1.0], [0.5], [3.0]])
+    p, moved = calibration.probabilities(z), calibration.at_prior(calibration.prior * 4)
+    odds = p / (1 - p)
+    found = moved.probabilities(z)
+    assert found / (1 - found) == pytest.approx(4 * odds)
+    assert moved.prior == pytest.approx(calibration.prior * 4)
+    assert moved.p_values(z) == pytest.approx(calibration.p_values(z))
+    with pytest.raises(InputError, match="`prior`: found 0, wanted more than 0, at most 1"):
+        calibration.at_prior(0)

@@ -1,0 +1,1 @@
+"""Prediction on long RNA: tiles, profiles along records, sites, tables and tracks."""
