@@ -153,7 +153,7 @@ def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator
 def _records(path, form: str, max_record: int) -> Iterator[SequenceRecord]:
     source = str(path)
     if form == "fasta":
-        for header, sequence in read_fasta(path, max_record):
+        for header, sequence in read_fasta(path, max_record, piece=False):
             yield SequenceRecord(f"record {header}", sequence, None)
     elif form == "text":
         with open_text(path) as handle:

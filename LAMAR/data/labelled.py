@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError
 from ..tasks import TASKS
 from .labelled_files import ALIASES, COORDINATES, Table, find, listing, set_names
-from .sequences import normalize_sequence
+from .sequences import is_missing, normalize_sequence
 
 __all__ = ["LabelledSet", "load_labelled", "set_names"]
 
@@ -186,14 +186,19 @@ def _labels(table: Table, task: str, nlabels: int) -> np.ndarray:
     return np.stack(arrays, axis=1).astype(np.int64)
 
 
+def _text(value) -> str:
+    """Return a cell as text: a chromosome in an Arrow column of floats is ``8`` and not ``8.0``."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
 def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
     """Return the coordinate columns that a table has, checked."""
     arrays: dict[str, np.ndarray] = {}
     for column, form, wanted in (("chrom", r"\S+", "a name"), ("strand", r"[+.-]", "+, - or .")):
-        values = [str(value or "").strip() for value in table.columns.get(column, ())]
+        values = ["" if is_missing(value) else _text(value) for value in table.columns.get(column, ())]
         bad = next((i for i, value in enumerate(values) if not re.fullmatch(form, value)), None)
         if bad is not None:
-            found = values[bad] or "nothing"
+            found = values[bad] or str(table.columns[column][bad] or "").strip() or "nothing"
             raise InputError(f"{table.where(bad)}: column {column}: found {found}, wanted {wanted}")
         if values:
             arrays[column] = np.array(values)
@@ -225,9 +230,10 @@ def _assemble(tables: list[Table], task: str, nlabels: int, name: str, files: tu
             raise InputError(f"{table.source}: found columns {found}, wanted sequence (or seq) and label")
         letters = columns["sequence"]
         if table.unit != "record":  # FASTA is normalized while it is read
-            letters = [normalize_sequence(str(s or ""), record=table.where(i)) for i, s in enumerate(letters)]
+            letters = [normalize_sequence(text, record=table.where(i)) for i, text in enumerate(letters)]
         defaults = [f"{table.stem}:{row}" for row in table.rows]
-        ids.extend(str(value or default) for value, default in zip(columns.get("id", defaults), defaults))
+        names = zip(columns.get("id", defaults), defaults)
+        ids.extend(default if is_missing(value) else str(value) for value, default in names)
         labels.append(_labels(table, task, nlabels))
         coordinates.append(_coordinates(table, [len(sequence) for sequence in letters]))
         sequences.extend(letters)

@@ -196,7 +196,7 @@ def _read_pair(folder: Path, name: str, task: str) -> TablesRead:
 
 
 def _fasta_table(path: Path, label: int) -> Table:
-    records = list(read_fasta(path))
+    records = list(read_fasta(path, piece=False))
     headers, sequences = map(list, zip(*records))
     regions = [parse_region(header) for header in headers]
     for (header, sequence), region in zip(records, regions):

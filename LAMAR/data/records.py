@@ -36,7 +36,7 @@ def read_records(sequence: str | None, path: str | Path | None) -> list[tuple[st
     if sequence is not None:
         return [("sequence", normalize_sequence(sequence, source="`sequence`"))]
     records: dict[str, str] = {}
-    for header, letters in read_fasta(path):
+    for header, letters in read_fasta(path, piece=False):
         name = header.split()[0]
         if name in records:
             raise InputError(f"{path}: record {name}: found twice, wanted distinct names")

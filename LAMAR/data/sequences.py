@@ -10,6 +10,7 @@ import gzip
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -18,15 +19,32 @@ from ..alphabet import NORMALIZED
 from ..errors import InputError
 from .text_files import MAX_RECORD, open_text, read_lines
 
-__all__ = ["Region", "check_lengths", "check_span", "normalize_sequence", "parse_region", "read_fasta", "write_fasta"]
+__all__ = [
+    "Region",
+    "check_lengths",
+    "check_span",
+    "is_missing",
+    "normalize_sequence",
+    "parse_region",
+    "read_fasta",
+    "write_fasta",
+]
 
 logger = logging.getLogger(__name__)
 
 _SPECIAL_TOKENS = 2  # <cls> and <eos>
+_MISSING = {"", "NA", "NAN", "N/A", "#N/A", "<NA>", "NONE", "NULL"}
 _REGION = re.compile(r"(?:.*::)?(\S+):(\d{1,18})-(\d{1,18})(?:\(([+.-])\))?(?:\s.*)?")
 
 
-def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> str:
+def is_missing(value: object) -> bool:
+    """Return whether a table's cell says that there is no value: nothing, NaN, or text such as ``NA`` and ``null``."""
+    if isinstance(value, str):
+        return len(value) < 8 and value.strip().upper() in _MISSING  # most cells are long
+    return value is None or (isinstance(value, Real) and value != value)  # NaN differs from itself
+
+
+def normalize_sequence(sequence: str, *, source: str = "", record: str = "", piece: bool = False) -> str:
     """Upper-case a sequence, write U as T and IUPAC ambiguity codes as N.
 
     Parameters
@@ -35,6 +53,8 @@ def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> 
         Nucleotides in any case; surrounding whitespace is removed.
     source, record : str
         File and record (``"row 7"``, ``"record chr1:5-9"``), for messages.
+    piece : bool
+        Whether this is cut out of a longer sequence: ``NA`` is then two nucleotides, and not a missing value.
 
     Returns
     -------
@@ -44,7 +64,8 @@ def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> 
     Raises
     ------
     InputError
-        If the sequence is empty or a character is not a nucleotide code; names its position, counted from 1.
+        If the sequence is empty, a missing value (`is_missing`) such as pandas and R write it, or a character is not a
+        nucleotide code; names its position, counted from 1.
     """
     where = "".join(f"{part}: " for part in (source, record) if part)
     if not isinstance(sequence, str):
@@ -52,6 +73,8 @@ def normalize_sequence(sequence: str, *, source: str = "", record: str = "") -> 
     stripped = sequence.strip()
     if not stripped:
         raise InputError(f"{where}found an empty sequence, wanted nucleotides")
+    if is_missing(stripped) and not piece:
+        raise InputError(f"{where}found the missing value {stripped}, wanted nucleotides")
     # "replace" writes one "?" for each character outside ASCII, so positions stay those of the text.
     bases = stripped.encode("ascii", "replace").translate(NORMALIZED)
     position = bases.find(0)
@@ -113,7 +136,7 @@ def check_span(region: Region, length: int, where: str, one_based: str = "") -> 
         raise InputError(f"{where}: found {length} nucleotides, wanted end - start = {span}{hint}")
 
 
-def read_fasta(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[tuple[str, str]]:
+def read_fasta(path: str | PathLike, max_record: int = MAX_RECORD, *, piece: bool = True) -> Iterator[tuple[str, str]]:
     """Yield the records of a FASTA file, gzipped or plain.
 
     Records may have several lines, blank lines and Windows line ends. Lines that start with ``;`` or ``#`` before the
@@ -125,6 +148,8 @@ def read_fasta(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[t
         File to read.
     max_record : int
         Most letters of a record. A longer record is not read to its end.
+    piece : bool
+        Whether a record ``NA`` may be two nucleotides, as of a genome; False refuses it as a missing value.
 
     Yields
     ------
@@ -144,7 +169,7 @@ def read_fasta(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[t
     def record(header: str, line: int, parts: list[str]) -> tuple[str, str]:
         if not parts:
             raise InputError(f"{path}: line {line}: record {header} has no sequence")
-        return header, normalize_sequence("".join(parts), source=str(path), record=f"record {header}")
+        return header, normalize_sequence("".join(parts), source=str(path), record=f"record {header}", piece=piece)
 
     header, header_line, parts, length = "", 0, [], 0
     with open_text(path) as handle:

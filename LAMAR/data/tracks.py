@@ -23,6 +23,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..runs.storage import atomic_write, require_files
+from .sequences import is_missing
 from .text_files import read_table
 
 if TYPE_CHECKING:
@@ -342,6 +343,11 @@ def _check(path: Path, data: TrackSet) -> None:
             row = int(np.argmax(wrong))
             found = str(data.windows[name].iat[row])[:40]
             raise InputError(f"{path}: row {row}: column {name}: found {found!r}, wanted one of {', '.join(wanted)}")
+    missing = np.fromiter(map(is_missing, data.windows["sequence"]), bool, len(data.windows))
+    if missing.any():
+        row = int(np.argmax(missing))
+        found = data.windows["sequence"].iat[row] or "nothing"
+        raise InputError(f"{path}: row {row}: column sequence: found {found}, wanted nucleotides")
     n = len(data.tracks)
     keys = []
     for name in _LISTS:

@@ -16,7 +16,7 @@ import pandas as pd
 from ..alphabet import LETTERS
 from ..data.folds import assign_groups
 from ..data.kmers import SharedRuns
-from ..data.sequences import parse_region
+from ..data.sequences import is_missing, parse_region
 from ..data.window_files import FinishedFiles, OutputFiles, metadata_form, open_metadata, read_metadata, render
 from ..errors import InputError
 from ..runs.provenance import provenance
@@ -153,7 +153,7 @@ def _check_record(record: dict, where: str) -> None:
     if not 0 <= record["start"] < record["end"] < 2**31:
         place = f"found start {record['start']} and end {record['end']}"
         raise InputError(f"{where}: {place}, wanted 0 <= start < end")
-    if not NORMALIZED.fullmatch(record["sequence"]):
+    if not NORMALIZED.fullmatch(record["sequence"]) or is_missing(record["sequence"]):
         raise InputError(f"{where}: sequence: found {record['sequence'][:20]!r}, wanted letters of ACGTN")
 
 

@@ -212,7 +212,7 @@ class _Indexed(SequenceSource):
             # Latin-1 decodes every byte to one letter, so that a wrong one is reported at its position.
             text = raw.translate(None, b"\r\n").decode("latin-1")
         record = f"record {self._names[contig]}:{start}-{end}"
-        sequence = normalize_sequence(text, source=str(self.path), record=record) if text else ""
+        sequence = normalize_sequence(text, source=str(self.path), record=record, piece=True) if text else ""
         if len(sequence) != end - start:
             raise InputError(
                 f"{self.path}: {record}: found {len(sequence)} nucleotides, wanted {end - start}; "

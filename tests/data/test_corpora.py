@@ -120,7 +120,22 @@ MISTAKES = {
     "peak outside": (json.dumps(window("ACGT", (2, 5))), "eclip_regions"),
     "peak without end": ('{"sequence": "ACGT", "eclip_regions": [{"start": 1}]}', "eclip_regions"),
     "binary": ("\0\1\2", "binary"),
+    "missing in a table": ("sequence,name\nACGT,a\nNA,b\n", "line 3: found the missing value NA"),
+    "missing in a text": ("ACGT\nnan\n", "line 2: found the missing value nan"),
+    "missing in jsonl": ('{"sequence": "ACGT"}\n{"sequence": "NaN"}\n', "line 2: found the missing value NaN"),
+    "no value in jsonl": ('{"sequence": NaN}\n', "line 1: found no text"),
 }
+
+
+def test_missing_values_of_parquet_files_are_no_nucleotides(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for number, (missing, message) in enumerate((("NA", "found the missing value NA"), (None, "found no text"))):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"sequence": ["ACGT", missing]}), path)
+        with pytest.raises(InputError, match=rf"{number}\.parquet: record 2: {message}"):
+            list(read_records(path))
 
 
 @pytest.mark.parametrize("case", MISTAKES)

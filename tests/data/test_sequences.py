@@ -15,6 +15,7 @@ from LAMAR.data.labelled import LabelledSet
 from LAMAR.data.sequences import (
     Region,
     check_lengths,
+    is_missing,
     normalize_sequence,
     parse_region,
     read_fasta,
@@ -39,8 +40,10 @@ def test_normalize_maps_case_uracil_and_ambiguity_codes():
 @given(st.text("ACGTUNRYSWKMBDHVacgtunryswkmbdhv", min_size=1, max_size=200))
 def test_normalize_agrees_with_a_letter_by_letter_reading(text):
     expected = "".join({"U": "T"}.get(c, c if c in "ACGTN" else "N") for c in text.upper())
-    assert normalize_sequence(text) == expected
-    assert normalize_sequence(expected) == expected
+    assert normalize_sequence(text, piece=True) == expected
+    assert normalize_sequence(expected, piece=True) == expected
+    if expected not in ("NA", "NAN"):
+        assert normalize_sequence(text) == expected
 
 
 @pytest.mark.parametrize("bad", ["X", "-", "*", " ", "é", "漢", "\x00", "?", "E"])
@@ -55,6 +58,26 @@ def test_normalize_names_file_record_position_and_character(bad):
 def test_normalize_refuses_empty_sequences(empty):
     with pytest.raises(InputError, match=r"^x.csv: row 3: found an empty sequence"):
         normalize_sequence(empty, source="x.csv", record="row 3")
+
+
+@pytest.mark.parametrize("missing", ["NA", "NaN", "nan", " na ", "NAN", "N/A", "#N/A", "<NA>", "None", "null", "NULL"])
+def test_missing_values_of_tables_are_no_nucleotides(missing):
+    with pytest.raises(InputError, match=rf"^x\.csv: row 3: found the missing value {missing.strip()}, wanted nucle"):
+        normalize_sequence(missing, source="x.csv", record="row 3")
+
+
+def test_a_record_of_a_genome_may_be_two_nucleotides(tmp_path):
+    path = write(tmp_path / "x.fa", ">a\nACGT\n>b\nNA\n")
+    assert list(read_fasta(path)) == [("a", "ACGT"), ("b", "NA")]
+    with pytest.raises(InputError, match=r"x\.fa: record b: found the missing value NA, wanted nucleotides"):
+        list(read_fasta(path, piece=False))
+
+
+def test_what_is_missing_and_what_is_not():
+    assert all(map(is_missing, [None, "", " ", float("nan"), np.float32("nan"), "NA", " nan"]))
+    assert not any(map(is_missing, ["NAN" * 3, "N", "A", "chrNA", 0, 0.0, False, [], "0", "NANA"]))
+    assert normalize_sequence("NANA") == "NANA"
+    assert normalize_sequence("na", piece=True) == "NA"
 
 
 @given(DNA)
