@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.special import expit
@@ -69,6 +69,12 @@ class Calibration:
     n_background: np.ndarray
     negatives: str = "background"
 
+    def take(self, columns: np.ndarray) -> Calibration:
+        """Return the calibration of the tracks at ``columns``, int64, shape (m,)."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {name: values[columns] for name, values in arrays.items() if isinstance(values, np.ndarray)}
+        return replace(self, names=[self.names[column] for column in columns], **arrays)
+
     def at_prior(self, prior: float) -> Calibration:
         """Return the calibration for another number of sites per background window, by Bayes' rule.
 
@@ -111,12 +117,17 @@ class Calibration:
         logits = self._columns(logits)
         values = np.empty_like(logits)
         for j in range(logits.shape[1]):
-            grid, z = self.quantiles[j], logits[:, j]
-            values[:, j] = np.interp(z, grid, P_LEVELS)
-            beyond = z > grid[-1]
-            survival = _pareto_survival(z[beyond] - grid[-1], self.scale[j], self.shape[j])
-            values[beyond, j] = P_LEVELS[-1] * survival
-        return np.maximum(values, 0.01 / np.maximum(self.n_background, 1))
+            values[:, j] = self.p_values_of(j, logits[:, j])
+        return values
+
+    def p_values_of(self, track: int, logits: np.ndarray) -> np.ndarray:
+        """Return `p_values` of logits of one track, the column ``track``; float64, shape (n,)."""
+        logits, grid = np.asarray(logits, dtype=np.float64), self.quantiles[track]
+        values = np.interp(logits, grid, P_LEVELS)
+        beyond = logits > grid[-1]
+        survival = _pareto_survival(logits[beyond] - grid[-1], self.scale[track], self.shape[track])
+        values[beyond] = P_LEVELS[-1] * survival
+        return np.maximum(values, 0.01 / max(self.n_background[track], 1))
 
     def _columns(self, logits: np.ndarray) -> np.ndarray:
         logits = np.asarray(logits, dtype=np.float64)

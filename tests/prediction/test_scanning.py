@@ -5,24 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toy_classifiers import ToyClassifier
+from counting_model import Counts, random_sequence
 
 from LAMAR import scan
 from LAMAR.errors import InputError
 from LAMAR.prediction import scanning
 from LAMAR.prediction.scanning import ScanOptions, positive_columns, scan_record
 from LAMAR.statistics.calibration import fit_calibration
-
-
-class Counts(ToyClassifier):
-    """One yes/no output each for the numbers of A and of T; the special tokens count as nothing."""
-
-    def __init__(self, window_length: int | None = 8):
-        super().__init__(num_labels=2, loss_type="bce")
-        self.config.id2label, self.config.window_length = {0: "A", 1: "T"}, window_length
-
-    def logits(self, embeddings):
-        return embeddings[:, :, 5:7].sum(dim=1)
 
 
 class TwoClasses(Counts):
@@ -42,10 +31,6 @@ def by_hand(sequence: str, tile: int, stride: int) -> np.ndarray:
         sums[start : start + tile] += [text.count("A"), text.count("T")]
         n[start : start + tile] += 1
     return sums / n
-
-
-def random_sequence(n: int, seed: int = 0) -> str:
-    return "".join(np.random.default_rng(seed).choice(list("ACGT"), n))
 
 
 @pytest.mark.parametrize(("length", "stride"), [(50, None), (51, 3), (49, 8), (9, 2), (8, 2)])

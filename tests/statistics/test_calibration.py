@@ -187,3 +187,15 @@ def test_another_prior_multiplies_the_odds():
     assert moved.p_values(z) == pytest.approx(calibration.p_values(z))
     with pytest.raises(InputError, match="`prior`: found 0, wanted more than 0, at most 1"):
         calibration.at_prior(0)
+
+
+def test_some_tracks_are_taken():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([[1, 1, 1], [0, 0, 0]], [50, 450], axis=0)
+    logits = rng.normal(size=(500, 3)) + labels * [1, 2, 3]
+    whole = fit_calibration(logits, labels, labels[:, 0] == 0, ["a", "b", "c"])
+    part = whole.take(np.array([2, 0]))
+    assert part.names == ["c", "a"]
+    assert part.p_values(logits[:, [2, 0]]).tolist() == whole.p_values(logits)[:, [2, 0]].tolist()
+    assert part.probabilities(logits[:, [2, 0]]).tolist() == whole.probabilities(logits)[:, [2, 0]].tolist()
+    assert whole.p_values_of(1, logits[:, 1]).tolist() == whole.p_values(logits)[:, 1].tolist()

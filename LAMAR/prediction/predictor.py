@@ -1,0 +1,233 @@
+"""The tracks of a model along one record: candidates for sites, best scores, and how often p-values occur."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import InputError, similar
+from ..statistics.calibration import Calibration
+from .calls import PValueCounts, local_maxima
+from .records import Record
+from .scanning import ScannedPiece, ScanOptions, positive_columns, scan_record, tile_length
+from .tiling import Profile
+
+__all__ = ["SITE_WIDTH", "Predictor", "RecordScores", "SiteTable", "choose_tracks"]
+
+SITE_WIDTH = 30  # a window's label is that of its middle 30 nt (`LAMAR.genomics.track_windows`)
+
+
+@dataclass
+class SiteTable:
+    """Candidates for sites of one record; arrays of one length, ordered by position, then by track.
+
+    Attributes
+    ----------
+    track : numpy.ndarray of int64
+        Column of the scores.
+    start, end : numpy.ndarray of int64
+        0-based, half-open, in the record.
+    score : numpy.ndarray of float32
+        Mean logit at the site.
+    p : numpy.ndarray of float64
+        p-value; NaN without calibration.
+    """
+
+    track: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    score: np.ndarray
+    p: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def take(self, rows: np.ndarray) -> SiteTable:
+        """Return the sites at ``rows``, an index or a mask."""
+        return SiteTable(*(getattr(self, name)[rows] for name in ("track", "start", "end", "score", "p")))
+
+    @classmethod
+    def joined(cls, tables: Sequence[SiteTable]) -> SiteTable:
+        """Return the sites of several tables, one after the other."""
+        if not tables:
+            whole, real = np.empty(0, dtype=np.int64), np.empty(0)
+            return cls(whole, whole, whole, real.astype(np.float32), real)
+        return cls(
+            *(np.concatenate([getattr(t, name) for t in tables]) for name in ("track", "start", "end", "score", "p"))
+        )
+
+
+@dataclass
+class RecordScores:
+    """What is kept of a record.
+
+    Attributes
+    ----------
+    n_tiles, n_skipped : int
+        Tiles that were predicted, and nucleotides in runs of N, which were not.
+    best_score : numpy.ndarray of float32, shape (k,)
+        Highest score of each track; NaN where nothing was predicted.
+    best_position : numpy.ndarray of int64, shape (k,)
+        Middle of the first interval with it, 0-based; -1 where nothing was predicted.
+    sites : SiteTable
+    profiles : list of Profile
+        Scores along the record, if they are kept.
+    """
+
+    n_tiles: int
+    n_skipped: int
+    best_score: np.ndarray
+    best_position: np.ndarray
+    sites: SiteTable
+    profiles: list[Profile] = field(default_factory=list)
+
+
+def choose_tracks(names: Sequence[str], wanted: Sequence[str] | None) -> np.ndarray:
+    """Return the columns of tracks that are named, or all; int64, ascending.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The model's tracks, such as ``QKI_K562``.
+    wanted : sequence of str, optional
+        Tracks, or RBPs, which stand for their tracks in all cell lines. Case does not matter.
+
+    Raises
+    ------
+    InputError
+        A name that is neither.
+    """
+    if not wanted:
+        return np.arange(len(names))
+    chosen: set[int] = set()
+    for name in wanted:
+        low = name.lower()
+        found = [i for i, track in enumerate(names) if low in (track.lower(), track.lower().rpartition("_")[0])]
+        if not found:
+            raise InputError(f"`rbps`: found {name!r}, wanted an RBP or a track of the model{similar(name, names)}")
+        chosen.update(found)
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+class Predictor:
+    """A model, the tracks that are asked for, and how records are tiled.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model of `LAMAR.interpretation.classifiers.load_classifier`.
+    rbps : sequence of str, optional
+        See `choose_tracks`.
+    tile, stride : int, optional
+        Length of a tile, by default that of the model's training windows; distance of two tiles, by default a quarter.
+    prior : float, optional
+        Sites per background window that probabilities assume; None keeps the calibration's.
+    max_p : float
+        Sites with a larger p-value are not kept.
+    top : int, optional
+        Keep this many sites of each track and record at most, those with the highest scores.
+    device, token_budget, bf16
+        See `LAMAR.prediction.scanning`.
+
+    Attributes
+    ----------
+    names : list of str, length k
+    calibration : Calibration or None
+        Of the k tracks, at the prior.
+    p_counts : PValueCounts
+        Of all tiles that were tested, at their middle.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        rbps: Sequence[str] | None = None,
+        tile: int | None = None,
+        stride: int | None = None,
+        prior: float | None = None,
+        max_p: float = 0.05,
+        top: int | None = None,
+        device: str | torch.device | None = None,
+        token_budget: int | None = None,
+        bf16: bool = False,
+    ):
+        names, _, _ = positive_columns(model)
+        self.model, self.device = model, device
+        self.columns = choose_tracks(names, rbps)
+        self.names = [names[column] for column in self.columns]
+        tile = tile_length(model) if tile is None else tile
+        stride = max(tile // 4, 1) if stride is None else stride
+        # Half a tile: two maxima that are nearer share most of what they were predicted from.
+        self.distance = tile // 2
+        self.options = ScanOptions(tile, stride, margin=self.distance + stride, token_budget=token_budget, bf16=bf16)
+        self.calibration: Calibration | None = getattr(model, "calibration", None)
+        if self.calibration is not None:
+            self.calibration = self.calibration.take(self.columns)
+            self.calibration = self.calibration if prior is None else self.calibration.at_prior(prior)
+        elif prior is not None:
+            raise InputError("`prior`: given, but the model has no calibration.json")
+        self.max_p, self.top = max_p, top
+        self.p_counts = PValueCounts()
+
+    def predict(self, record: Record, keep_profiles: bool = False) -> RecordScores:
+        """Return the scores of a record; its tiles are added to `p_counts`."""
+        n_tiles, n_covered, tables, profiles = 0, 0, [], []
+        best = np.full(len(self.names), -np.inf, dtype=np.float32)
+        position = np.full(len(self.names), -1, dtype=np.int64)
+        for part in scan_record(self.model, record.sequence, self.options, self.columns, self.device):
+            core = part.profile.cut(part.piece.start, part.piece.end)
+            n_covered += part.piece.end - part.piece.start
+            n_tiles += self._count(part, core)
+            row = core.scores.argmax(axis=0)
+            highest = core.scores[row, np.arange(len(best))]
+            middle = (core.bounds[row] + core.bounds[row + 1]) // 2
+            position = np.where(highest > best, middle, position)
+            best = np.maximum(best, highest)
+            tables.append(self._sites(part, len(record.sequence)))
+            if keep_profiles:
+                profiles.append(core)
+        sites = self._highest(SiteTable.joined(tables))
+        best[position < 0] = np.nan
+        return RecordScores(n_tiles, len(record.sequence) - n_covered, best, position, sites, profiles)
+
+    def p_values(self, tracks: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return the p-value of each score, shape (n,), of its track, a column, int64 (n,); NaN without calibration."""
+        values = np.full(len(scores), np.nan)
+        for track in np.unique(tracks) if self.calibration is not None else ():
+            rows = tracks == track
+            values[rows] = self.calibration.p_values_of(track, scores[rows])
+        return values
+
+    def _count(self, part: ScannedPiece, core: Profile) -> int:
+        """Count the p-values at the middles of the tiles that lie in the piece; return the number of these tiles."""
+        middles = (part.piece.starts + part.piece.ends) // 2
+        middles = middles[(part.piece.start <= middles) & (middles < part.piece.end)]
+        if self.calibration is not None and len(middles):
+            rows = np.searchsorted(core.bounds, middles, side="right") - 1
+            self.p_counts.add(self.calibration.p_values(core.scores[rows]))
+        return len(middles)
+
+    def _sites(self, part: ScannedPiece, length: int) -> SiteTable:
+        """Return the local maxima in a piece whose p-value is small enough."""
+        intervals, tracks = local_maxima(part.profile, self.distance)
+        bounds = part.profile.bounds
+        middle = (bounds[intervals] + bounds[intervals + 1]) // 2
+        score = part.profile.scores[intervals, tracks]
+        p = self.p_values(tracks, score)
+        start = np.clip(middle - SITE_WIDTH // 2, 0, max(length - SITE_WIDTH, 0))
+        sites = SiteTable(tracks, start, np.minimum(start + SITE_WIDTH, length), score, p)
+        return sites.take((part.piece.start <= middle) & (middle < part.piece.end) & ~(p > self.max_p))
+
+    def _highest(self, sites: SiteTable) -> SiteTable:
+        """Return the ``top`` sites of each track, or all."""
+        if self.top is None or not len(sites):
+            return sites
+        order = np.lexsort((sites.start, -sites.score, sites.track))
+        tracks = sites.track[order]
+        first = np.searchsorted(tracks, tracks)  # of each track's run
+        kept = order[np.arange(len(order)) - first < self.top]
+        return sites.take(np.sort(kept))
