@@ -6,26 +6,34 @@ have a place in the model or be a known leftover, and the report says which was 
 
 from __future__ import annotations
 
+import copy
 import logging
-import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
 from . import auto as _auto  # noqa: F401 - a model from here has an Auto class
+from .checkpoint_configs import (
+    check_architecture,
+    config_argument,
+    config_file_of,
+    config_of,
+    infer_config,
+    read_config,
+)
 from .checkpoint_files import (
     canonical_state,
     half_heads,
     head_of,
-    read_json_object,
     read_state_dict,
     tensor_problem,
     why_left_out,
 )
 from .errors import InputError, shortened
 from .flash_attn_patch import resolve_backend
-from .modeling_nucESM2 import CONFIGS, EsmConfig, count_parameters, named_config
+from .memory_limits import memory_limit
+from .modeling_nucESM2 import EsmConfig, EsmLayer, count_parameters
 
 __all__ = [
     "LoadReport",
@@ -38,11 +46,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-# What two configurations must share for one's weights to mean the same in the other.
-_ARCHITECTURE = (
-    "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size layer_norm_eps rope_theta"
-).split()
 
 
 @dataclass
@@ -100,109 +103,33 @@ class LoadReport:
         )
 
 
-def infer_config(state: dict[str, torch.Tensor], source="weights", heads: int | None = None) -> EsmConfig:
-    """Return the architecture that tensor shapes tell.
-
-    Shapes do not tell the number of attention heads. It is taken from stored rotary frequencies, else from the named
-    configuration of the same shape, else from ``heads``. It is never guessed: a wrong number would load without an
-    error and compute nonsense.
-
-    Parameters
-    ----------
-    state : dict of str to torch.Tensor
-        As `read_state_dict` returns it.
-    source : path or str
-        Where the tensors come from, for messages.
-    heads : int, optional
-        Number of attention heads according to the caller.
-
-    Raises
-    ------
-    InputError
-        When the tensors are not an ESM-2-style encoder's, or the number of heads cannot be known.
-    """
-    tensors = {target: tensor for target, (_, tensor) in canonical_state(state, source).items()}
-    layers = {int(match[1]) for name in tensors if (match := re.match(r"esm\.encoder\.layer\.(\d+)\.", name))}
-    words = tensors.get("esm.embeddings.word_embeddings.weight")
-    up = tensors.get("esm.encoder.layer.0.intermediate.dense.weight")
-    if words is None or up is None or words.dim() != 2 or up.dim() != 2:
-        raise InputError(f"{source}: not LAMAR weights (first tensors: {shortened(state, 3)})")
-    shape = {
-        "vocab_size": words.shape[0],
-        "hidden_size": words.shape[1],
-        "num_hidden_layers": max(layers) + 1,
-        "intermediate_size": up.shape[0],
-    }
-    frequencies = [tensor for name, tensor in tensors.items() if name.endswith("rotary_embeddings.inv_freq")]
-    if frequencies:
-        head_dim = 2 * frequencies[0].numel()
-        if not head_dim or shape["hidden_size"] % head_dim:
-            raise InputError(
-                f"{source}: {head_dim // 2} rotary frequencies per head do not fit hidden size {shape['hidden_size']}"
-            )
-        return EsmConfig(**shape, num_attention_heads=shape["hidden_size"] // head_dim)
-    for name in CONFIGS:
-        config = named_config(name)
-        if all(getattr(config, key) == value for key, value in shape.items()):
-            return config
-    if heads is not None:
-        return EsmConfig(**shape, num_attention_heads=heads)
-    raise InputError(
-        f"{source}: the number of attention heads cannot be told from tensor shapes "
-        f"({shape['num_hidden_layers']} x {shape['hidden_size']}); put the model's config.json beside the weights"
-    )
-
-
-def _config_file(path: Path) -> Path:
-    return (path if path.is_dir() else path.parent) / "config.json"
-
-
-def _config_of(path: Path, state, heads: int | None = None) -> EsmConfig:
-    config_file = _config_file(path)
-    if config_file.is_file():
-        return read_config(config_file)
-    try:
-        return infer_config(state, path, heads)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def read_config(path: str | Path) -> EsmConfig:
-    """Return the configuration that a JSON file holds; `InputError` names the file and the key that is wrong."""
-    fields = read_json_object(Path(path))
-    try:
-        return EsmConfig(**fields)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def config_argument(name: str) -> EsmConfig | None:
-    """Return the configuration that ``name`` stands for: a name in `CONFIGS`, or a JSON file; None for ""."""
-    if name in CONFIGS:
-        return named_config(name)
-    if name and not Path(name).is_file():
-        raise InputError(f"`config`: found {name!r}, wanted one of {', '.join(CONFIGS)}, or a config.json")
-    return read_config(name) if name else None
-
-
-def _check_architecture(path: Path, stored: EsmConfig, wanted: dict) -> None:
-    for key in _ARCHITECTURE:
-        if key in wanted and getattr(stored, key) != wanted[key]:
-            raise InputError(
-                f"{path}: checkpoint has {key} {getattr(stored, key)}, the chosen configuration {wanted[key]}"
-            )
-
-
 def build_model(model_class, config: EsmConfig, seed: int):
     """Return a randomly initialised float32 model.
 
     The same seed gives the same weights; the caller's random state stays as it is.
+
+    Raises
+    ------
+    InputError
+        The parameters alone need more memory than there is.
     """
+    _check_memory(model_class, config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return model_class(config)
+
+
+def _check_memory(model_class, config: EsmConfig) -> None:
+    shallow = copy.deepcopy(config)
+    shallow.num_hidden_layers = 1
+    with torch.device("meta"):
+        n_outside, n_block = (count_parameters(part) for part in (model_class(shallow), EsmLayer(config)))
+    needed = 4 * (n_outside + (config.num_hidden_layers - 1) * n_block)
+    if (limit := memory_limit()) is not None and needed > limit:
+        raise InputError(
+            f"`config`: a model of these sizes needs {needed / 2**30:,.1f} GiB for its parameters, but "
+            f"{limit / 2**30:,.1f} GiB of memory are there"
+        )
 
 
 def load_weights(model, path: str | Path, *, new_head: bool = False) -> LoadReport:
@@ -230,13 +157,18 @@ def load_weights(model, path: str | Path, *, new_head: bool = False) -> LoadRepo
     """
     path = Path(path)
     state, digest = read_state_dict(path)
-    if _config_file(path).is_file():
-        _check_architecture(path, read_config(_config_file(path)), model.config.to_dict())
-    return _fill(model, state, path, digest, new_head)
+    if config_file_of(path).is_file():
+        check_architecture(path, read_config(config_file_of(path)), model.config.to_dict())
+    report, filled = _match(model, state, path, digest, new_head)
+    _fill(model, filled)
+    return report
 
 
-def _fill(model, state, path: Path, digest: str, new_head: bool) -> LoadReport:
-    """Fill the model from tensors under the file's names, or raise and leave it unchanged."""
+def _match(model, state, path: Path, digest: str, new_head: bool) -> tuple[LoadReport, dict[str, torch.Tensor]]:
+    """Return what a file's tensors are to the model, and those that fill it by canonical name, or raise.
+
+    Of the model only names, shapes and dtypes are read, so that it may be on the meta device.
+    """
     report = LoadReport(source=str(path), sha256=digest, n_parameters=count_parameters(model))
     # The bare encoder's names have no "esm." prefix.
     prefix = "" if hasattr(model, "esm") else "esm."
@@ -268,10 +200,14 @@ def _fill(model, state, path: Path, digest: str, new_head: bool) -> LoadReport:
     if problems:
         raise InputError(f"{path}: weights do not fit the model: {shortened(problems, 4)}")
     report.new = [name for name in wanted if name not in filled]
-    model.load_state_dict(
-        {name.removeprefix(prefix): filled.get(name, tensor) for name, tensor in wanted.items()}, strict=True
-    )
-    return report
+    return report, filled
+
+
+def _fill(model, filled: dict[str, torch.Tensor]) -> None:
+    """Fill the model from tensors by canonical name; others stay as they are."""
+    prefix = "" if hasattr(model, "esm") else "esm."
+    own = model.state_dict()
+    model.load_state_dict({name: filled.get(prefix + name, tensor) for name, tensor in own.items()}, strict=True)
 
 
 def _incomplete(wanted, filled, unplaced: list[str]) -> list[str]:
@@ -288,10 +224,13 @@ def _incomplete(wanted, filled, unplaced: list[str]) -> list[str]:
 
 def _check_frequencies(model, name: str, tensor: torch.Tensor) -> list[str]:
     wanted = (model.esm if hasattr(model, "esm") else model).encoder.rotary.inverse_frequencies()
-    # Files may store them in half precision.
-    if tensor.shape != wanted.shape or not torch.allclose(tensor.float(), wanted, rtol=1e-2, atol=1e-7):
-        return [f"{name}: rotary frequencies are not those of this model (head dimension or base differ)"]
-    return []
+    if tensor.shape == wanted.shape:
+        if problem := tensor_problem(name, tensor, wanted):
+            return [problem]
+        # Files may store them in half precision.
+        if torch.allclose(tensor.float(), wanted, rtol=1e-2, atol=1e-7):
+            return []
+    return [f"{name}: rotary frequencies are not those of this model (head dimension or base differ)"]
 
 
 def load_pretrained(
@@ -347,9 +286,9 @@ def load_pretrained(
     state = digest = None
     if str(path):
         state, digest = read_state_dict(path)
-        stored = _config_of(Path(path), state, None if config is None else config.num_attention_heads)
+        stored = config_of(Path(path), state, None if config is None else config.num_attention_heads)
         # Heads, epsilon and rotary base leave no trace in tensor shapes: a wrong one would load and compute nonsense.
-        _check_architecture(Path(path), stored, {**(config.to_dict() if config is not None else {}), **overrides})
+        check_architecture(Path(path), stored, {**(config.to_dict() if config is not None else {}), **overrides})
         config = config or stored
     base = (config or EsmConfig()).to_dict()
     if "num_labels" in overrides:
@@ -359,14 +298,20 @@ def load_pretrained(
     for key in ("architectures", "transformers_version", "dtype", "torch_dtype", "model_type"):
         base.pop(key, None)
     try:
-        model = build_model(model_class, EsmConfig(**base, attn_implementation=backend), seed)
+        config = EsmConfig(**base, attn_implementation=backend)
     except ValueError as error:
         raise InputError(str(error)) from error
+    if state is not None:
+        # Shapes are compared before memory is taken for a model of these sizes.
+        with torch.device("meta"):
+            outline = model_class(config)
+        report, filled = _match(outline, state, Path(path), digest, new_head)
+    model = build_model(model_class, config, seed)
     if state is None:
         report = LoadReport(source="", new=list(model.state_dict()), n_parameters=count_parameters(model), seed=seed)
         logger.warning(report.summary())
     else:
-        report = _fill(model, state, Path(path), digest, new_head)
+        _fill(model, filled)
         report.seed = seed
         logger.info(report.summary())
     if report.new:

@@ -37,15 +37,27 @@ _FIXED = {
     "pad_token_id": (PAD,),
     "mask_token_id": (MASK,),
 }
-_LARGEST = 2**20  # larger sizes are typing errors
+# Larger sizes are typing errors, which a model would be built of until memory is full. The largest ESM-2 has 48 blocks
+# and tensors of 2**27 values.
+_LARGEST = 2**20
+_MOST_BLOCKS = 2**10
+_LARGEST_TENSOR = 2**30
 _SIZES = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size head_channels head_kernel_size "
     "max_position_embeddings"
 ).split()
 _PROBABILITIES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+# The products of sizes that are the largest tensors of the encoder and of its heads.
+_TENSORS = (
+    ("vocab_size", "hidden_size"),
+    ("hidden_size", "hidden_size"),
+    ("hidden_size", "intermediate_size"),
+    ("hidden_size", "head_channels", "head_kernel_size"),
+    ("head_channels", "head_channels", "head_kernel_size"),
+    ("hidden_size", "num_labels"),
+)
 _HANDLED_BY_BASE = (
-    "_commit_hash attn_implementation experts_implementation name_or_path num_labels output_attentions "
-    "per_layer_config torch_dtype"
+    "_commit_hash attn_implementation experts_implementation name_or_path num_labels output_attentions torch_dtype"
 ).split()
 
 
@@ -126,6 +138,8 @@ class EsmConfig(PreTrainedConfig):
         unknown = sorted(set(kwargs) - _LEGACY_KEYS)
         if unknown:
             raise ValueError(f"config: unknown keys {', '.join(unknown)}")
+        if kwargs.get("per_layer_config"):
+            raise ValueError("config: per_layer_config: found sizes of single blocks, LAMAR's blocks have one size")
         for key, allowed in _FIXED.items():
             value = kwargs.get(key, getattr(self, key, allowed[0]))
             if value not in allowed:
@@ -151,8 +165,13 @@ class EsmConfig(PreTrainedConfig):
         if self.window_length is not None:
             sizes["window_length"] = self.window_length
         for key, value in sizes.items():
-            if type(value) is not int or not 1 <= value <= _LARGEST:
-                raise ValueError(f"config: {key}: found {value!r}, wanted a whole number from 1 to {_LARGEST}")
+            most = _MOST_BLOCKS if key == "num_hidden_layers" else _LARGEST
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"config: {key}: found {value!r}, wanted a whole number from 1 to {most}")
+        for keys in _TENSORS:
+            if math.prod(sizes.get(key, 1) for key in keys) > _LARGEST_TENSOR:
+                found = " x ".join(f"{key} {sizes[key]}" for key in keys if key in sizes)
+                raise ValueError(f"config: {found}: wanted at most {_LARGEST_TENSOR} values in a tensor")
         n_tokens = len(VOCABULARY)
         if self.vocab_size < n_tokens:
             raise ValueError(f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {n_tokens} tokens or more")

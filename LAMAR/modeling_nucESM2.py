@@ -13,7 +13,7 @@ Lin et al., Science 2023 (ESM-2); Su et al., 2021, arXiv 2104.09864 (rotary posi
 
 from __future__ import annotations
 
-import math
+import logging
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from .configuration import CONFIGS, EsmConfig, named_config
 from .errors import InputError
 from .flash_attn_patch import PaddingMask, attention, resolve_backend
 from .layers import normalize_layer
+from .lm_head import EsmLMHead, gelu
 from .pretrained import EsmPreTrainedModel
 from .rotary import RotaryEmbedding, apply_rotary_pos_emb, rotate_without_gradient
 from .sequence_classification_patch import build_head, head_features, nucleotide_mask, sequence_loss
@@ -39,14 +40,7 @@ __all__ = [
     "named_config",
 ]
 
-
-def gelu(x: torch.Tensor) -> torch.Tensor:
-    """Return the GELU in its erf form, x * Phi(x), operation for operation as ESM-2 writes it.
-
-    The fused ``torch.nn.functional.gelu`` is the same function and some 20 times as fast on a CPU, but rounds
-    differently (2e-6 after three blocks). The eager backend uses this one, so that it equals upstream to the bit.
-    """
-    return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))
+logger = logging.getLogger(__name__)
 
 
 class EsmEmbeddings(nn.Module):
@@ -175,6 +169,9 @@ class EsmEncoder(nn.Module):
         # What all blocks share is made once: angles, the forms of the mask, the backend.
         rotary = self.rotary.cos_sin(hidden.shape[1], hidden.device)
         backend = resolve_backend(self.config._attn_implementation)
+        if output_attentions and backend != "eager":
+            logger.warning_once("attention weights asked for: the eager backend is used, as %s keeps none", backend)
+            backend = "eager"
         states, attentions = [hidden], []
         for layer in self.layer[: last + 1]:
             hidden, weights = layer(hidden, rotary, mask, backend)
@@ -229,7 +226,8 @@ class EsmModel(EsmPreTrainedModel):
         output_hidden_states : bool
             Also return the embeddings and every block's output: blocks run + 1 entries of (batch, length, d).
         output_attentions : bool
-            Also return the weights, (batch, heads, length, length) per block; needs the eager backend.
+            Also return the weights, (batch, heads, length, length) per block. Only the eager backend keeps them: this
+            pass runs with it, and a warning says so once where the model has another.
         return_dict : bool
             False returns a tuple.
         stop_after_layer : int
@@ -243,8 +241,7 @@ class EsmModel(EsmPreTrainedModel):
         Raises
         ------
         InputError
-            When ids and embeddings are both given or both missing, for a block that the model does not have, or for
-            attention weights with another backend.
+            When ids and embeddings are both given or both missing, or for a block that the model does not have.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("`input_ids` and `inputs_embeds`: wanted exactly one of them")
@@ -252,8 +249,6 @@ class EsmModel(EsmPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        if output_attentions and resolve_backend(self.config._attn_implementation) != "eager":
-            raise InputError("`output_attentions` needs the eager backend, because others keep no weights")
         if attention_mask is None and input_ids is not None:
             attention_mask = input_ids.ne(self.config.pad_token_id)
         output = self.encoder(
@@ -264,25 +259,6 @@ class EsmModel(EsmPreTrainedModel):
             stop_after_layer=stop_after_layer,
         )
         return output.to_tuple() if return_dict is False else output
-
-
-class EsmLMHead(nn.Module):
-    """Dense layer, GELU, layer norm, and a decoder that does not share the embeddings' weight."""
-
-    def __init__(self, config: EsmConfig):
-        super().__init__()
-        self.config = config
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        hidden = self.dense(hidden)
-        # Training keeps the form that upstream was trained with.
-        exact = torch.is_grad_enabled() or self.config._attn_implementation == "eager"
-        hidden = gelu(hidden) if exact else torch.ops.aten.gelu_(hidden)
-        return self.decoder(self.layer_norm(hidden)) + self.bias
 
 
 class EsmForMaskedLM(EsmPreTrainedModel):
@@ -296,6 +272,9 @@ class EsmForMaskedLM(EsmPreTrainedModel):
 
     def get_output_embeddings(self) -> nn.Linear:
         return self.lm_head.decoder
+
+    def set_output_embeddings(self, value: nn.Linear) -> None:
+        self.lm_head.set_decoder(value)
 
     def forward(
         self,

@@ -10,12 +10,13 @@ import warnings
 
 import pytest
 import torch
-from checkpoint_calls import assert_same_weights, refused, write
+from checkpoint_calls import KEY, assert_same_weights, refused, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from LAMAR.checkpoint_files import read_state_dict
+from LAMAR import checkpoint_files
+from LAMAR.checkpoint_files import read_state_dict, stored_heads, stored_tensors
 from LAMAR.checkpoints import load_pretrained
 from LAMAR.errors import InputError
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM, EsmModel
@@ -177,3 +178,73 @@ def test_code_in_a_pickle_is_refused_and_not_run(form, suffix, model_tensors, tm
     # Unpickled without precautions, the payload does run.
     pickle.loads(pickle.dumps(Payload(marker))).close()
     assert marker.exists()
+
+
+# ------------------------------------------------------------------------------------- tensors of other kinds
+
+# What a tensor of a file may be instead of a dense one of floating point, and what the message says.
+KINDS = {
+    "COO": (lambda x: x.to_sparse(), "found layout torch.sparse_coo, wanted a dense tensor"),
+    "CSR": (lambda x: x.to_sparse_csr(), "found layout torch.sparse_csr, wanted a dense tensor"),
+    "BSC": (lambda x: x.to_sparse_bsc((2, 2)), "found layout torch.sparse_bsc, wanted a dense tensor"),
+    "nested": (lambda x: torch.nested.nested_tensor(list(x)), "found a nested tensor, wanted a dense one"),
+    "meta": (lambda x: x.to("meta"), "found a tensor of device meta, wanted one with values"),
+    "one value everywhere": (lambda x: torch.zeros(1).expand(64, 64), "found shape [64, 64] of fewer stored values"),
+    "overlapping rows": (
+        lambda x: x.as_strided((64, 64), (1, 1)).clone().new_zeros(127).as_strided((64, 64), (1, 1)),
+        "found shape [64, 64] of fewer stored values",
+    ),
+    "float8_e4m3fn": (lambda x: x.to(torch.float8_e4m3fn), "found dtype torch.float8_e4m3fn, wanted floating point"),
+    "float8_e5m2": (lambda x: x.to(torch.float8_e5m2), "found dtype torch.float8_e5m2, wanted floating point"),
+    "complex": (lambda x: x.to(torch.complex64), "found dtype torch.complex64, wanted floating point of 16, 32 or 64"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse|The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensors_of_other_kinds(kind, model_tensors, tmp_path):
+    change, fragment = KINDS[kind]
+    name = f"esm.{KEY}"
+    file = write({**model_tensors, name: change(model_tensors[name])}, tmp_path / "weights.pt")
+    refused(lambda: load_pretrained(EsmForMaskedLM, file), f"{name}: {fragment}")
+    if "dtype" in fragment:
+        return
+    # Where the tensor would be left out, too: nothing of such a file is understood.
+    leftover = write({**model_tensors, "esm.embeddings.position_ids": change(torch.rand(64, 64))}, file)
+    refused(lambda: load_pretrained(EsmModel, leftover), f"esm.embeddings.position_ids: {fragment}")
+
+
+def test_rotary_frequencies_of_another_dtype(model_tensors, tmp_path):
+    name = "esm.encoder.layer.0.attention.self.rotary_embeddings.inv_freq"
+    frequencies = (10000.0 ** -(torch.arange(0, 16, 2) / 16)).to(torch.float8_e5m2)
+    file = write({**model_tensors, name: frequencies}, tmp_path / "weights.safetensors")
+    refused(lambda: load_pretrained(EsmForMaskedLM, file), f"{name}: found dtype torch.float8_e5m2")
+
+
+@pytest.mark.parametrize("name", ["lm_head.\udc80", "esm.\n", "classifier.\x1b[31m"])
+def test_names_that_cannot_be_written(name, model_tensors, tmp_path):
+    file = write({**model_tensors, name: torch.zeros(1)}, tmp_path / "weights.pt")
+    refused(lambda: load_pretrained(EsmModel, file), f"found a tensor named {name!a}, wanted a name of printable")
+
+
+# ---------------------------------------------------------------------------------------------- names alone
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_heads_are_told_from_names_alone(suffix, model_tensors, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    name = "model.safetensors" if suffix == ".safetensors" else "pytorch_model.bin"
+    tensors = {**model_tensors, "module.classifier.out_proj.weight": torch.zeros(2, 64).half()}
+    file = write(tensors, folder / name)
+    for function in ("load_file", "sha256_file"):  # nothing of the values is read
+        monkeypatch.delattr(checkpoint_files, function)
+    assert stored_heads(folder) == stored_heads(file) == ("masked-LM head", "classification head")
+    stored = stored_tensors(folder)
+    assert stored["module.classifier.out_proj.weight"] == ("F16", (2, 64))
+    assert stored[f"esm.{KEY}"] == ("F32", (64, 64))
+    assert stored.keys() == tensors.keys()
+    write({KEY: torch.zeros(2, 2)}, file)
+    assert stored_heads(folder) == ()
+    file.write_bytes(file.read_bytes()[:40])
+    refused(lambda: stored_heads(folder), "truncated")

@@ -35,6 +35,15 @@ FORMS = {
     "both, other way round": lambda name: f"_orig_mod.module.{name}",
     "wrapped bare encoder": lambda name: f"module.{name.removeprefix('esm.')}",
     "wrapped, head under esm.": lambda name: f"module.{name if name.startswith('esm.') else 'esm.' + name}",
+    "compiled encoder": lambda name: name.replace("esm.", "esm._orig_mod."),
+    "wrapped encoder": lambda name: name.replace("esm.", "esm.module."),
+    "compiled blocks": lambda name: re.sub(r"(layer\.\d+)\.", r"\1._orig_mod.", name),
+    "compiled head": lambda name: name.replace("lm_head.", "lm_head._orig_mod."),
+    "FSDP with recomputed blocks": lambda name: (
+        "_fsdp_wrapped_module."
+        + re.sub(r"(layer\.\d+)\.", r"\1._fsdp_wrapped_module._checkpoint_wrapped_module.", name)
+    ),
+    "DeepSpeed": lambda name: f"_forward_module.{name}",
 }
 
 
@@ -159,6 +168,21 @@ def test_wrong_kind_of_dtype(model_tensors, tmp_path, dtype):
 def test_values_that_are_not_finite(model_tensors, tmp_path, value):
     model_tensors[f"esm.{KEY}"][3, :2] = value
     refused(lambda: load_state(model_tensors, tmp_path), f"esm.{KEY}: 2 values are not finite")
+
+
+@pytest.mark.parametrize("value", [1e300, -1e39, 3.5e38])
+def test_values_beyond_float32_are_not_finite(model_tensors, tmp_path, value):
+    double = {name: tensor.double() for name, tensor in model_tensors.items()}
+    model, report = load_state(double, tmp_path)
+    assert_same_weights(model, model_tensors)
+    assert report.dtypes == {"torch.float64": len(double)}
+    double[f"esm.{KEY}"][3, :2] = value
+    refused(lambda: load_state(double, tmp_path), f"esm.{KEY}: 2 values are not finite in torch.float32")
+    # A model of half precision has a smaller range.
+    half = build_model(EsmForMaskedLM, named_config("lamar-tiny"), 0).half()
+    model_tensors[f"esm.{KEY}"][0, 0] = 65520.0
+    file = write(model_tensors, tmp_path / "weights.bin")
+    refused(lambda: load_weights(half, file), f"esm.{KEY}: 1 values are not finite in torch.float16")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +327,8 @@ def test_heads_that_cannot_be_known(tmp_path):
         ({"id2label": {"a": "bound"}}, "id2label: found {'a': 'bound'}"),
         ({"label2id": 5}, "label2id: found 5"),
         ({"head_trained": "no"}, "head_trained: found 'no'"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers: found 1000000000, wanted a whole number from 1 to 1048576"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers: found 1000000000, wanted a whole number from 1 to 1024"),
+        ({"hidden_size": 10**9}, "hidden_size: found 1000000000, wanted a whole number from 1 to 1048576"),
         ({"hidden_size": 0}, "hidden_size: found 0, wanted a whole number from 1"),
     ],
 )

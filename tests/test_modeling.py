@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
-from tiny_models import CPU_BACKENDS, largest_difference, random_batch, states, tiny
+from tiny_models import BACKEND_TOLERANCE, CPU_BACKENDS, largest_difference, random_batch, states, tiny
 from torch import nn
 
-from LAMAR import modeling_nucESM2
+from LAMAR import lm_head
+from LAMAR.checkpoints import load_pretrained
 from LAMAR.errors import InputError
 from LAMAR.flash_attn_patch import PaddingMask
 from LAMAR.layers import normalize_layer
@@ -96,7 +99,7 @@ def test_masked_lm_head_is_the_same_function_with_and_without_gradients(backend,
     model = tiny(EsmForMaskedLM, backend)
     hidden = 4 * torch.randn(50, 64, generator=torch.Generator().manual_seed(0))
     kept, exact = hidden.clone(), []
-    monkeypatch.setattr(modeling_nucESM2, "gelu", lambda x: exact.append(1) or gelu(x))
+    monkeypatch.setattr(lm_head, "gelu", lambda x: exact.append(1) or gelu(x))
     wanted = model.lm_head(hidden).detach()
     assert len(exact) == 1
     with torch.no_grad():
@@ -363,10 +366,73 @@ def test_attention_weights_are_probabilities_and_ignore_padding():
     assert model(ids, mask).attentions is None
 
 
-def test_attention_weights_need_the_eager_backend():
-    ids, mask = random_batch([5])
-    with pytest.raises(ValueError, match="`output_attentions` needs the eager backend"):
-        tiny(backend="sdpa")(ids, mask, output_attentions=True)
+@pytest.mark.parametrize("model_class", [EsmModel, EsmForMaskedLM, EsmForSequenceClassification])
+def test_attention_weights_come_from_the_eager_backend_with_one_warning(model_class, caplog):
+    logging.Logger.warning_once.cache_clear()
+    ids, mask = random_batch([14, 9])
+    model, eager = tiny(model_class, "sdpa"), tiny(model_class, "eager")
+    with torch.no_grad(), caplog.at_level(logging.WARNING):
+        found, again, wanted = (one(ids, mask, output_attentions=True) for one in (model, model, eager))
+    assert caplog.messages == ["attention weights asked for: the eager backend is used, as sdpa keeps none"]
+    for weights, repeated, expected in zip(found.attentions, again.attentions, wanted.attentions, strict=True):
+        assert torch.equal(weights, expected)
+        assert torch.equal(weights, repeated)
+    torch.testing.assert_close(found[0], wanted[0], rtol=0, atol=BACKEND_TOLERANCE)
+    # The model keeps its backend.
+    assert model.config._attn_implementation == "sdpa"
+    assert model(ids, mask).attentions is None
+
+
+# ------------------------------------------------------------------------------------- number of tokens
+
+
+@pytest.mark.parametrize(("arguments", "n_tokens"), [((12,), 12), ((None, 8), 16), ((11, 4), 12), ((None,), 10)])
+def test_more_tokens_leave_the_others_as_they_were(arguments, n_tokens, tmp_path):
+    model = tiny(EsmForMaskedLM)
+    ids, mask = random_batch([14, 9])
+    with torch.no_grad():
+        before = model(ids, mask).logits
+        embeddings = model.resize_token_embeddings(*arguments)
+        after = model(ids, mask).logits
+    assert embeddings is model.get_input_embeddings()
+    assert after.shape == (2, 14, n_tokens)
+    torch.testing.assert_close(after[..., :10], before, rtol=0, atol=1e-6)
+    # The mean of the others' weights and biases gives the mean of their logits.
+    torch.testing.assert_close(after[..., 10:], before.mean(-1, keepdim=True).expand_as(after[..., 10:]))
+    assert isinstance(model.lm_head.decoder, nn.Linear)
+    assert model.lm_head.bias.shape == (n_tokens,)
+    assert model.lm_head.bias.requires_grad
+    assert model.config.vocab_size == model.esm.config.vocab_size == n_tokens
+    model.save_pretrained(tmp_path)
+    loaded, report = load_pretrained(EsmForMaskedLM, tmp_path)
+    assert report.new == []
+    with torch.no_grad():
+        assert torch.equal(loaded(ids, mask).logits, after)
+
+
+def test_tokens_drawn_anew_and_taken_back():
+    model = tiny(EsmForMaskedLM)
+    bias = model.lm_head.bias.detach().clone()
+    model.resize_token_embeddings(300, mean_resizing=False)
+    assert float(model.lm_head.decoder.weight[10:].detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert torch.equal(model.lm_head.bias, torch.cat([bias, torch.zeros(290)]))
+    model.resize_token_embeddings(10)
+    assert torch.equal(model.lm_head.bias, bias)
+    assert model.lm_head.decoder.weight.shape == (10, 64)
+
+
+@pytest.mark.parametrize("model_class", [EsmModel, EsmForSequenceClassification])
+def test_models_without_a_decoder_have_embeddings_alone_to_resize(model_class):
+    model = tiny(model_class)
+    assert model.resize_token_embeddings(13).weight.shape == model.get_input_embeddings().weight.shape == (13, 64)
+
+
+@pytest.mark.parametrize("model_class", [EsmModel, EsmForMaskedLM])
+def test_fewer_tokens_than_the_alphabet_are_refused(model_class):
+    model = tiny(model_class)
+    with pytest.raises(InputError, match="`new_num_tokens`: found 9, wanted LAMAR's 10 or more"):
+        model.resize_token_embeddings(9)
+    assert model.config.vocab_size == 10
 
 
 @pytest.mark.parametrize("model_class", [EsmModel, EsmForMaskedLM, EsmForSequenceClassification])

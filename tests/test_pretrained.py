@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 
@@ -113,6 +114,27 @@ def test_half_precision_does_not_hide_values_that_overflow_it(tmp_path):
     rewrite(tmp_path, lambda tensors: tensors[f"esm.{KEY}"].fill_(1e6))
     assert EsmForMaskedLM.from_pretrained(tmp_path).dtype == torch.float32
     refused(lambda: EsmForMaskedLM.from_pretrained(tmp_path, dtype=torch.float16), f"not finite: esm.{KEY}")
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_half_precision_files_become_float32_unless_another_dtype_is_asked_for(loader, tmp_path):
+    tiny(EsmForMaskedLM).half().save_pretrained(tmp_path)
+    load = LOADERS[loader].from_pretrained
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float16"
+    assert load(tmp_path).dtype == load(tmp_path, torch_dtype=None).dtype == torch.float32
+    assert load(tmp_path, dtype="auto").dtype == load(tmp_path, dtype=torch.float16).dtype == torch.float16
+    assert load(tmp_path, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_a_head_that_is_not_asked_for_is_no_warning(tmp_path, caplog, capfd):
+    tiny(EsmForMaskedLM).save_pretrained(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        AutoModel.from_pretrained(tmp_path)
+    assert caplog.messages == []
+    assert "UNEXPECTED" not in "".join(capfd.readouterr())
+    # The table of transformers is silenced for this call alone.
+    transformers_logger = logging.getLogger("transformers.modeling_utils")
+    assert transformers_logger.filters == []
 
 
 def with_leftovers(tensors):

@@ -5,29 +5,23 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import InputError, shortened
-from .one_hot import decode_one_hot
 from .sequences import check_span, parse_region, read_fasta
 from .text_files import open_text, read_lines, read_table
 from .track_tables import is_track_folder, read_track_columns, track_names
 from .tracks import TRACKS, WINDOWS
 
-__all__ = ["ALIASES", "COORDINATES", "Table", "find", "listing", "set_names"]
+__all__ = ["ALIASES", "COORDINATES", "PARTS", "PART_OF", "Table", "find", "listing", "set_names", "stem_of"]
 
-_PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
-_PART_OF = {alias: part for part, aliases in _PARTS.items() for alias in aliases}
+PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
+PART_OF = {alias: part for part, aliases in PARTS.items() for alias in aliases}
 _TABLE_ENDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _HDF5_ENDS = (".h5", ".hdf5", ".h5.gz", ".hdf5.gz")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -71,7 +65,8 @@ class Table:
 TablesRead = tuple[list[Table], tuple[Path, ...], str]  # tables, files read, name of the set
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """Return the name of a file without its ending, and without ``.gz``."""
     return Path(path.name.removesuffix(".gz")).stem
 
 
@@ -91,8 +86,11 @@ def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) ->
             raise InputError(f"{path}: found one FASTA file, wanted NAME.positives.fa and .negatives.fa")
         with path.open("rb") as handle:
             hdf5 = handle.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC or path.name.endswith(_HDF5_ENDS)
-        reader = _read_hdf5 if hdf5 else _read_csv
-        return reader(path, task), (path,), _stem(path)
+        if hdf5:
+            from .hdf5_files import read_hdf5
+
+            return read_hdf5(path, task), (path,), stem_of(path)
+        return _read_csv(path), (path,), stem_of(path)
     if path.parent.is_dir() and path.name in _pairs(path.parent):
         return _read_pair(path.parent, path.name, task)
     raise InputError(f"{arguments[0]}: found no file or folder {path}")
@@ -111,13 +109,13 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
     if _is_arrow(folder):
         return _read_arrow(folder), tuple(sorted(p for p in folder.rglob("*") if p.is_file())), folder.name
     files: dict[str, Path] = {}
-    for part, aliases in _PARTS.items():
+    for part, aliases in PARTS.items():
         present = [file for a in aliases for end in _TABLE_ENDS if (file := folder / f"{a}{end}").exists()]
         if len(present) > 1:
             raise InputError(f"{folder}: found {listing(present)}, wanted one file for {part}")
         files.update((part, file) for file in present)
     if "train" in files:
-        tables = [replace(_read_csv(file, task)[0], part=part) for part, file in files.items()]
+        tables = [replace(_read_csv(file)[0], part=part) for part, file in files.items()]
         return tables, tuple(files.values()), folder.name
     if len(pairs) == 1 and not name:
         return _read_pair(folder, next(iter(pairs)), task)
@@ -206,7 +204,7 @@ def _fasta_table(path: Path, label: int) -> Table:
     columns = {"sequence": sequences, "label": [label] * len(records), "id": headers}
     if all(regions):
         columns.update(zip(COORDINATES, map(list, zip(*regions))))
-    return Table(str(path), columns, range(1, len(records) + 1), _stem(path), unit="record")
+    return Table(str(path), columns, range(1, len(records) + 1), stem_of(path), unit="record")
 
 
 def _read_track(folder: Path, name: str | None, task: str, argument: str) -> TablesRead:
@@ -221,9 +219,9 @@ def _read_track(folder: Path, name: str | None, task: str, argument: str) -> Tab
     return tables, tuple(folder / file for file in (WINDOWS, TRACKS)), name or track_names(folder)[0]
 
 
-def _read_csv(path: Path, task: str) -> list[Table]:
+def _read_csv(path: Path) -> list[Table]:
     columns, rows = read_table(path)
-    return [Table(str(path), columns, rows, _stem(path))]
+    return [Table(str(path), columns, rows, stem_of(path))]
 
 
 def _read_arrow(folder: Path) -> list[Table]:
@@ -236,54 +234,12 @@ def _read_arrow(folder: Path) -> list[Table]:
     tables = []
     for key, data in loaded.items() if isinstance(loaded, DatasetDict) else [(None, loaded)]:
         source = f"{folder}: {key}" if key else str(folder)
-        if key and key not in _PART_OF:
-            raise InputError(f"{source}: found a part of this name, wanted one of {listing(_PART_OF)}")
+        if key and key not in PART_OF:
+            raise InputError(f"{source}: found a part of this name, wanted one of {listing(PART_OF)}")
         if not len(data):
             raise InputError(f"{source}: found no records")
         columns = {column.lower(): list(data[column]) for column in data.column_names}
-        tables.append(Table(source, columns, range(len(data)), key or folder.name, "index", _PART_OF.get(key)))
+        tables.append(Table(source, columns, range(len(data)), key or folder.name, "index", PART_OF.get(key)))
     if not tables:
         raise InputError(f"{folder}: found a Hugging Face data set without parts")
     return tables
-
-
-def _read_hdf5(path: Path, task: str) -> list[Table]:
-    import h5py
-
-    tables, parts = [], {}
-    try:
-        source = io.BytesIO(gzip.decompress(path.read_bytes())) if path.name.endswith(".gz") else path
-        with h5py.File(source, "r") as file:
-            for key in file:
-                if key.startswith("X_") and (part := _PART_OF.get(key[2:].lower())):
-                    if part in parts:
-                        raise InputError(f"{path}: found {parts[part]} and {key}, wanted one of them")
-                    parts[part] = key
-            if "train" not in parts:
-                raise InputError(f"{path}: found {listing(file)}, wanted X_train and Y_train")
-            for part in (part for part in _PARTS if part in parts):
-                x, y = parts[part], f"Y{parts[part][1:]}"
-                for key in (x, y):
-                    if key in file and not (isinstance(file[key], h5py.Dataset) and file[key].ndim):
-                        raise InputError(f"{path}: {key}: wanted an array, found a group or a single value")
-                sizes = [len(file[key]) if key in file else 0 for key in (x, y)]
-                if not sizes[0] or sizes[0] != sizes[1]:
-                    raise InputError(f"{path}: found {sizes[0]} records in {x} and {sizes[1]} labels in {y}")
-                columns = {"sequence": decode_one_hot(file[x], f"{path}: {x}")}
-                columns |= _label_columns(file[y][()], f"{path}: {y}", task)
-                names = f"{path}: {y}", columns, range(sizes[0]), f"{_stem(path)}:{part}"
-                tables.append(Table(*names, "index", part))
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read as HDF5: {error}") from None
-    return tables
-
-
-def _label_columns(labels: np.ndarray, source: str, task: str) -> dict[str, list]:
-    """Return the label column of an array: (n,) or (n, 1), one-hot classes (n, k), or multi-label (n, k)."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    elif labels.ndim == 2 and task == "classification" and ((labels == 0) | (labels == 1)).all():
-        labels = labels.argmax(axis=1) if (labels.sum(axis=1) == 1).all() else labels
-    if labels.ndim != (2 if task == "multilabel" else 1):
-        raise InputError(f"{source}: found shape {labels.shape}, wanted (n,) or (n, `nlabels`)")
-    return {"label": labels.tolist()}

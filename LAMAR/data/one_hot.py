@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..errors import InputError
 
 __all__ = ["decode_one_hot", "encode_one_hot"]
 
-_BLOCK = 4_000_000  # letters encoded at a time: bounds what is needed beside the result
+_BLOCK = 4_000_000  # letters encoded or decoded at a time: bounds what is needed beside the result
 
 
 def _rows() -> np.ndarray:
@@ -106,8 +107,9 @@ def decode_one_hot(array: Any, source: str = "") -> list[str]:
         raise InputError(f"{source}: found shape {tuple(array.shape)}, wanted (n, L, 4) or (n, 4, L)")
     sequences = []
     # In blocks, so that memory holds one copy of a block and not several of the whole.
-    for first in range(0, len(array), 4096):
-        block = array[first : first + 4096]
+    step = max(1, min(4096, 4 * _BLOCK // max(1, math.prod(array.shape[1:]))))
+    for first in range(0, len(array), step):
+        block = array[first : first + step]
         if block.shape[2] != 4:
             block = block.transpose(0, 2, 1)
         letters = (block != 0).sum(axis=2)
