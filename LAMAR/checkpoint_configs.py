@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from .checkpoint_files import canonical_name, canonical_state, read_json_object
+from .checkpoint_files import canonical_name, canonical_state
 from .configuration import CONFIGS, EsmConfig, named_config
 from .errors import InputError, shortened
+from .runs.storage import read_json_object
 
 __all__ = [
     "check_architecture",

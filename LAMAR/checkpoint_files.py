@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from .errors import InputError, shortened
-from .runs.storage import read_json, sha256_file
+from .runs.checkpoint_folders import INDEX_FILES, SINGLE_FILES, fold_names
+from .runs.storage import read_json_object, sha256_file
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -26,7 +27,6 @@ __all__ = [
     "canonical_state",
     "half_heads",
     "head_of",
-    "read_json_object",
     "read_state_dict",
     "stored_heads",
     "stored_tensors",
@@ -49,16 +49,6 @@ _LEFTOVERS = (
     (re.compile(r"esm\.contact_head\..*"), "contact head, not part of LAMAR"),
     (re.compile(r"esm\.pooler\..*"), "pooling layer, not part of LAMAR"),
 )
-_SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
-_INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-
-
-def read_json_object(path: Path) -> dict:
-    """Return the object that a JSON file holds; `InputError` where it holds something else."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: found a JSON {type(content).__name__}, wanted an object")
-    return content
 
 
 def _shards(index: Path) -> list[Path]:
@@ -78,13 +68,16 @@ def _shards(index: Path) -> list[Path]:
 def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    for name in _SINGLE_FILES:
+    for name in SINGLE_FILES:
         if (path / name).is_file():
             return [path / name]
-    for name in _INDEX_FILES:
+    for name in INDEX_FILES:
         if (path / name).is_file():
             return _shards(path / name)
-    raise InputError(f"{path}: no weights found, wanted {', '.join(_SINGLE_FILES)} or a sharded index in the folder")
+    folds = f"; it holds {shortened(names, 3)}, name one of them" if (names := fold_names(path)) else ""
+    raise InputError(
+        f"{path}: no weights found, wanted {', '.join(SINGLE_FILES)} or a sharded index in the folder{folds}"
+    )
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:

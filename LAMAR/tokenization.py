@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import re
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .alphabet import CLS, EOS, MASK, NORMALIZED, TOKEN_IDS, UNK, VOCABULARY
 from .errors import InputError
+from .runs.storage import read_json_object
 
 __all__ = ["TOKENIZER_FOLDER", "LamarTokenizer", "encode_ragged", "verify_vocabulary"]
 
@@ -279,17 +279,16 @@ def verify_vocabulary(path: str | Path) -> None:
     if not file.is_file():
         raise InputError(f"{path}: no tokenizer found, wanted {' or '.join(names)}")
     try:
-        text = file.read_text(encoding="utf-8")
         if file.suffix == ".json":
-            content = json.loads(text)
+            content = read_json_object(file)
             ids = {**content["model"]["vocab"]}
             ids.update({token["content"]: token["id"] for token in content.get("added_tokens", ())})
             if sorted(ids.values()) != list(range(len(ids))):
                 raise ValueError("ids do not count from 0 without a gap")
             tokens = tuple(sorted(ids, key=ids.get))
         else:
-            tokens = tuple(text.split())
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+            tokens = tuple(file.read_text(encoding="utf-8").split())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: not a tokenizer file ({error})") from error
     if tokens != VOCABULARY:
         raise InputError(f"{file}: found tokens {' '.join(tokens[:12])}, wanted {' '.join(VOCABULARY)}")

@@ -284,7 +284,12 @@ def test_verify_vocabulary_looks_at_ids_and_not_at_order_only(tmp_path):
         verify_vocabulary(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"model": {}}', '{"model": {"vocab": 3}}', "\x00"])
+BROKEN = ["", "[]", '{"model": {}}', '{"model": {"vocab": 3}}', "\x00", '{"model": []}', "[" * 100_000]
+BROKEN += ['{"model": {"vocab": {"a": "b", "c": 1}}}', '{"model": {"vocab": {}}, "added_tokens": [3]}']
+BROKEN += [f'{{"model": {"[" * 900}{"]" * 900}}}', '{"model": {"vocab": {"\\ud800": 0}}}']
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=lambda content: content[:20])
 def test_broken_tokenizer_files_are_input_errors(tmp_path, content):
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(InputError, match=r"tokenizer\.json"):

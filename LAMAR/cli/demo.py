@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
+from ..runs.storage import read_json_object
 from .errors import with_flags
 
 __all__ = ["DEMO_DATA", "NOTICE", "REPOSITORY", "demo_data", "demo_evaluation"]
@@ -31,8 +32,10 @@ def demo_data() -> Path:
     from ..data.synthetic_files import FORMAT_VERSION, make_demo_data
 
     folder = _demo_folder() / "data"
-    truth = folder / "truth.json"
-    if not truth.is_file() or json.loads(truth.read_bytes())["format_version"] != FORMAT_VERSION:
+    version = None
+    with suppress(InputError):
+        version = read_json_object(folder / "truth.json").get("format_version")
+    if version != FORMAT_VERSION:
         print(with_flags(make_demo_data(folder)))
     return folder
 

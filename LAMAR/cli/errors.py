@@ -61,7 +61,8 @@ def exit_on_input_error(function: Callable, *args, renamed: Mapping[str, str] | 
     -------
     int
         - 0 when the call returns
-        - 2 after an `InputError`, printed as one line on stderr with parameters as flags, and on a full disk
+        - 2 after an `InputError`, printed as one line on stderr with parameters as flags, on a full disk, and for names
+          that are too long
         - 130 after Ctrl-C, as shells have it
 
         Any other exception is an error of this code and not of the user, and keeps its traceback.
@@ -75,8 +76,12 @@ def exit_on_input_error(function: Callable, *args, renamed: Mapping[str, str] | 
         print("interrupted", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            message = f"no space left on the device ({error.filename or 'while writing outputs'})"
+        elif error.errno == errno.ENAMETOOLONG:
+            message = f"{str(error.filename)[:80]}...: found a name of more letters than the file system takes"
+        else:
             raise
-        print(f"error: no space left on the device ({error.filename or 'while writing outputs'})", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         return 2
     return 0

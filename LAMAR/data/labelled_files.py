@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..errors import InputError, shortened
+from ..runs.storage import read_json_object
 from .sequences import check_span, parse_region, read_fasta
 from .text_files import open_text, read_lines, read_table
 from .track_tables import is_track_folder, read_track_columns, track_names
@@ -227,19 +228,35 @@ def _read_csv(path: Path) -> list[Table]:
 def _read_arrow(folder: Path) -> list[Table]:
     from datasets import DatasetDict, load_from_disk
 
+    _check_arrow_names(folder)
+    tables = []
     try:
         loaded = load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        for key, data in loaded.items() if isinstance(loaded, DatasetDict) else [(None, loaded)]:
+            source = f"{folder}: {key}" if key else str(folder)
+            if key and key not in PART_OF:
+                raise InputError(f"{source}: found a part of this name, wanted one of {listing(PART_OF)}")
+            if not len(data):
+                raise InputError(f"{source}: found no records")
+            data.data.table.validate(full=True)  # before values of a damaged file are read
+            columns = {column.lower(): list(data[column]) for column in data.column_names}
+            tables.append(Table(source, columns, range(len(data)), key or folder.name, "index", PART_OF.get(key)))
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         raise InputError(f"{folder}: cannot be loaded as a Hugging Face data set: {error}") from None
-    tables = []
-    for key, data in loaded.items() if isinstance(loaded, DatasetDict) else [(None, loaded)]:
-        source = f"{folder}: {key}" if key else str(folder)
-        if key and key not in PART_OF:
-            raise InputError(f"{source}: found a part of this name, wanted one of {listing(PART_OF)}")
-        if not len(data):
-            raise InputError(f"{source}: found no records")
-        columns = {column.lower(): list(data[column]) for column in data.column_names}
-        tables.append(Table(source, columns, range(len(data)), key or folder.name, "index", PART_OF.get(key)))
     if not tables:
         raise InputError(f"{folder}: found a Hugging Face data set without parts")
     return tables
+
+
+def _check_arrow_names(folder: Path) -> None:
+    """Raise `InputError` where a Hugging Face data set names files or parts outside its folder."""
+    files = [file for name in ("dataset_dict.json", "state.json") for file in folder.rglob(name)]
+    for file in files:
+        content = read_json_object(file)
+        lists = [content.get(key) for key in ("splits", "_data_files", "_indices_data_files")]
+        for entry in (entry for entries in lists if isinstance(entries, list) for entry in entries):
+            name = entry.get("filename") if isinstance(entry, dict) else entry
+            if not isinstance(name, str) or Path(name).name != name:
+                raise InputError(f"{file}: found {str(name)[:80]!r}, wanted the name of a file or part in its folder")

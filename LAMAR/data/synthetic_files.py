@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import InputError
+from ..runs.storage import read_json_object
 from .synthetic import CHROM_SHARE, WINDOW, Gene, Genome, PlantedGenome, SyntheticOptions, Window, read_genome, simulate
 from .synthetic_sites import RBPS
 
@@ -80,10 +81,10 @@ def _complete_set(folder: Path) -> dict | None:
     if folder.exists() and not ours and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"`output_dir` {folder}: not empty and not made by this script; name a new or empty folder")
     try:
-        truth = json.loads((folder / "truth.json").read_text())
+        truth = read_json_object(folder / "truth.json")
         whole = all((folder / name).stat().st_size == entry["bytes"] for name, entry in truth["files"].items())
         return truth["arguments"] if whole and truth["format_version"] == FORMAT_VERSION else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -70,7 +70,7 @@ def read_calibration(path: str | PathLike, names: Sequence[str] | None = None) -
         if columns["quantiles"].shape != (len(stored), len(P_LEVELS)):
             raise InputError(f"{path}: found quantiles of shape {columns['quantiles'].shape}")
         return Calibration(stored, float(content["prior"]), negatives=content["negatives"], **columns)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a calibration ({type(error).__name__}: {error})") from error

@@ -251,7 +251,7 @@ class OutputFiles:
                 record["inputs"].get(arguments[name]) for name in inputs
             ]
 
-        with suppress(OSError, InputError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             earlier = read_json(self.record)
             if earlier["files"] == self._sizes() and identity(earlier) == identity(wanted):
                 return True
@@ -293,7 +293,7 @@ class OutputFiles:
 
         To be called when all files of this run are written and about to appear.
         """
-        with suppress(OSError, InputError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             for name in read_json(self.record)["files"]:
                 if name not in {path.name for path in self.paths}:
                     self.record.with_name(Path(name).name).unlink()

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
+from ..runs.records import entry_problem
 from ..runs.storage import read_json
 from ..statistics.bootstrap import bootstrap_intervals
 from ..statistics.comparisons import holm
@@ -124,7 +125,10 @@ def read_results(folders: Sequence[str | Path], parameter: str = "results") -> R
             raise InputError(f"`{parameter}`: found no folder {folder}, wanted that of an evaluation run")
         tables.append(_read_table(folder / "results.csv").assign(run=str(folder), run_number=number))
         predictions.append(_read_predictions(folder / "predictions.csv").assign(run_number=number))
-        records.append((str(folder), _read_objects(folder / "run.json", nested=False)))
+        record = _read_objects(folder / "run.json", nested=False)
+        if problem := entry_problem(record):
+            raise InputError(f"{folder / 'run.json'}: {problem}, wanted what an evaluation run writes")
+        records.append((str(folder), record))
         known = [(name, report) for _, name, report in reports]
         split_reports = _read_objects(folder / "split_report.json", nested=True)
         reports += [(str(folder), *item) for item in split_reports.items() if item not in known]

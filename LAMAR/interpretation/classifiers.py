@@ -57,9 +57,9 @@ def load_classifier(
     Parameters
     ----------
     model_path : path
-        Checkpoint folder or weights file, or the folder of a fine-tuning run. A run with several checkpoints
-        (``fold_0`` ..., ``draw_0`` ...) becomes a `ClassifierEnsemble`, whose logits are the mean over them; the log
-        says so.
+        Checkpoint folder or weights file, or the folder of a fine-tuning run or one above it (see
+        `LAMAR.runs.checkpoint_folders.checkpoints_of`). A run with several checkpoints (``fold_0`` ..., ``draw_0``
+        ...) becomes a `ClassifierEnsemble`, whose logits are the mean over them; the log says so.
     attention : str, default "sdpa"
         Attention backend, see `LAMAR.flash_attn_patch.resolve_backend`.
 
@@ -80,16 +80,15 @@ def load_classifier(
     """
     folders = checkpoints_of(model_path)
     loaded = [_load_checkpoint(folder, attention) for folder in folders]
-    names = [folder.name for folder in folders]
+    names, run = [folder.name for folder in folders], folders[0].parent
     if len(loaded) == 1:
         if folders != [Path(model_path)]:
-            logger.info("%s: a run with one checkpoint, %s, which is explained", model_path, names[0])
+            logger.info("%s: a run with one checkpoint, %s, which is explained", run, names[0])
         return loaded[0]
     models, reports = zip(*loaded)
     logger.info(
-        "%s: a run with %d checkpoints; the mean of their logits is explained: %s",
-        model_path, len(names), ", ".join(names),
-    )  # fmt: skip
+        "%s: a run with %d checkpoints; the mean of their logits is explained: %s", run, len(names), ", ".join(names)
+    )
     return ClassifierEnsemble(models, names).eval(), merge_reports(str(model_path), names, reports)
 
 

@@ -19,6 +19,7 @@ from .records import (
     RECORD,
     check_same_run,
     digest,
+    is_inside,
     paths_within,
     read_record,
     refuse_to_delete,
@@ -209,10 +210,9 @@ class RunFolder:
                     (self.path / parent).rmdir()
 
     def _inside(self, name: str | Path) -> Path:
-        target = self.path / name
-        if Path(name).name in ("", "..") or not target.parent.resolve().is_relative_to(self.path.resolve()):
+        if not is_inside(self.path, str(name)):
             raise ValueError(f"`name`: found {str(name)!r}, wanted a path inside {self.path}")
-        return target
+        return self.path / name
 
     def _write(self) -> None:
         self.record["wall_time_s"] = round(self._wall_time_before + time.monotonic() - self._started, 3)

@@ -21,12 +21,14 @@ import numpy as np
 from ..errors import InputError
 
 __all__ = [
+    "MOST_LEVELS",
     "atomic_write",
     "hash_inputs",
     "is_partial",
     "jsonable",
     "partial_path",
     "read_json",
+    "read_json_object",
     "remove_leftovers",
     "require_files",
     "sha256_file",
@@ -35,6 +37,7 @@ __all__ = [
     "write_json",
 ]
 
+MOST_LEVELS = 100  # of objects and lists in a JSON file
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
 
 
@@ -148,12 +151,36 @@ def read_json(path: str | Path) -> Any:
     Raises
     ------
     InputError
-        The file is missing, truncated or not JSON.
+        The file is missing, truncated or not JSON, is nested deeper than `MOST_LEVELS`, or has texts that cannot be
+        written again (halves of characters, ``"\\ud800"``).
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(content, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    if _is_deep(content):
+        raise InputError(f"{path}: found JSON nested deeper than {MOST_LEVELS} levels")
+    return content
+
+
+def _is_deep(content: Any) -> bool:
+    """Return whether objects and lists are nested deeper than `MOST_LEVELS`; what recurs over them could fail."""
+    level = [content]
+    for _ in range(MOST_LEVELS + 1):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = list(itertools.chain.from_iterable(inner))
+    return bool(level)
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; `InputError` where it holds something else, or as in `read_json`."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: found a JSON {type(content).__name__}, wanted an object")
+    return content
 
 
 def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None) -> None:

@@ -129,7 +129,7 @@ def collapse_of(checkpoint: str | Path) -> dict[str, str]:
         figures = read_json(folder / "eval_results.json")
     collapse = figures.get("collapsed") if isinstance(figures, dict) else None
     # In the figures of a whole run it maps folds to kinds.
-    return collapse if isinstance(collapse, dict) and "kind" in collapse else {}
+    return collapse if isinstance(collapse, dict) and isinstance(collapse.get("kind"), str) else {}
 
 
 def warn_of_collapse(checkpoint: str | Path, what: str) -> str | None:

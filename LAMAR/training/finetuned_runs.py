@@ -16,8 +16,9 @@ from ..data.sequences import check_lengths
 from ..embedding_cache import model_digest
 from ..errors import InputError, shortened
 from ..modeling_nucESM2 import EsmForSequenceClassification
-from ..runs.checkpoint_folders import fold_names
-from ..runs.storage import hash_inputs, read_json, sha256_file
+from ..runs.checkpoint_folders import fold_names, subfolders
+from ..runs.records import entry_problem
+from ..runs.storage import hash_inputs, read_json_object, sha256_file
 from ..tasks import task_of
 from .collapse import warn_of_collapse
 
@@ -26,7 +27,10 @@ __all__ = ["FinetunedRun", "find_runs", "fold_encoder", "fold_records", "open_ru
 logger = logging.getLogger(__name__)
 
 _WANTED = ("run.json", "predictions.csv", "eval_results.json")
-_ARGUMENTS = {"data_path", "rbp_name", "nlabels", "loss", "max_length", "truncate", "freeze_encoder", "seed"}
+# Arguments of a run that are read here, and their types: a record that was edited by hand may hold anything.
+_ARGUMENTS = {"data_path": str | None, "rbp_name": str | None, "nlabels": int, "loss": str | None, "max_length": int}
+_ARGUMENTS |= {"truncate": bool, "freeze_encoder": bool, "seed": int}
+_WEIGHTS = {"source": str, "sha256": str, "seed": int}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +82,7 @@ class FinetunedRun:
 
 
 def find_runs(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
-    """Return folders of finished runs: ``folder`` itself, or those in it.
+    """Return folders of finished runs: ``folder`` itself, those in it, or those one level deeper.
 
     A warning names the other folders in it, with the reason, where all runs are taken.
 
@@ -98,14 +102,21 @@ def find_runs(folder: Path, names: Sequence[str] | None = None) -> list[Path]:
         raise InputError(f"`models_dir`: found no folder {folder}, wanted a run of finetune_rbp.py or a folder of runs")
     if _is_run(folder) and not names:
         return [folder]
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = subfolders(folder)
     runs = [path for path in folders if _is_run(path)]
+    if not runs and (inner := [path for outer in folders for path in subfolders(outer) if _is_run(path)]):
+        # A folder for each run, which holds the run under the name of its data set.
+        folders, runs = inner, inner
+    by_name = {path.name: path for path in runs}
+    if len(by_name) < len(runs):
+        twice = next(path for path in runs if by_name[path.name] != path)
+        raise InputError(f"`models_dir`: found two runs {twice.name} in {folder}, wanted runs of different names")
     if names:
-        if unknown := [name for name in names if name not in {path.name for path in runs}]:
+        if unknown := [name for name in names if name not in by_name]:
             known = shortened(path.name for path in runs) or "none"
             why = f" ({_why_not(folder / unknown[0])})" if (folder / unknown[0]).is_dir() else ""
             raise InputError(f"`rbps`: found no finished run {unknown[0]!r} in {folder}{why}, wanted some of: {known}")
-        return [folder / name for name in dict.fromkeys(names)]
+        return [by_name[name] for name in dict.fromkeys(names)]
     if not runs:
         # A folder with a record is meant to be the run itself.
         others = [folder] if (folder / "run.json").is_file() else folders
@@ -131,10 +142,11 @@ def _why_not(path: Path) -> str:
     if not (path / "run.json").is_file():
         return "no run.json"
     try:
-        record = read_json(path / "run.json")
+        record = read_json_object(path / "run.json")
+        arguments = _arguments(path, record)
     except InputError:
         return "run.json cannot be read"
-    if _arguments(record) is None:
+    if arguments is None:
         return "no run of finetune_rbp.py"
     if record.get("status") != "finished":
         return "not finished"
@@ -142,10 +154,25 @@ def _why_not(path: Path) -> str:
     return f"no {next(missing, 'fold_0 or draw_0 with model.safetensors')}"
 
 
-def _arguments(record: object) -> dict | None:
-    """Return the arguments in the ``run.json`` of a fine-tuning run; None for that of anything else."""
-    arguments = record.get("arguments") if isinstance(record, dict) else None
-    return arguments if isinstance(arguments, dict) and arguments.keys() >= _ARGUMENTS else None
+def _arguments(path: Path, record: dict) -> dict | None:
+    """Return the arguments in the ``run.json`` of a fine-tuning run in ``path``; None for that of anything else.
+
+    Raises
+    ------
+    InputError
+        An argument is none that such a run has: a value of another type, or a name that leaves its folder.
+    """
+    arguments = record.get("arguments")
+    if not isinstance(arguments, dict) or not arguments.keys() >= _ARGUMENTS.keys():
+        return None
+    for name, kind in _ARGUMENTS.items():
+        value = arguments[name]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise InputError(f"{path / 'run.json'}: arguments: {name}: found {str(value)[:80]}, not what a run writes")
+    name = arguments["rbp_name"]
+    if name is not None and Path(name).name != name:
+        raise InputError(f"{path / 'run.json'}: arguments: rbp_name: found {name[:80]!r}, wanted no folders in it")
+    return arguments
 
 
 def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
@@ -165,10 +192,12 @@ def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
     InputError
         Files are missing or do not belong to a fine-tuning run, or the data are not those of the run.
     """
-    record = read_json(path / "run.json")
-    arguments = _arguments(record)
+    record = read_json_object(path / "run.json")
+    arguments = _arguments(path, record)
     if arguments is None:
         raise InputError(f"{path / 'run.json'}: not of a run of finetune_rbp.py")
+    if problem := entry_problem(record):
+        raise InputError(f"{path / 'run.json'}: {problem}, not what a run writes")
     task = task_of(arguments["nlabels"], arguments["loss"])
     dataset = _read_data(path, arguments, record, task, data_dir)
     sequences = check_lengths(dataset.sequences, dataset.ids, arguments["max_length"], arguments["truncate"])
@@ -189,7 +218,7 @@ def _read_data(path: Path, arguments: dict, record: dict, task: str, data_dir: P
         source, name=name, task=task, nlabels=arguments["nlabels"], arguments=("`data_dir`", "`rbps`")
     )
     if arguments["data_path"] is None:
-        same = dataset.digest() == arguments["data_digest"]
+        same = dataset.digest() == arguments.get("data_digest")
     else:
         same = sorted(hash_inputs(dataset.files).values()) == sorted(record.get("inputs", {}).values())
     if not same:
@@ -229,8 +258,9 @@ def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
             break
     else:
         raise InputError(f"{path}: found no predictions of {fold} on test or held-out records; use `records` all")
-    indices = rows["index"].to_numpy(dtype=np.int64)
-    inside = (indices >= 0) & (indices < len(run.dataset))
+    indices = pd.to_numeric(rows["index"], errors="coerce").to_numpy(dtype=np.float64)
+    inside = (indices >= 0) & (indices < len(run.dataset)) & (indices == np.floor(indices))
+    indices = np.where(inside, indices, 0).astype(np.int64)
     if not inside.all() or [run.dataset.ids[i] for i in indices] != rows["record"].tolist():
         raise InputError(f"{path}: names records that are not in the data of the run")
     return np.sort(indices)
@@ -239,12 +269,13 @@ def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
 def _start(run: FinetunedRun, fold: str) -> dict:
     """Return what the fold's ``run.json`` says of its starting weights: source, sha256, seed, version of torch."""
     path = run.path / fold / "run.json"
-    record = read_json(path)
-    weights = record.get("weights") if isinstance(record, dict) else None
-    if not isinstance(weights, dict) or not {"source", "sha256", "seed"} <= weights.keys():
+    record = read_json_object(path)
+    weights = record.get("weights")
+    if not isinstance(weights, dict) or not all(isinstance(weights.get(name), kind) for name, kind in _WEIGHTS.items()):
         raise InputError(f"{path}: does not say what the fold started from")
-    torch_then = (record.get("versions") or {}).get("torch")
-    return {**weights, "torch": torch_then}
+    if problem := entry_problem(record):
+        raise InputError(f"{path}: {problem}, not what a run writes")
+    return {**weights, "torch": record.get("versions", {}).get("torch")}
 
 
 def fold_encoder(

@@ -155,14 +155,30 @@ class _Progress(TrainerCallback):
         self._last = time.perf_counter()
 
 
+# Entries of `_Progress.state`, and their types.
+_STATE = {"rows": list, "seconds": float | int, "seen": dict, "ends_by_time": bool, "schedule": dict, "end": dict}
+
+
+def _stored_state(checkpoint: Path) -> dict:
+    """Return what `_Progress.state` was when a checkpoint was written; `InputError` where the file holds another."""
+    state = storage.read_json_object(checkpoint / COMPLETE)
+    wrong = [name for name, kind in _STATE.items() if not isinstance(state.get(name), kind)]
+    if not wrong:
+        numbers = (state["schedule"].get(name) for name in ("warmup", "decay_start", "end"))
+        wrong = [] if all(isinstance(number, int) for number in numbers) else ["schedule"]
+    if wrong:
+        raise InputError(f"{checkpoint / COMPLETE}: {wrong[0]}: not what pre-training writes; delete {checkpoint.name}")
+    return state
+
+
 def _has_fallen(checkpoint: Path) -> bool:
     """Return whether the learning rate had begun to fall."""
-    return checkpoint_step(checkpoint) > storage.read_json(checkpoint / COMPLETE)["schedule"]["decay_start"]
+    return checkpoint_step(checkpoint) > _stored_state(checkpoint)["schedule"]["decay_start"]
 
 
 def _usable(checkpoint: Path, options: PretrainOptions, schedule: Schedule) -> bool:
     """Return whether the run with these options would have passed through this checkpoint."""
-    stored = storage.read_json(checkpoint / COMPLETE)
+    stored = _stored_state(checkpoint)
     return passes_through(checkpoint_step(checkpoint), stored["schedule"], stored["end"], schedule, options)
 
 
@@ -260,7 +276,7 @@ def train_masked_lm(
     checkpoint, done = last_complete_checkpoint(folder), 0
     if checkpoint is not None:
         done = checkpoint_step(checkpoint)
-        progress.restore(storage.read_json(checkpoint / COMPLETE))
+        progress.restore(_stored_state(checkpoint))
         logger.info("resuming from step %d (%s)", done, checkpoint)
     batches.skip = done * options.accum_steps
     if done < schedule.end:

@@ -16,7 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging as transformers_logging
 
 from ..errors import InputError
-from ..runs.storage import read_json, write_json
+from ..runs.storage import read_json_object, write_json
 from .options import TrainerOptions
 from .processes import process_count
 
@@ -101,12 +101,17 @@ def _fault(checkpoint: Path) -> str | None:
         return "incomplete (the run was stopped while writing or deleting it)"
     if not (checkpoint / SIZES).exists():
         return f"damaged ({SIZES} is gone)"
-    for name, size in read_json(checkpoint / SIZES).items():
-        if not (checkpoint / name).is_file():
-            return f"damaged ({name} is gone)"
-        if (actual := (checkpoint / name).stat().st_size) != size:
-            return f"damaged ({name} has {actual} bytes, wanted {size})"
-    best = read_json(checkpoint / TRAINER_STATE_NAME)["best_global_step"]
+    try:
+        sizes = read_json_object(checkpoint / SIZES)
+        present = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
+        for name, size in sizes.items():
+            if name not in present:
+                return f"damaged ({name} is gone)"
+            if present[name] != size:
+                return f"damaged ({name} has {present[name]} bytes, wanted {size})"
+        best = read_json_object(checkpoint / TRAINER_STATE_NAME).get("best_global_step")
+    except InputError as error:
+        return f"damaged ({error})"
     if best and best != checkpoint_step(checkpoint) and (fault := _fault(checkpoint.with_name(f"checkpoint-{best}"))):
         return f"without its best epoch: checkpoint-{best} is {fault}"
     return None

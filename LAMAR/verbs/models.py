@@ -57,8 +57,8 @@ def load_classifier(model_path: str | PathLike, *, attention: str = "sdpa") -> t
     Parameters
     ----------
     model_path : path
-        Checkpoint folder or weights file, or the folder of a fine-tuning run. A run with several checkpoints
-        (``fold_0`` ...) becomes one model whose logits are the mean over them.
+        Checkpoint folder or weights file, or the folder of a fine-tuning run or one above it. A run with several
+        checkpoints (``fold_0`` ...) becomes one model whose logits are the mean over them.
     attention : {"sdpa", "eager", "flash"}
         Attention backend.
 

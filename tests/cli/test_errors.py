@@ -52,6 +52,9 @@ def test_exit_codes_and_messages(capsys):
     assert capsys.readouterr().err == "interrupted\n"
     assert exit_on_input_error(fail, OSError(errno.ENOSPC, "full", "out.csv")) == 2
     assert capsys.readouterr().err == "error: no space left on the device (out.csv)\n"
+    assert exit_on_input_error(fail, OSError(errno.ENAMETOOLONG, "too long", "x" * 300)) == 2
+    wanted = f"error: {'x' * 80}...: found a name of more letters than the file system takes\n"
+    assert capsys.readouterr().err == wanted
     # Errors of this code keep their traceback.
     for error in (ValueError("`n`: wrong"), OSError(errno.EIO, "broken"), KeyError("n")):
         with pytest.raises(type(error)):

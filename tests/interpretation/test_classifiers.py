@@ -160,11 +160,17 @@ def test_draws_are_a_run_too_and_one_checkpoint_is_no_ensemble(tmp_path, caplog)
     model, _ = load_classifier(tmp_path / "few")
     mean = np.mean([logits_of(member, SEQUENCES[0]) for member in members], axis=0)
     np.testing.assert_allclose(logits_of(model, SEQUENCES[0]), mean, atol=1e-6)
-    save_members(tmp_path / "single", ("draw_0",))
-    with caplog.at_level(logging.INFO):
-        model, _ = load_classifier(tmp_path / "single")
-    assert isinstance(model, EsmForSequenceClassification)
-    assert f"{tmp_path / 'single'}: a run with one checkpoint, draw_0, which is explained" in caplog.messages
+    single = tmp_path / "one" / "single"
+    save_members(single, ("draw_0",))
+    # The folder above, which finetune_rbp.py was given, stands for the run in it.
+    for path in (single, single.parent):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            model, _ = load_classifier(path)
+        assert isinstance(model, EsmForSequenceClassification)
+        assert f"{single}: a run with one checkpoint, draw_0, which is explained" in caplog.messages
+    with pytest.raises(InputError, match="holds 2 runs, wanted one of them: few, one/single"):
+        load_classifier(tmp_path)
 
 
 # The score is a mean of the members' scores in these scales, so every attribution is the mean of the members'.

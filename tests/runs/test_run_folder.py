@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -239,14 +240,38 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
         start(tmp_path / "thesis.docx")
 
 
-@pytest.mark.parametrize(
-    "change", [{"arguments": []}, {"files": None}, {"inputs": None}, {"starts": "1"}, {"wall_time_s": "1"}], ids=str
-)
-def test_a_record_that_was_edited_is_refused(tmp_path, change):
+EDITS = [{"arguments": []}, {"files": None}, {"inputs": None}, {"starts": "1"}, {"wall_time_s": "1"}, {"git": [1]}]
+# Elements of the right containers.
+EDITS += [{"command": [3]}, {"files": [3]}, {"files": [["units"]]}, {"inputs": {"a.fa": 3}}, {"versions": {"torch": 2}}]
+EDITS += [{"wall_time_s": float("inf")}, {"wall_time_s": -1}, {"git": {"commit": 3}}]
+
+
+@pytest.mark.parametrize("change", EDITS, ids=str)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_record_that_was_edited_is_refused(tmp_path, change, overwrite):
     start(tmp_path).close()
-    write_json(tmp_path / "run.json", read_json(tmp_path / "run.json") | change)
+    edited = json.dumps(read_json(tmp_path / "run.json") | change)
+    (tmp_path / "run.json").write_text(edited)
     with pytest.raises(InputError, match=r"run\.json: not a run of this program"):
-        start(tmp_path)
+        start(tmp_path, overwrite=overwrite)
+    assert (tmp_path / "run.json").read_text() == edited
+
+
+@pytest.mark.parametrize(
+    "name", ["../mine.txt", "units/../../mine.txt", "..", "", ".", "link/mine.txt", "x\0", "x" * 300]
+)
+def test_a_record_that_names_files_outside_the_folder_deletes_nothing(tmp_path, name):
+    folder = tmp_path / "out"
+    start(folder).close()
+    (tmp_path / "mine.txt").write_text("mine")
+    (folder / "link").symlink_to(tmp_path)
+    record = read_json(folder / "run.json")
+    for files in ([name], [str(tmp_path / "mine.txt")]):
+        write_json(folder / "run.json", record | {"files": ["units", *files]})
+        with pytest.raises(InputError, match=r"run\.json: files: found .*, wanted paths inside the run's folder"):
+            start(folder, overwrite=True)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert (folder / "units").is_dir()
 
 
 def test_a_run_that_an_earlier_version_began_is_resumed(tmp_path):

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from LAMAR.errors import InputError
-from LAMAR.runs.storage import atomic_write, hash_inputs, read_json, sha256_file, sha256_tree, write_csv, write_json
+from LAMAR.runs.storage import (
+    atomic_write,
+    hash_inputs,
+    read_json,
+    read_json_object,
+    sha256_file,
+    sha256_tree,
+    write_csv,
+    write_json,
+)
 
 
 @pytest.mark.parametrize(("mode", "old", "new"), [("w", "old", "new é\n"), ("wb", b"old", b"\x00\xff")])
@@ -130,3 +139,33 @@ def test_pipes_are_no_inputs(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe: found a pipe or device, wanted a file"):
         hash_inputs([tmp_path / "pipe"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[" * 101 + "]" * 101, "found JSON nested deeper than 100 levels"),
+        ('{"a":' * 101 + "1" + "}" * 101, "found JSON nested deeper than 100 levels"),
+        ('{"a": "\\ud800"}', "cannot be read as JSON"),
+        ('{"\\uDFFF": 1}', "cannot be read as JSON"),
+        ("1" * 5000, "cannot be read as JSON"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_json_that_cannot_be_used_is_an_input_error(tmp_path, text, problem):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=rf"a\.json: {problem}"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_that_can_be_used_is_read(tmp_path):
+    for text, content in (("[" * 100 + "]" * 100, None), ('{"a": "\\ud83e\\uddec \\\\ud800"}', {"a": "🧬 \\ud800"})):
+        (tmp_path / "a.json").write_text(text)
+        found = read_json(tmp_path / "a.json")
+        assert content is None or found == read_json_object(tmp_path / "a.json") == content
+        write_json(tmp_path / "b.json", found)
+    write_json(tmp_path / "b.json", [1])
+    with pytest.raises(InputError, match=r"b\.json: found a JSON list, wanted an object"):
+        read_json_object(tmp_path / "b.json")

@@ -113,3 +113,16 @@ def test_the_best_checkpoint_is_found_in_a_folder_that_was_moved(tmp_path):
     arguments = TrainingArguments(output_dir=str(tmp_path))
     trainers.KeepBestAndLast().on_train_begin(arguments, state, TrainerControl())
     assert state.best_model_checkpoint == str(tmp_path / "checkpoint-5")
+
+
+@pytest.mark.parametrize("file", ["sizes.json", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "content", ["[]", "3", "[" * 100_000, '{"../../escape": 3}', '{"a\\u0000": 1}', f'{{"{"x" * 300}": 1}}']
+)
+def test_an_edited_checkpoint_is_a_damaged_one(tmp_path, caplog, file, content):
+    older, newer = whole(tmp_path, 5), whole(tmp_path, 10)
+    (newer / file).write_text(content)
+    assert trainers.last_complete_checkpoint(tmp_path) == older
+    trainers.discard_broken_checkpoints(tmp_path)
+    assert "damaged" in caplog.text
+    assert names(tmp_path) == {"checkpoint-5"}
