@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from .errors import InputError, shortened
 from .runs.checkpoint_folders import INDEX_FILES, SINGLE_FILES, fold_names
-from .runs.storage import read_json_object, sha256_file
+from .runs.storage import is_plain_name, read_json_object, sha256_file
 
 __all__ = [
     "FLOAT_DTYPES",
@@ -56,7 +56,7 @@ def _shards(index: Path) -> list[Path]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index}: no weight_map, wanted the index of a sharded checkpoint")
     for shard in weight_map.values():
-        if not isinstance(shard, str) or Path(shard).name != shard:
+        if not is_plain_name(shard):
             raise InputError(f"{index}: found shard {shard!r}, wanted the name of a file beside the index")
     files = sorted({index.with_name(shard) for shard in weight_map.values()})
     missing = [file.name for file in files if not file.is_file()]

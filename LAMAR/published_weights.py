@@ -118,6 +118,9 @@ def convert_checkpoint(source: Path, target: Path, *, config: str | None, dtype:
         raise InputError(f"`output_dir`: {target} cannot be made ({error.strerror})") from error
     try:
         converted.save_pretrained(staged)
+        # The file may store half precision to be small; a model of it, which pipelines build too, is float32.
+        converted.config.dtype = torch.float32
+        converted.config.save_pretrained(staged)
         LamarTokenizer().save_pretrained(staged)
         if model_class is EsmForSequenceClassification and (source / CALIBRATION).is_file():
             shutil.copyfile(source / CALIBRATION, staged / CALIBRATION)

@@ -82,7 +82,11 @@ def test_sharded_pickles(parity_tensors, tmp_path):
     refused(lambda: read_state_dict(tmp_path), "b.bin: tensors that another shard has too", names[0])
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"weight_map": []}'])
+BROKEN = ["{}", "[]", "{", '{"weight_map": []}', "[" * 100_000]
+BROKEN += [f'{{"weight_map": {{"a": {name}}}}}' for name in ('"../a.bin"', '".."', '"/a.bin"', '""', "3", '"a\\u0000"')]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=lambda content: content[:40])
 def test_broken_index(content, tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(content)
     refused(lambda: read_state_dict(tmp_path), "model.safetensors.index.json")

@@ -10,6 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModel
 
 from LAMAR.checkpoints import load_pretrained
 from LAMAR.configuration import named_config
@@ -45,6 +46,13 @@ def test_loading_report_is_clean(shipped):
         "position_embedding_type",
     ):
         assert getattr(model.config, key) == getattr(wanted, key)
+
+
+def test_auto_classes_compute_in_full_precision_and_say_nothing(shipped, caplog):
+    for dtype in (None, "auto"):
+        model = AutoModel.from_pretrained(shipped, dtype=dtype)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert caplog.messages == []
 
 
 def test_files_are_those_that_were_verified(shipped):

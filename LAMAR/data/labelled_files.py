@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..errors import InputError, shortened
-from ..runs.storage import read_json_object
+from ..runs.storage import is_plain_name, read_json_object
 from .sequences import check_span, parse_region, read_fasta
 from .text_files import open_text, read_lines, read_table
 from .track_tables import is_track_folder, read_track_columns, track_names
@@ -258,5 +258,5 @@ def _check_arrow_names(folder: Path) -> None:
         lists = [content.get(key) for key in ("splits", "_data_files", "_indices_data_files")]
         for entry in (entry for entries in lists if isinstance(entries, list) for entry in entries):
             name = entry.get("filename") if isinstance(entry, dict) else entry
-            if not isinstance(name, str) or Path(name).name != name:
+            if not is_plain_name(name):
                 raise InputError(f"{file}: found {str(name)[:80]!r}, wanted the name of a file or part in its folder")

@@ -25,6 +25,7 @@ __all__ = [
     "atomic_write",
     "hash_inputs",
     "is_partial",
+    "is_plain_name",
     "jsonable",
     "partial_path",
     "read_json",
@@ -169,10 +170,10 @@ def read_json(path: str | Path) -> Any:
 def _is_deep(content: Any) -> bool:
     """Return whether objects and lists are nested deeper than `MOST_LEVELS`; what recurs over them could fail."""
     level = [content]
-    for _ in range(MOST_LEVELS + 1):
+    for _ in range(MOST_LEVELS):
         inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
         level = list(itertools.chain.from_iterable(inner))
-    return bool(level)
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:
@@ -181,6 +182,11 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: found a JSON {type(content).__name__}, wanted an object")
     return content
+
+
+def is_plain_name(name: Any) -> bool:
+    """Return whether this is the name of a file or folder alone, which leads to no other folder."""
+    return isinstance(name, str) and Path(name).name == name and name != ".." and "\0" not in name
 
 
 def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None) -> None:

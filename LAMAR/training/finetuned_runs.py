@@ -18,7 +18,7 @@ from ..errors import InputError, shortened
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs.checkpoint_folders import fold_names, subfolders
 from ..runs.records import entry_problem
-from ..runs.storage import hash_inputs, read_json_object, sha256_file
+from ..runs.storage import hash_inputs, is_plain_name, read_json_object, sha256_file
 from ..tasks import task_of
 from .collapse import warn_of_collapse
 
@@ -170,7 +170,7 @@ def _arguments(path: Path, record: dict) -> dict | None:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise InputError(f"{path / 'run.json'}: arguments: {name}: found {str(value)[:80]}, not what a run writes")
     name = arguments["rbp_name"]
-    if name is not None and Path(name).name != name:
+    if name is not None and not is_plain_name(name):
         raise InputError(f"{path / 'run.json'}: arguments: rbp_name: found {name[:80]!r}, wanted no folders in it")
     return arguments
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM
 
 from LAMAR.checkpoints import build_model, load_pretrained
 from LAMAR.configuration import named_config
@@ -93,6 +94,9 @@ def test_half_precision_is_stored_and_read_as_single(fetch_lamar, model, upstrea
     target = tmp_path / "half"
     assert fetch_lamar.main(["--convert", str(upstream), "--output_dir", str(target), "--dtype", "float16"]) == 0
     assert {tensor.dtype for tensor in load_file(target / "model.safetensors").values()} == {torch.float16}
+    # Small on disk, but a model of it computes in full precision, as pipelines build it, too.
+    assert json.loads((target / "config.json").read_text())["dtype"] == "float32"
+    assert AutoModelForMaskedLM.from_pretrained(target, dtype="auto").dtype == torch.float32
     found, _ = load_pretrained(EsmForMaskedLM, target)
     for name, tensor in model.state_dict().items():
         assert torch.equal(found.state_dict()[name], tensor.half().float()), name

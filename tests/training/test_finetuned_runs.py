@@ -35,6 +35,7 @@ def make_run(folder: Path, arguments: dict | None = None, **entries) -> Path:
         ({"data_path": 3}, "data_path: found 3"),
         ({"truncate": "no"}, "truncate: found no"),
         ({"rbp_name": "../../etc"}, "rbp_name: found '../../etc', wanted no folders in it"),
+        ({"rbp_name": ".."}, "rbp_name: found '..', wanted no folders in it"),
         ({"rbp_name": "/etc"}, "rbp_name: found '/etc', wanted no folders in it"),
         ({"rbp_name": "x" * 5000}, f"rbp_name: found {'x' * 80}"),
     ],
