@@ -114,7 +114,6 @@ def measure_geometry(
         arguments=recorded | options.recorded() | {"output_dir": output_dir},
         seed=options.seed,
         inputs=inputs,
-        ignore=("output_dir",),  # the folder may be renamed or moved
         weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in opened},
         overwrite=overwrite,
     ) as run:

@@ -132,7 +132,8 @@ def measure_stages(
         arguments={**source, **extraction, **options.recorded(), "output_dir": output_dir},
         seed=options.seed,
         inputs=inputs,
-        ignore=("output_dir",),  # the folder may be renamed or moved
+        # Where they lie: digests say what they are.
+        ignore=("models_dir", "data_dir", "pretrained_weights"),
         weights=weights,
         overwrite=overwrite,
     ) as run:

@@ -136,7 +136,7 @@ def evaluate_sets(
         | {"n_repeats": n_repeats, "output_dir": output_dir, "seed": seed},
         seed=seed,
         inputs=sorted({file for parts in prepared for file in parts.dataset.files}),
-        ignore=("output_dir", *(_CNN_NAMES if no_cnn else ())),  # the folder may be renamed or moved
+        ignore=_CNN_NAMES if no_cnn else (),
         may_grow=("n_repeats",),
         weights={encoder.name: encoder.weights | {"digest": encoder.digest} for encoder in opened},
         overwrite=overwrite,

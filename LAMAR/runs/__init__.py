@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 from ..errors import InputError
 from . import provenance
+from .identity import check_same_run
 from .records import (
     RECORD,
-    check_same_run,
     digest,
     is_inside,
     paths_within,
@@ -100,7 +100,8 @@ class RunFolder:
         path : str or Path
             Folder, made when missing.
         arguments, seed, inputs, weights
-            As in `LAMAR.runs.provenance.provenance`; a resumed run must have the same.
+            As in `LAMAR.runs.provenance.provenance`; a resumed run must have the same. Inputs and weights are the same
+            by their content, wherever they lie, and ``output_dir`` is not compared.
         overwrite : bool
             Delete what the earlier run made, and nothing else, then start from the beginning.
         resume : bool

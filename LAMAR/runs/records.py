@@ -1,4 +1,4 @@
-"""The record of a run, ``run.json``: reading it, and telling whether two starts belong to the same run."""
+"""The record of a run, ``run.json``: reading it and checking what it holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from .storage import read_json_object
 
 __all__ = [
     "RECORD",
-    "check_same_run",
     "digest",
     "entry_problem",
     "is_inside",
@@ -85,68 +84,6 @@ def is_inside(folder: Path, name: str) -> bool:
 def script_name(record: Mapping[str, Any]) -> str:
     """Return the file name of the script that wrote a record."""
     return Path(record["command"][0]).name if record.get("command") else "unknown"
-
-
-def check_same_run(
-    folder: Path,
-    earlier: Mapping[str, Any],
-    current: Mapping[str, Any],
-    ignore: Iterable[str] = (),
-    may_grow: Iterable[str] = (),
-) -> None:
-    """Check that a start can resume the run that a folder holds.
-
-    Parameters
-    ----------
-    folder : Path
-        For messages.
-    earlier, current : mapping
-        Record of the folder's run, and of the start.
-    ignore : iterable of str
-        Names of arguments that may differ.
-    may_grow : iterable of str
-        Names of integer arguments that may be larger in ``current``.
-
-    Raises
-    ------
-    InputError
-        Another argument, input, seed or weights; the message names the first that differs.
-    """
-    ignored = set(ignore)
-    for name in may_grow:
-        before, wanted = earlier["arguments"].get(name), current["arguments"].get(name)
-        if isinstance(before, int) and isinstance(wanted, int):
-            if wanted < before:
-                raise InputError(
-                    f"`{name}` {wanted}: {folder} holds a run of {before}, wanted that many or more; "
-                    "use `overwrite` or another `output_dir`"
-                )
-            ignored.add(name)
-    old, new = _identity(earlier, ignored), _identity(current, ignored)
-    for name in [*new, *old]:
-        before, wanted = old.get(name, "absent"), new.get(name, "absent")
-        # An argument that came to the program later is None where it is not given.
-        if old.get(name) != new.get(name):
-            raise InputError(
-                f"{folder}: holds a run with another {name}: found {before!r}, wanted {wanted!r}; "
-                "use `overwrite` or another `output_dir`"
-            )
-
-
-def _identity(record: Mapping[str, Any], ignored: set[str]) -> dict[str, Any]:
-    """Return what must be equal for one start to resume another, by name as messages show it."""
-    arguments = {f"`{name}`": value for name, value in record["arguments"].items() if name not in ignored}
-    inputs = {f"content of {name}": value for name, value in record["inputs"].items()}
-    return arguments | inputs | {"seed": record["seed"]} | dict(_leaves("weights", record["weights"]))
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the values of a nested dictionary, each under the names that lead to it."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(f"{name} {key}", inner)
-    else:
-        yield name, value
 
 
 def paths_within(weights: Any) -> list[str]:

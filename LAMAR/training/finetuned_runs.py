@@ -17,6 +17,7 @@ from ..embedding_cache import model_digest
 from ..errors import InputError, shortened
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs.checkpoint_folders import fold_names, subfolders
+from ..runs.identity import relocated
 from ..runs.records import entry_problem
 from ..runs.storage import hash_inputs, is_plain_name, read_json_object, sha256_file
 from ..tasks import task_of
@@ -207,9 +208,19 @@ def open_run(path: Path, data_dir: Path | None = None) -> FinetunedRun:
     return FinetunedRun(path, path.name, arguments, replace(dataset, sequences=sequences), task, folds, collapsed)
 
 
+def _where_now(path: Path, arguments: dict, recorded: str | None) -> str | None:
+    """Return a path that a run recorded, or where it is if all was moved or copied together; digests are compared."""
+    output_dir = arguments.get("output_dir")
+    return (
+        relocated(recorded, Path(output_dir) / path.name, path)
+        if recorded and isinstance(output_dir, str)
+        else recorded
+    )
+
+
 def _read_data(path: Path, arguments: dict, record: dict, task: str, data_dir: Path | None) -> LabelledSet:
     """Return the data of a run, checked to be those that it recorded."""
-    source = data_dir or arguments["data_path"]
+    source = data_dir or _where_now(path, arguments, arguments["data_path"])
     if source is None:
         raise InputError(f"`data_dir`: not given, but {path} was trained on records in memory; wanted a file of them")
     # Elsewhere it may be one of several sets.
@@ -301,7 +312,7 @@ def fold_encoder(
         model, _ = load_pretrained(EsmForSequenceClassification, folder)
         return model, model_digest(model)
     start = _start(run, fold)
-    source = (pretrained or start["source"]) if start["source"] else ""
+    source = (pretrained or _where_now(run.path, run.arguments, start["source"])) if start["source"] else ""
     if source and not Path(source).exists():
         raise InputError(f"`pretrained_weights`: found no {source}, wanted the weights that {folder} started from")
     # A frozen encoder is drawn once for all folds.

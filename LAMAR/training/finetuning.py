@@ -38,7 +38,7 @@ __all__ = ["FinetuneResult", "check_options", "cross_validate", "finetune"]
 logger = logging.getLogger(__name__)
 
 # May differ between the starts of a run, because they change no weight.
-_MAY_DIFFER = ("report_to", "logging_steps", "output_dir")
+_MAY_DIFFER = ("report_to", "logging_steps")
 
 
 @dataclass(frozen=True)

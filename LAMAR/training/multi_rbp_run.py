@@ -35,7 +35,7 @@ __all__ = ["check_options", "closing_lines", "finetune_all_rbps"]
 logger = logging.getLogger(__name__)
 
 # May differ between the starts of a run: they change no step of the training, or only where it ends.
-_MAY_DIFFER = ("output_dir", "save_steps", "eval_steps", *END)
+_MAY_DIFFER = ("save_steps", "eval_steps", *END)
 
 
 def check_options(options: JointOptions) -> None:

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
 # May differ between the starts of a run: they change no weight, or (trapezoid) only where the run ends.
-_MAY_DIFFER = ("report_to", "logging_steps", "save_steps", "eval_steps", "output_dir")
+_MAY_DIFFER = ("report_to", "logging_steps", "save_steps", "eval_steps")
 
 
 def check_options(options: PretrainOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,6 +221,25 @@ def test_draws_of_few_records_are_read_back(data, tmp_path):
         )
     # Each draw starts from random weights of its own seed.
     assert len({digests["start"] for digests in run.weights().values()}) == 2
+
+
+def test_a_copied_clone_resumes_and_is_read_back(data, finished, tmp_path, monkeypatch):
+    clone, copy = tmp_path / "clone", tmp_path / "scratch" / "copy"
+    shutil.copytree(data, clone / "data" / data.name)
+    shutil.copytree(finished.checkpoints[0], clone / "weights")
+    start = finetune(clone / "data" / data.name, clone / "more", pretrain_path=clone / "weights", **TINY)
+    shutil.copytree(clone, copy)
+    shutil.rmtree(clone)
+    run = finetuned_runs.open_run(copy / "more" / start.folder.name)
+    assert len(run.dataset) == 200
+    finetuned_runs.fold_encoder(run, run.folds[0], "before")
+
+    def train(*arguments, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(fold_training, "fit", train)
+    again = finetune(copy / "data" / data.name, copy / "more", pretrain_path=copy / "weights", **TINY)
+    assert again.figures == start.figures
 
 
 def test_a_run_on_records_in_memory_needs_their_file(data, tmp_path):
