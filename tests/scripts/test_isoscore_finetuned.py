@@ -151,7 +151,12 @@ def test_folders_that_are_no_finished_runs_are_named(models, tiny_weights, tmp_p
     caplog.clear()
     assert finetuned_runs.find_runs(tmp_path, ["given"]) == finetuned_runs.find_runs(tmp_path / "given")
     assert caplog.messages == []
-    for folder, message in ((tmp_path / "stopped", r"stopped \(not finished\)"), (models.parent, r"\): data \(no run")):
+    assert finetuned_runs.find_runs(models.parent) == finetuned_runs.find_runs(models)
+    (tmp_path / "none" / "data").mkdir(parents=True)
+    for folder, message in (
+        (tmp_path / "stopped", r"stopped \(not finished\)"),
+        (tmp_path / "none", r"\): data \(no run"),
+    ):
         with pytest.raises(InputError, match=f"found no finished run .*{message}"):
             finetuned_runs.find_runs(folder)
     with pytest.raises(InputError, match=r"no finished run 'torn' in .* \(no predictions.csv\), wanted some of: given"):
