@@ -144,6 +144,9 @@ class EsmConfig(PreTrainedConfig):
             value = kwargs.get(key, getattr(self, key, allowed[0]))
             if value not in allowed:
                 raise ValueError(f"config: {key}: found {value!r}, LAMAR has {allowed[0]!r}")
+        backend = kwargs.get("attn_implementation")
+        if backend is not None and not isinstance(backend, str):
+            raise ValueError(f"config: attn_implementation: found {backend!r}, wanted the name of a backend")
         if kwargs.get("num_labels") is None:
             kwargs.pop("num_labels", None)
         self._check_sizes(kwargs.get("num_labels"))
@@ -187,6 +190,8 @@ class EsmConfig(PreTrainedConfig):
             raise ValueError(f"config: id2label: found {names!r}, wanted a name for each label 0, 1, ...")
         if self.label2id is not None and not isinstance(self.label2id, dict):
             raise ValueError(f"config: label2id: found {self.label2id!r}, wanted the label of each name")
+        if isinstance(self.dtype, list | dict | int | float):
+            raise ValueError(f"config: dtype: found {self.dtype!r}, wanted the name of one")
         if not isinstance(self.head_trained, bool):
             raise ValueError(f"config: head_trained: found {self.head_trained!r}, wanted true or false")
 

@@ -126,6 +126,9 @@ def test_second_name_of_the_position_field():
         ("window_length", "101"),
         ("head_type", "gru"),
         ("loss_type", "hinge"),
+        ("attn_implementation", 3),
+        ("dtype", []),
+        ("dtype", 16),
     ],
 )
 def test_fields_that_the_architecture_lacks_are_refused_by_name(field, value):

@@ -83,8 +83,8 @@ def _add_input(group) -> None:
     group.add_argument(
         "--model_path",
         type=path,
-        help="fine-tuned classifier: a checkpoint folder (fold_0 ...), or the folder of a run, whose checkpoints are "
-        "averaged",
+        help="fine-tuned classifier: a checkpoint folder (fold_0 ...), or the folder of a run (or one above it), whose "
+        "checkpoints are averaged",
     )
     source = group.add_mutually_exclusive_group()
     source.add_argument("--sequence", help="one sequence (A C G T U N, either case)")

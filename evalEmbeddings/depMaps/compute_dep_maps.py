@@ -67,8 +67,8 @@ def _add_input(group) -> None:
     group.add_argument(
         "--model_path",
         type=path,
-        help="masked LM or classifier: a checkpoint folder, or the folder of a fine-tuning run, whose checkpoints are "
-        "averaged (default: what ships)",
+        help="masked LM or classifier: a checkpoint folder, or the folder of a fine-tuning run (or one above it), "
+        "whose checkpoints are averaged (default: what ships)",
     )
     source = group.add_mutually_exclusive_group()
     source.add_argument(
