@@ -239,7 +239,7 @@ def test_a_copied_clone_resumes_and_is_read_back(data, finished, tmp_path, monke
 
     monkeypatch.setattr(fold_training, "fit", train)
     again = finetune(copy / "data" / data.name, copy / "more", pretrain_path=copy / "weights", **TINY)
-    assert again.figures == start.figures
+    assert jsonable(again.figures) == jsonable(start.figures)
 
 
 def test_a_run_on_records_in_memory_needs_their_file(data, tmp_path):
