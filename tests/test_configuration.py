@@ -127,7 +127,6 @@ def test_second_name_of_the_position_field():
         ("head_type", "gru"),
         ("loss_type", "hinge"),
         ("attn_implementation", 3),
-        ("dtype", []),
         ("dtype", 16),
     ],
 )

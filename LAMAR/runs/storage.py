@@ -186,7 +186,7 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
 
 def is_plain_name(name: Any) -> bool:
     """Return whether this is the name of a file or folder alone, which leads to no other folder."""
-    return isinstance(name, str) and Path(name).name == name and name != ".." and "\0" not in name
+    return isinstance(name, str) and name not in ("", "..") and Path(name).name == name and "\0" not in name
 
 
 def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None) -> None:

@@ -171,7 +171,7 @@ def _arguments(path: Path, record: dict) -> dict | None:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise InputError(f"{path / 'run.json'}: arguments: {name}: found {str(value)[:80]}, not what a run writes")
     name = arguments["rbp_name"]
-    if name is not None and not is_plain_name(name):
+    if name and not is_plain_name(name):
         raise InputError(f"{path / 'run.json'}: arguments: rbp_name: found {name[:80]!r}, wanted no folders in it")
     return arguments
 
