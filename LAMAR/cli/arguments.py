@@ -144,7 +144,7 @@ def target(text: str) -> int | str:
 
 
 def parse_or_demo(
-    parser: argparse.ArgumentParser, argv, demo: Mapping[str, object], source: str = "data_path"
+    parser: argparse.ArgumentParser, argv, demo: Mapping[str, object], *sources: str
 ) -> argparse.Namespace:
     """Parse arguments, with the demo set's values for those not given if there is no input.
 
@@ -155,8 +155,8 @@ def parse_or_demo(
         Command line; None for that of the process.
     demo : mapping
         Values for the demo set by argument; names that the parser does not have are ignored.
-    source : str
-        Argument that names the input; without it, the demo set is used.
+    sources : str
+        Arguments that name the input, by default ``data_path``; without any of them, the demo set is used.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def parse_or_demo(
         With ``demo``, True where the demo set is used.
     """
     arguments = parser.parse_args(argv)
-    is_demo = getattr(arguments, source) is None
+    is_demo = all(getattr(arguments, name) is None for name in sources or ("data_path",))
     if is_demo:
         parser.set_defaults(**{name: value for name, value in demo.items() if hasattr(arguments, name)})
         arguments = parser.parse_args(argv)

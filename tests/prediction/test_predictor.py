@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from counting_model import Counts, random_sequence
+from counting_model import Counts, calibrated, planted, random_sequence
 
 from LAMAR import scan
 from LAMAR.errors import InputError
 from LAMAR.prediction import scanning
 from LAMAR.prediction.predictor import SITE_WIDTH, Predictor, choose_tracks
 from LAMAR.prediction.records import Place, Record
-from LAMAR.statistics.calibration import fit_calibration
 
 
 def record(sequence: str) -> Record:
     return Record("r", sequence, Place("r", "+", (0,), (len(sequence),)))
-
-
-def calibrated(**options) -> Counts:
-    """The counting model, with the numbers of A and T in random windows of eight as background."""
-    model = Counts(**options)
-    rng = np.random.default_rng(0)
-    background = rng.binomial(8, 0.25, (20_000, 2)) + rng.uniform(-0.5, 0.5, (20_000, 2))
-    sites = np.full((200, 2), 6.0) + rng.normal(size=(200, 2))
-    labels = np.repeat([1, 0], [200, 20_000])[:, None].repeat(2, axis=1)
-    model.calibration = fit_calibration(np.concatenate([sites, background]), labels, labels[:, 0] == 0, ["A", "T"])
-    return model
-
-
-def planted() -> str:
-    """A sequence of C and G with eight A at 100, eight T at 300 and eight A at 400."""
-    letters = np.random.default_rng(0).choice(list("CG"), 500)
-    for start, letter in ((100, "A"), (300, "T"), (400, "A")):
-        letters[start : start + 8] = letter
-    return "".join(letters)
 
 
 def test_planted_sites_are_found_where_they_are():

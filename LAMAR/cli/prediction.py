@@ -1,0 +1,155 @@
+"""The run of ``finetune_scripts/predict_rbp.py``: its arguments checked and completed, the library called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..errors import InputError, shortened
+from .demo import NOTICE, REPOSITORY
+
+__all__ = ["DEFAULT_MODEL", "SOURCES", "predict"]
+
+DEFAULT_MODEL = REPOSITORY / "weights" / "lamar-mini-rbp"
+TOP = 10  # sites of a track and record where a model has no calibration
+ALL = "all"  # in place of a file of transcripts
+SOURCES = ("fasta", "bed", "transcripts", "table")
+# Arguments that may differ between the starts of one run: they change no number.
+_NOT_RECORDED = ("overwrite", "demo", "list", "device", "output_dir", "token_budget")
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Predict the records of the command line, and print what a user wants to see first.
+
+    Raises
+    ------
+    InputError
+        For arguments that do not fit together, and what the library refuses.
+    """
+    _complete(arguments)
+    from ..interpretation.classifiers import load_classifier
+    from ..interpretation.run_record import RunRecord
+    from ..prediction.predictor import Predictor
+    from ..prediction.run import predict_records
+    from ..prediction.scanning import positive_columns
+    from .interpretation import warn_of_collapses
+
+    model, report = load_classifier(arguments.model_path)
+    if arguments.list:
+        print("\n".join(positive_columns(model)[0]))
+        return
+    collapsed = warn_of_collapses(arguments.model_path)
+    top = arguments.top
+    if getattr(model, "calibration", None) is None:
+        top = top or TOP
+    predictor = Predictor(
+        model,
+        rbps=arguments.rbps,
+        tile=arguments.tile,
+        stride=arguments.stride,
+        prior=arguments.prior,
+        max_p=1.0 if top else arguments.q,
+        top=top,
+        device=arguments.device,
+        token_budget=arguments.token_budget,
+        bf16=arguments.bf16,
+    )
+    record = RunRecord(
+        arguments={name: value for name, value in vars(arguments).items() if name not in _NOT_RECORDED},
+        inputs=_inputs(arguments),
+        weights={"model_path": str(arguments.model_path), "sha256": report.sha256},
+        collapsed=collapsed,
+        overwrite=arguments.overwrite,
+    )
+    with ExitStack() as stack:
+        outcome = predict_records(
+            _records(arguments, stack),
+            predictor,
+            arguments.output_dir,
+            record,
+            q=arguments.q,
+            bedgraph=arguments.bedgraph,
+            notice=NOTICE if arguments.demo else "",
+            progress=sys.stderr.isatty(),
+        )
+    print(_closing(outcome, arguments))
+
+
+def _inputs(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files that the run reads."""
+    values = (getattr(arguments, name) for name in (*SOURCES, "genome", "gtf"))
+    return [value for value in values if value is not None and str(value) != ALL]
+
+
+def _complete(arguments: argparse.Namespace) -> None:
+    """Fill in defaults, and refuse what cannot work before anything heavy is imported."""
+    given = [name for name in SOURCES if getattr(arguments, name) is not None]
+    if arguments.bed is not None or arguments.transcripts is not None:
+        if arguments.genome is None:
+            raise InputError(f"`genome`: not given, wanted the FASTA file that `{given[0]}` refers to")
+    elif arguments.genome is not None:
+        raise InputError("`genome`: given, but it goes with `bed` or `transcripts`")
+    if (arguments.transcripts is None) != (arguments.gtf is None):
+        raise InputError("`transcripts` and `gtf`: found one of them, wanted both")
+    if arguments.demo and not arguments.list and arguments.model_path is not None:
+        raise InputError("`fasta`: not given, wanted records to predict (or `bed`, `transcripts` or `table`)")
+    if arguments.model_path is None:
+        arguments.model_path = DEFAULT_MODEL
+        if not DEFAULT_MODEL.is_dir():
+            raise InputError(f"`model_path`: not given, and {DEFAULT_MODEL}, the model that ships, is not there")
+    if arguments.demo and not arguments.list:
+        from .demo import demo_data
+
+        print(NOTICE)
+        arguments.fasta = demo_data() / "transcripts.fa"
+    if arguments.output_dir is None and not arguments.list:
+        raise InputError("`output_dir`: not given, wanted a folder for the results")
+
+
+def _records(arguments: argparse.Namespace, stack: ExitStack) -> Iterator:
+    """Return the records of the input, on both strands if asked for; ``stack`` closes the genome."""
+    from ..prediction import records
+
+    if arguments.fasta is not None:
+        found = records.fasta_records(arguments.fasta)
+    elif arguments.table is not None:
+        found = records.table_records(arguments.table, arguments.sequence_column)
+    else:
+        from ..genomics.genome import open_genome
+        from ..prediction.bed_places import bed_places
+
+        if arguments.bed is not None:
+            places = bed_places(arguments.bed)
+        else:
+            places = records.transcript_places(_transcript_names(arguments.transcripts), arguments.gtf)
+        found = records.genomic_records(places, stack.enter_context(open_genome(arguments.genome)))
+    return records.without_repeats(records.both_strands(found) if arguments.both_strands else found)
+
+
+def _transcript_names(argument: str | Path) -> list[str] | None:
+    """Return the ids in a file, one per line, or None for `ALL`."""
+    if str(argument) == ALL:
+        return None
+    from ..data.text_files import open_text, read_lines
+
+    with open_text(argument) as handle:
+        names = [line.split()[0] for _, line in read_lines(handle, argument) if not line.startswith("#")]
+    if not names:
+        raise InputError(f"`transcripts`: {argument}: found no name, wanted one transcript id per line")
+    return names
+
+
+def _closing(outcome, arguments: argparse.Namespace) -> str:
+    """Return the lines that end a run."""
+    records = f"{outcome.n_records:,} record{'s' * (outcome.n_records != 1)}"
+    lines = [f"{records}, {outcome.n_nucleotides:,} nt, {outcome.n_tiles:,} tiles"]
+    if outcome.n_skipped:
+        lines.append(f"{outcome.n_skipped:,} nt in runs of N were not predicted")
+    ranked = sorted(outcome.sites_by_track.items(), key=lambda item: (-item[1], item[0]))
+    most = [f"{name} {n:,}" for name, n in ranked if n]
+    lines.append(f"sites: {outcome.n_sites:,}{f' ({shortened(most, 8)})' if most else ''}")
+    lines.append(f"outputs: {arguments.output_dir}")
+    return "\n".join(lines)
