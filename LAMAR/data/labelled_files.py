@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import InputError, shortened
 from ..runs.storage import is_plain_name, read_json_object
-from .sequences import check_span, parse_region, read_fasta
+from .sequences import check_span, find_region, parse_region, read_fasta, warn_of_unused_coordinates
 from .text_files import open_text, read_lines, read_table
 from .track_tables import is_track_folder, read_track_columns, track_names
 from .tracks import TRACKS, WINDOWS
@@ -197,7 +197,7 @@ def _read_pair(folder: Path, name: str, task: str) -> TablesRead:
 def _fasta_table(path: Path, label: int) -> Table:
     records = list(read_fasta(path, piece=False))
     headers, sequences = map(list, zip(*records))
-    regions = [parse_region(header) for header in headers]
+    regions = [parse_region(header) or find_region(header, len(sequence)) for header, sequence in records]
     for (header, sequence), region in zip(records, regions):
         if region:
             hint = " (0-based half-open; these look 1-based)"
@@ -205,6 +205,9 @@ def _fasta_table(path: Path, label: int) -> Table:
     columns = {"sequence": sequences, "label": [label] * len(records), "id": headers}
     if all(regions):
         columns.update(zip(COORDINATES, map(list, zip(*regions))))
+    else:
+        wanted = "chr1:100-110(+), 0-based and half-open, in every header"
+        warn_of_unused_coordinates(path, headers, len(records), wanted)
     return Table(str(path), columns, range(1, len(records) + 1), stem_of(path), unit="record")
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .sequences import Region, normalize_sequence, parse_region, read_fasta
+from .sequences import (
+    Region,
+    find_region,
+    normalize_sequence,
+    parse_region,
+    read_fasta,
+    record_name,
+    warn_of_unused_coordinates,
+)
 
 __all__ = ["genome_positions", "read_records", "record_stem"]
 
@@ -26,7 +34,8 @@ def read_records(sequence: str | None, path: str | Path | None) -> list[tuple[st
     Returns
     -------
     list of (str, str)
-        Name (first word of the header; "sequence" for a single one) and normalized sequence of each record.
+        Name (of `LAMAR.data.sequences.record_name`; "sequence" for a single one) and normalized sequence of each
+        record. A warning tells of headers with coordinates that cannot be used.
 
     Raises
     ------
@@ -36,11 +45,15 @@ def read_records(sequence: str | None, path: str | Path | None) -> list[tuple[st
     if sequence is not None:
         return [("sequence", normalize_sequence(sequence, source="`sequence`"))]
     records: dict[str, str] = {}
+    without_place: list[str] = []
     for header, letters in read_fasta(path, piece=False):
-        name = header.split()[0]
+        name = record_name(header, len(letters))
         if name in records:
             raise InputError(f"{path}: record {name}: found twice, wanted distinct names")
         records[name] = letters
+        if find_region(header, len(letters)) is None:
+            without_place.append(header)
+    warn_of_unused_coordinates(path, without_place, len(records))
     return list(records.items())
 
 

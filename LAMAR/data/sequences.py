@@ -23,10 +23,13 @@ __all__ = [
     "Region",
     "check_lengths",
     "check_span",
+    "find_region",
     "is_missing",
     "normalize_sequence",
     "parse_region",
     "read_fasta",
+    "record_name",
+    "warn_of_unused_coordinates",
     "write_fasta",
 ]
 
@@ -35,6 +38,10 @@ logger = logging.getLogger(__name__)
 _SPECIAL_TOKENS = 2  # <cls> and <eos>
 _MISSING = {"", "NA", "NAN", "N/A", "#N/A", "<NA>", "NONE", "NULL"}
 _REGION = re.compile(r"(?:.*::)?(\S+):(\d{1,18})-(\d{1,18})(?:\(([+.-])\))?(?:\s.*)?")
+# What a reader would take for coordinates: chr1:100-110, 2L:1..99, chr1:1,000-2,000, chr1_100_110, and Ensembl's.
+_LIKE_REGION = re.compile(
+    r"\S:\d[\d,]*(?:-|\.\.)\d|\bchr\w*?[_|:]\d+[_|:]\d|\b(?:chromosome|scaffold|primary_assembly):[^:\s]+:[^:\s]+:\d+:\d"
+)
 
 
 def is_missing(value: object) -> bool:
@@ -114,6 +121,68 @@ def parse_region(header: str) -> Region | None:
         return None
     chrom, start, end, strand = match.groups()
     return Region(chrom, int(start), int(end), strand or ".")
+
+
+def find_region(header: str, length: int) -> Region | None:
+    """Return the coordinates of a record from anywhere in its header, if they are as long as its sequence.
+
+    Parameters
+    ----------
+    header : str
+        With coordinates as `parse_region` reads them, or as a later word: ``site_7 chr1:100-110(+) QKI``.
+    length : int
+        Number of nucleotides of the record.
+
+    Returns
+    -------
+    Region or None
+    """
+    first = parse_region(header)
+    words = [first] if first else [parse_region(word) for word in header.split()[1:] if "=" not in word]
+    return next((region for region in words if region and region.end - region.start == length), None)
+
+
+def record_name(header: str, length: int) -> str:
+    """Return the name of a record: the first word of its header, which holds its coordinates if the header does.
+
+    Coordinates that follow after a blank are appended as ``bedtools getfasta -name`` does: ``site_7::chr1:100-110(+)``.
+
+    Parameters
+    ----------
+    header, length
+        See `find_region`.
+    """
+    name = header.split(maxsplit=1)[0]
+    region = find_region(header, length)
+    if region is None or parse_region(name):
+        return name
+    strand = "" if region.strand == "." else f"({region.strand})"
+    return f"{name}::{region.chrom}:{region.start}-{region.end}{strand}"
+
+
+def warn_of_unused_coordinates(path: str | PathLike, headers: Iterable[str], n_records: int, wanted: str = "") -> None:
+    """Log how many records have headers with what looks like coordinates that are not used, and the first of them.
+
+    Parameters
+    ----------
+    path : path
+        File, for the message.
+    headers : iterable of str
+        Headers of the records whose coordinates are not used, if they have any.
+    n_records : int
+        Number of records of the file.
+    wanted : str
+        What would make them usable; by default, the form and the length.
+    """
+    unused = [header for header in headers if _LIKE_REGION.search(header)]
+    if unused:
+        logger.warning(
+            "%s: found what looks like coordinates in the headers of %d of %d records, which are not used (first: %r), "
+            "wanted %s",
+            path, len(unused), n_records, unused[0][:80],
+            wanted or "chr1:100-110 or chr1:100-110(+) of the sequence's length, 0-based and half-open as bedtools "
+            "writes them; samtools and UCSC count from 1",
+        )  # fmt: skip
 
 
 def check_span(region: Region, length: int, where: str, one_based: str = "") -> None:

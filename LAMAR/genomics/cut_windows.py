@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
-from ..data.sequences import check_span, parse_region, read_fasta
+from ..data.sequences import check_span, find_region, parse_region, read_fasta, record_name
 from ..data.window_files import FORMS, FinishedFiles, OutputFiles, metadata_schema, open_metadata
 from ..errors import InputError
 from ..runs import storage
@@ -158,8 +158,8 @@ def _read_batches(
     batch, nucleotides = [], 0
     for header, sequence in read_fasta(path):
         tally.counts["total", "read"] += 1
-        name = header.split(maxsplit=1)[0]
-        region = parse_region(header)
+        name = record_name(header, len(sequence))
+        region = parse_region(header) or find_region(header, len(sequence))
         if region is None:
             tally.skip("no_coordinates", name)
             continue

@@ -40,16 +40,19 @@ _AT_ONCE = 20_000  # candidates that are checked together
 _BATCHES = 100  # of random windows, at most
 _LEAST_YIELD = 0.001  # share of a batch below which drawing more is not worth it
 _FRACTIONS = (0.8, 0.1, 0.1)  # train, dev, test: of transcripts whose headers name no chromosome
-# UCSC's table browser and Ensembl.
-_CHROMOSOME = re.compile(r"\srange=(\w+):\d+-\d+|\s(?:chromosome|scaffold|primary_assembly):[^:\s]+:([^:\s]+):\d+:\d+")
+# UCSC's table browser, Ensembl, and coordinates after the name, whatever they count from and however many they are.
+_CHROMOSOME = re.compile(
+    r"\srange=(\w+):\d+-\d+|\s(?:chromosome|scaffold|primary_assembly):[^:\s]+:([^:\s]+):\d+:\d+"
+    r"|\s(chr\w+|\d{1,2}|[XY]|MT?):\d+-\d+(?:\([+.-]\))?(?:\s|$)"
+)
 
 
 def chromosome_of(header: str) -> str | None:
-    """Return the chromosome (UCSC's name) in a FASTA header of bedtools, UCSC or Ensembl; None without one."""
+    """Return the chromosome (UCSC's name) in a FASTA header of bedtools, UCSC, Ensembl or the like; None without."""
     if region := parse_region(header):
         return canonical_chromosome(region.chrom)
     match = _CHROMOSOME.search(header)
-    return canonical_chromosome(match[1] or match[2]) if match else None
+    return canonical_chromosome(next(filter(None, match.groups()))) if match else None
 
 
 def read_transcripts(paths: Sequence[str | PathLike], options: TrackOptions) -> pd.DataFrame:

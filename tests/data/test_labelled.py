@@ -335,6 +335,18 @@ def test_header_coordinates_must_fit_the_sequence(tmp_path):
         load_labelled(tmp_path)
 
 
+def test_header_coordinates_that_some_records_lack_are_named(tmp_path, caplog):
+    write(tmp_path / "Q.positives.fa", ">a QKI::chr1:5-9\nACGT\n>b chr1:15-19(-)\nACGG\n")
+    path = write(tmp_path / "Q.negatives.fa", ">c chr2:0-4\nACGA\n>d\nACGC\n")
+    assert load_labelled(tmp_path, name="Q").chrom is None
+    found = (
+        "found what looks like coordinates in the headers of 1 of 2 records, which are not used (first: 'c chr2:0-4')"
+    )
+    assert f"{path}: {found}, wanted chr1:100-110(+), 0-based and half-open, in every header" in caplog.messages
+    write(path, ">c chr2:0-4\nACGA\n")
+    assert load_labelled(tmp_path, name="Q").start.tolist() == [5, 15, 0]
+
+
 def test_coordinates_that_only_some_parts_have_are_dropped_with_a_warning(tmp_path, caplog):
     write(tmp_path / "train.csv", "chrom,start,end,sequence,label\nchr1,5,9,ACGT,1\n")
     write(tmp_path / "test.csv", "chrom,sequence,label\nchr1,ACGA,1\n")

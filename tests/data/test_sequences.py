@@ -15,10 +15,13 @@ from LAMAR.data.labelled import LabelledSet
 from LAMAR.data.sequences import (
     Region,
     check_lengths,
+    find_region,
     is_missing,
     normalize_sequence,
     parse_region,
     read_fasta,
+    record_name,
+    warn_of_unused_coordinates,
     write_fasta,
 )
 from LAMAR.data.text_files import open_text
@@ -119,6 +122,57 @@ def test_parse_region(header, expected):
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.sampled_from("+-."))
 def test_parse_region_reads_back_what_bedtools_would_write(start, end, strand):
     assert parse_region(f"name::chr7:{start}-{end}({strand})") == Region("chr7", start, end, strand)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected", "name"),
+    [
+        ("chr1:100-110(+) QKI", Region("chr1", 100, 110, "+"), "chr1:100-110(+)"),
+        ("a::chr1:100-110", Region("chr1", 100, 110, "."), "a::chr1:100-110"),
+        ("site1 QKI::chr1:100-110(-)", Region("chr1", 100, 110, "-"), "site1::chr1:100-110(-)"),
+        ("site1 near QKI::chr1:100-110 x", Region("chr1", 100, 110, "."), "site1::chr1:100-110"),
+        ("site1 chr1:100-110(-)", Region("chr1", 100, 110, "-"), "site1::chr1:100-110(-)"),
+        ("site1 QKI chrX:7-17 b", Region("chrX", 7, 17, "."), "site1::chrX:7-17"),
+        ("site1 ratio:1-5 chrX:7-17", Region("chrX", 7, 17, "."), "site1::chrX:7-17"),
+        # Of another length, from 1, without coordinates.
+        ("chr1:101-110", None, "chr1:101-110"),
+        ("site1 QKI::chr1:101-110", None, "site1"),
+        ("site1 chr1:101-110", None, "site1"),
+        ("site1 loc=chr1:100-110", None, "site1"),
+        ("site1", None, "site1"),
+    ],
+)
+def test_coordinates_anywhere_in_the_header_if_they_fit_the_sequence(header, expected, name):
+    assert find_region(header, 10) == expected
+    assert record_name(header, 10) == name
+    assert find_region(name, 10) == expected  # what is read from the name later is what the header said
+
+
+@pytest.mark.parametrize(
+    ("header", "is_like"),
+    [
+        ("chr1:101-110", True),
+        ("hg38_dna range=chr1:101-110 5'pad=0 strand=+", True),
+        ("2L type=golden_path_region; loc=2L:1..23513712; ID=2L;", True),
+        ("T1 cdna chromosome:GRCh38:1:100:110:1 gene:G", True),
+        ("chr1_100_110_+", True),
+        ("chr1|100|110", True),
+        ("chrX:1,000-1,010", True),
+        ("chr1_KI270706v1_random", False),
+        ("HLA-A*01:01:01:01 HLA00001 3503 bp", False),
+        ("NC_000001.11 Homo sapiens chromosome 1, GRCh38.p14 Primary Assembly", False),
+        ("Chr1 CHROMOSOME dumped from ADB: Jun/20/09 14:53; last updated: 2009-02-02", False),
+        ("chr1  AC:CM000663.2  gi:568336023  LN:248956422  rl:Chromosome  M5:6aef897c3d6ff0c78aff06ac189178dd", False),
+        ("ENST00000456328.2|ENSG00000290825.1|-|OTTHUMT00000362751.1|DDX11L2-202|1657|lncRNA|", False),
+        ("site_7 score 0.5", False),
+    ],
+)
+def test_what_looks_like_coordinates_is_counted_and_named(header, is_like, caplog):
+    warn_of_unused_coordinates("a.fa", ["x", header, header], 5)
+    found = "a.fa: found what looks like coordinates in the headers of 2 of 5 records, which are not used"
+    assert [message.partition(", wanted")[0] for message in caplog.messages] == (
+        [f"{found} (first: {header!r})"] if is_like else []
+    )
 
 
 # FASTA files

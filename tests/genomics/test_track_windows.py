@@ -272,6 +272,8 @@ def test_chromosomes_in_headers():
     assert chromosome_of("ENST1.5 cdna chromosome:GRCh38:1:9848276:9910263:-1 gene:X") == "chr1"
     assert chromosome_of("hg19_ct_NM_1 range=chr22:100-200 5'pad=0 strand=-") == "chr22"
     assert chromosome_of("chr7:100-200(+)") == "chr7"
+    assert chromosome_of("ENST1 QKI::chr7:100-200(+)") == chromosome_of("ENST1 7:100-200(+) QKI") == "chr7"
+    assert chromosome_of("ENST1 score:1-5") is None
     assert chromosome_of("ENST00000284984") is None
     assert chromosome_of("ENST1|ENSG1|processed_transcript|") is None
 

@@ -241,6 +241,18 @@ def test_three_formats_hold_the_same_records(inputs, made, tmp_path):
         assert found == read_lines(with_name(made, "metadata.jsonl"))
 
 
+def test_coordinates_after_blanks_in_a_name_are_kept(tmp_path):
+    """Two records whose first words are equal stay two regions, for the division into training and validation too."""
+    text = ">site QKI::chr2:3-7(-)\nACGU\n>site PUM2 chr2:30-34\nACGT\n"
+    (tmp_path / "r.fa").write_text(text)
+    assert call("preprocess", "--fasta", tmp_path / "r.fa", "--output", tmp_path / "o") == 0
+    records = read_lines(tmp_path / "o_metadata.jsonl")
+    assert [(r["seq_id"], r["start"], r["end"], r["strand"]) for r in records] == [
+        ("site::chr2:3-7(-)", 3, 7, "-"),
+        ("site::chr2:30-34", 30, 34, "."),
+    ]
+
+
 def test_filtered_records_are_counted_and_named(tmp_path, caplog):
     text = ">1:0-4\nACGT\n>gene7\nACGT\n>MT:4-8\nACGT\n>chrUn_X:0-4\nACGT\n>x::chr2:3-7(-) note\nAcgU\n"
     (tmp_path / "r.fa").write_bytes(text.replace("\n", "\r\n").encode())
