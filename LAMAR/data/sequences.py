@@ -25,6 +25,7 @@ __all__ = [
     "check_span",
     "find_region",
     "is_missing",
+    "looks_like_coordinates",
     "normalize_sequence",
     "parse_region",
     "read_fasta",
@@ -123,15 +124,15 @@ def parse_region(header: str) -> Region | None:
     return Region(chrom, int(start), int(end), strand or ".")
 
 
-def find_region(header: str, length: int) -> Region | None:
+def find_region(header: str, length: int | None = None) -> Region | None:
     """Return the coordinates of a record from anywhere in its header, if they are as long as its sequence.
 
     Parameters
     ----------
     header : str
         With coordinates as `parse_region` reads them, or as a later word: ``site_7 chr1:100-110(+) QKI``.
-    length : int
-        Number of nucleotides of the record.
+    length : int, optional
+        Number of nucleotides of the record; None for any.
 
     Returns
     -------
@@ -139,7 +140,7 @@ def find_region(header: str, length: int) -> Region | None:
     """
     first = parse_region(header)
     words = [first] if first else [parse_region(word) for word in header.split()[1:] if "=" not in word]
-    return next((region for region in words if region and region.end - region.start == length), None)
+    return next((region for region in words if region and length in (None, region.end - region.start)), None)
 
 
 def record_name(header: str, length: int) -> str:
@@ -160,6 +161,11 @@ def record_name(header: str, length: int) -> str:
     return f"{name}::{region.chrom}:{region.start}-{region.end}{strand}"
 
 
+def looks_like_coordinates(header: str) -> bool:
+    """Return whether a header holds what a reader would take for coordinates, in this form or another."""
+    return _LIKE_REGION.search(header) is not None
+
+
 def warn_of_unused_coordinates(path: str | PathLike, headers: Iterable[str], n_records: int, wanted: str = "") -> None:
     """Log how many records have headers with what looks like coordinates that are not used, and the first of them.
 
@@ -174,7 +180,7 @@ def warn_of_unused_coordinates(path: str | PathLike, headers: Iterable[str], n_r
     wanted : str
         What would make them usable; by default, the form and the length.
     """
-    unused = [header for header in headers if _LIKE_REGION.search(header)]
+    unused = [header for header in headers if looks_like_coordinates(header)]
     if unused:
         logger.warning(
             "%s: found what looks like coordinates in the headers of %d of %d records, which are not used (first: %r), "

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
-import os
-import struct
-import tempfile
-import zlib
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..alphabet import reverse_complement
-from ..data.sequences import check_span, normalize_sequence, parse_region, read_fasta
+from ..data.sequences import (
+    check_span,
+    find_region,
+    looks_like_coordinates,
+    normalize_sequence,
+    parse_region,
+    read_fasta,
+    warn_of_unused_coordinates,
+)
 from ..data.text_files import open_text
 from ..errors import InputError
-from ..runs.storage import atomic_write
-from .intervals import canonical_chromosomes
+from .genome_index import FastaIndex, open_index
+from .intervals import canonical_chromosome, canonical_chromosomes
 
 __all__ = ["SequenceSource", "open_genome"]
 
 logger = logging.getLogger(__name__)
-
-_PACKED_NAMES = (".gz", ".bgz", ".bz2", ".zip")  # names that pyfaidx does not read as plain text
 
 
 def open_genome(path: str | PathLike) -> SequenceSource:
@@ -35,16 +35,18 @@ def open_genome(path: str | PathLike) -> SequenceSource:
 
     The first header decides between two kinds of file:
 
-    * Headers with coordinates, ``>chr1:100-200`` or ``>chr1:100-200(-)`` (0-based, half-open), name regions. All are
-      read into memory, one byte per nucleotide. They may overlap and repeat; a ``(-)`` region is reverse-complemented
-      to the forward strand. Pieces of chromosomes have this form too: ``>chr6:33999999-35000000``. Records without
-      coordinates are left out, and their number is logged as a warning.
+    * Headers with coordinates, ``>chr1:100-200`` or ``>name chr1:100-200(-)`` (0-based, half-open; of
+      `LAMAR.data.sequences.find_region`), name regions. All are read into memory, one byte per nucleotide. They may
+      overlap and repeat; a ``(-)`` region is reverse-complemented to the forward strand. Pieces of chromosomes have
+      this form too: ``>chr6:33999999-35000000``. Records without coordinates are left out, and their number is logged
+      as a warning.
     * Other headers name contigs by their first word. Plain and bgzip-compressed files are read through an index
       (``.fai``, and ``.gzi`` with bgzip), which is made or renewed where necessary and kept beside the file if that
       folder is writable. Other gzip files, and files that cannot be indexed (lines of unequal length), are read into
       memory with a warning.
 
-    Names are those of `LAMAR.genomics.intervals.canonical_chromosome`, so that ``9`` and ``chr9`` are equal.
+    Names are compared as `LAMAR.genomics.intervals.canonical_chromosome`, so that ``9`` and ``chr9`` are equal. Where
+    two contigs are equal in this way, as ``chrM`` and ``chrMT`` of hg19, the one of a window's own spelling is read.
 
     Parameters
     ----------
@@ -64,9 +66,24 @@ def open_genome(path: str | PathLike) -> SequenceSource:
         beginning of the file.
     """
     header = _first_header(path)
-    if parse_region(header) is not None:
+    # A first record may be a whole chromosome, which is read here only if its header may hold coordinates.
+    if parse_region(header) or (
+        find_region(header) and find_region(header, len(next(read_fasta(path))[1])) is not None
+    ):
         return _read_regions(path)
-    return _open_index(path) or _read_contigs(path)
+    index = open_index(path)
+    if index is None:
+        return _read_contigs(path)
+    source = _Indexed(path, index)
+    if looks_like_coordinates(header):
+        warn_of_unused_coordinates(path, map(index.header, range(len(index.names))), len(index.names))
+    try:
+        # Otherwise a file of proteins, for example, would only be noticed by no window being found.
+        source._fetch(0, 0, min(1000, index.lengths[0]))
+    except InputError:
+        source.close()
+        raise
+    return source
 
 
 class SequenceSource(ABC):
@@ -82,18 +99,41 @@ class SequenceSource(ABC):
         strand (of a region with a strand in its header, else ``.``).
     """
 
-    def __init__(self, path: str | PathLike, contigs: pd.DataFrame):
+    def __init__(self, path: str | PathLike, contigs: pd.DataFrame, names: Sequence[str] | None = None):
+        """``names`` are those of the contigs as the file spells them; by default their canonical names."""
         self.path, self.contigs = path, contigs
-        # By chromosome: sorted starts and, for each, the row that reaches furthest among those that start no later.
+        # By name: sorted starts and, for each, the row that reaches furthest among those that start no later.
         # If any region holds a window, that one does, however the regions overlap.
         self._furthest = {}
         ends = contigs["end"].to_numpy()
-        ordered = contigs.sort_values("start", kind="stable")
-        for chrom, positions in ordered.groupby("chrom", sort=False).indices.items():
+        ordered = contigs.assign(name=contigs["chrom"] if names is None else names).sort_values("start", kind="stable")
+        for name, positions in ordered.groupby("name", sort=False).indices.items():
             rows = ordered.index.to_numpy()[positions]
             is_furthest = ends[rows] >= np.maximum.accumulate(ends[rows])
             best = np.maximum.accumulate(np.where(is_furthest, np.arange(len(rows)), 0))
-            self._furthest[chrom] = (contigs["start"].to_numpy()[rows], rows[best])
+            self._furthest[name] = (contigs["start"].to_numpy()[rows], rows[best])
+        self._spellings: dict[str, list[str]] = {}
+        for name in self._furthest:
+            self._spellings.setdefault(canonical_chromosome(name), []).append(name)
+        self._told: set[str] = set()  # names whose other spellings were logged
+
+    def _name_of(self, chrom: str) -> str | None:
+        """Return the name in the file of a window's chromosome, None without one."""
+        names = self._spellings.get(canonical_chromosome(chrom), [])
+        if len(names) < 2:
+            return names[0] if names else None
+        found = " and ".join(map(repr, names[:3]))
+        if chrom not in names:
+            raise InputError(
+                f"{self.path}: found contigs {found}, and windows on {chrom}, wanted one contig of the name "
+                f"{canonical_chromosome(chrom)}, or windows that are named like one of them"
+            )
+        if chrom not in self._told:
+            self._told.add(chrom)
+            logger.warning(
+                "%s: found contigs %s; windows on %s are read from the one of this name", self.path, found, chrom
+            )
+        return chrom
 
     def locate(self, windows: pd.DataFrame) -> np.ndarray:
         """Return the row of `contigs` that holds each window completely, -1 without one.
@@ -111,16 +151,18 @@ class SequenceSource(ABC):
         ------
         ValueError
             If a window has no base.
+        InputError
+            If the canonical name of a window's chromosome is that of several contigs, none of which is named like it.
         """
         start, end = (windows[name].to_numpy(dtype=np.int64) for name in ("start", "end"))
         if (start >= end).any():
             i = int(np.argmax(start >= end))
             raise ValueError(f"`windows`: row {i}: found {start[i]}-{end[i]}, wanted start < end")
         found = np.full(len(windows), -1, dtype=np.int64)
-        names = canonical_chromosomes(windows["chrom"]).reset_index(drop=True)
+        names = windows["chrom"].reset_index(drop=True)
         for chrom, positions in names.groupby(names, sort=False).indices.items():
-            if chrom in self._furthest:
-                starts, rows = self._furthest[chrom]
+            if (name := self._name_of(chrom)) is not None:
+                starts, rows = self._furthest[name]
                 before = np.searchsorted(starts, start[positions], side="right") - 1
                 row = rows[before]
                 holds = (before >= 0) & (self.contigs["end"].to_numpy()[row] >= end[positions])
@@ -177,8 +219,10 @@ class SequenceSource(ABC):
 class _InMemory(SequenceSource):
     """Normalized forward sequences of all contigs or regions, joined in memory."""
 
-    def __init__(self, path: str | PathLike, contigs: pd.DataFrame, bases: bytearray):
-        super().__init__(path, contigs)
+    def __init__(
+        self, path: str | PathLike, contigs: pd.DataFrame, bases: bytearray, names: Sequence[str] | None = None
+    ):
+        super().__init__(path, contigs, names)
         self._bases = bases
         self._starts = contigs["start"].tolist()
         lengths = (contigs["end"] - contigs["start"]).to_numpy()
@@ -190,28 +234,16 @@ class _InMemory(SequenceSource):
 
 
 class _Indexed(SequenceSource):
-    """A file read through an index: ``faidx`` is a `pyfaidx.Faidx`, ``bgzip`` tells whether it is compressed."""
+    """A file read through an index."""
 
-    def __init__(self, path: str | PathLike, faidx, bgzip: bool):
-        self._names, self._records = list(faidx.index), list(faidx.index.values())
-        lengths = [record.rlen for record in self._records]
-        super().__init__(path, _contigs(path, self._names, lengths))
-        self._faidx, self._bgzip = faidx, bgzip
+    def __init__(self, path: str | PathLike, index: FastaIndex):
+        super().__init__(path, _contigs(path, index.names, index.lengths), index.names)
+        self._index = index
 
     def _fetch(self, contig: int, start: int, end: int) -> str:
-        if self._bgzip:
-            text = self._faidx.fetch(self._names[contig], start + 1, end)
-        else:
-            # Faidx.fetch takes several times as long for a short window. With mmap, every page that was read would
-            # count as memory of this process.
-            index = self._records[contig]
-            first, last = (
-                index.offset + base // index.lenc * index.lenb + base % index.lenc for base in (start, end - 1)
-            )
-            raw = os.pread(self._faidx.file.fileno(), last + 1 - first, first)
-            # Latin-1 decodes every byte to one letter, so that a wrong one is reported at its position.
-            text = raw.translate(None, b"\r\n").decode("latin-1")
-        record = f"record {self._names[contig]}:{start}-{end}"
+        # Latin-1 decodes every byte to one letter, so that a wrong one is reported at its position.
+        text = self._index.fetch(contig, start, end).decode("latin-1")
+        record = f"record {self._index.names[contig]}:{start}-{end}"
         sequence = normalize_sequence(text, source=str(self.path), record=record, piece=True) if text else ""
         if len(sequence) != end - start:
             raise InputError(
@@ -221,7 +253,7 @@ class _Indexed(SequenceSource):
         return sequence
 
     def close(self) -> None:
-        self._faidx.close()
+        self._index.close()
 
 
 def _first_header(path: str | PathLike) -> str:
@@ -236,29 +268,30 @@ def _first_header(path: str | PathLike) -> str:
 
 
 def _contigs(path: str | PathLike, names: list[str], lengths: list[int]) -> pd.DataFrame:
-    """Return whole contigs as in `SequenceSource.contigs`; two of one canonical name are an error."""
-    contigs = pd.DataFrame({"chrom": canonical_chromosomes(pd.Series(names, dtype=object)), "start": 0, "end": lengths})
-    again = contigs["chrom"].duplicated()
+    """Return whole contigs as in `SequenceSource.contigs`; two of one name are an error."""
+    again = pd.Series(names, dtype=object).duplicated()
     if again.any():
-        name = contigs.loc[again, "chrom"].iloc[0]
-        found = " and ".join(repr(name) for name in np.array(names)[contigs["chrom"] == name][:2].tolist())
-        raise InputError(f"{path}: found contigs {found}, wanted one of the name {name}")
+        name = names[int(np.argmax(again))]
+        raise InputError(f"{path}: found two contigs of the name {name!r}, wanted different names")
+    contigs = pd.DataFrame({"chrom": canonical_chromosomes(pd.Series(names, dtype=object)), "start": 0, "end": lengths})
     return contigs.assign(strand=".").astype({"start": np.int64, "end": np.int64})
 
 
 def _read_contigs(path: str | PathLike) -> SequenceSource:
-    names, lengths, bases = [], [], bytearray()
+    headers, lengths, bases = [], [], bytearray()
     for header, sequence in read_fasta(path):
-        names.append(header.split()[0])
+        headers.append(header)
         lengths.append(len(sequence))
         bases += sequence.encode("ascii")
-    return _InMemory(path, _contigs(path, names, lengths), bases)
+    warn_of_unused_coordinates(path, headers, len(headers))
+    names = [header.split()[0] for header in headers]
+    return _InMemory(path, _contigs(path, names, lengths), bases, names)
 
 
 def _read_regions(path: str | PathLike) -> SequenceSource:
     regions, bases, others = [], bytearray(), []
     for header, sequence in read_fasta(path):
-        region = parse_region(header)
+        region = parse_region(header) or find_region(header, len(sequence))
         if region is None:
             others.append(header)
             continue
@@ -273,103 +306,3 @@ def _read_regions(path: str | PathLike) -> SequenceSource:
         )  # fmt: skip
     contigs = pd.DataFrame(regions, columns=["chrom", "start", "end", "strand"])
     return _InMemory(path, contigs.assign(chrom=canonical_chromosomes(contigs["chrom"])), bases)
-
-
-def _is_bgzip(path: str | PathLike) -> bool | None:
-    """Return True for bgzip, False for plain text, None for other gzip files, from the first bytes."""
-    with open(path, "rb") as handle:
-        start = handle.read(18)
-    if start[:2] != b"\x1f\x8b":
-        return False
-    # RFC 1952: the flag of an extra field, whose first subfield in bgzip files is BC with two bytes.
-    return True if len(start) == 18 and start[3] & 4 and start[12:16] == b"BC\x02\x00" else None
-
-
-def _open_index(path: str | PathLike) -> SequenceSource | None:
-    """Open the file through an index; None, with a warning, if it must be read into memory."""
-    bgzip = _is_bgzip(path)
-    if bgzip is None:
-        logger.warning("%s: gzip cannot be indexed, reading it all into memory; bgzip or gunzip it to avoid that", path)
-        return None
-    if bgzip != str(path).lower().endswith(_PACKED_NAMES):
-        logger.warning("%s: its name does not tell its compression, reading it all into memory", path)
-        return None
-    faidx = _saved_index(path, bgzip) or _new_index(path, bgzip)
-    if faidx is None:
-        logger.warning("%s: cannot be indexed (lines of unequal length?), reading it all into memory", path)
-        return None
-    source = _Indexed(path, faidx, bgzip)
-    try:
-        # Otherwise a file of proteins, for example, would only be noticed by no window being found.
-        source._fetch(0, 0, min(1000, int(source.contigs["end"].iat[0])))
-    except InputError:
-        source.close()
-        raise
-    return source
-
-
-def _index_errors() -> tuple[type[Exception], ...]:
-    """Return what pyfaidx, and Bio.bgzf below it, raise on a damaged or irregular index or file."""
-    from pyfaidx import FastaIndexingError, FetchError, IndexNotFoundError
-
-    kinds = (FastaIndexingError, FetchError, IndexNotFoundError, OSError, ValueError, EOFError)
-    return (*kinds, zlib.error, gzip.BadGzipFile, struct.error)
-
-
-def _saved_index(path: str | PathLike, bgzip: bool):
-    """Return a `pyfaidx.Faidx` with the index beside the file; None if it is missing, outdated, or of another file."""
-    from pyfaidx import Faidx
-
-    saved = [Path(f"{path}.fai")] + [Path(f"{path}.gzi")] * bgzip
-    try:
-        if min(file.stat().st_mtime for file in saved) < os.stat(path).st_mtime:
-            return None
-        return _checked(Faidx(path, as_raw=True, build_index=False, rebuild=False), bgzip)
-    except _index_errors():
-        return None
-
-
-def _new_index(path: str | PathLike, bgzip: bool):
-    """Return a `pyfaidx.Faidx` with a new index, kept beside the file if possible; None if none can be made."""
-    from pyfaidx import Faidx
-
-    # Made elsewhere and moved when complete: an incomplete index left by a kill would be newer than the file.
-    with tempfile.TemporaryDirectory() as folder:
-        names = {"indexname": ".fai", "gzi_indexname": ".gzi"}
-        made = {name: Path(folder, f"index{end}") for name, end in names.items()}
-        try:
-            faidx = _checked(Faidx(path, as_raw=True, **made), bgzip)
-        except _index_errors():
-            return None
-        with suppress(OSError):
-            for name, end in names.items():
-                if faidx is not None and made[name].exists():
-                    with atomic_write(f"{path}{end}", "wb") as handle:
-                        handle.write(made[name].read_bytes())
-    return faidx
-
-
-def _checked(faidx, bgzip: bool):
-    """Return the index; close it and return None if a record is empty or does not agree with the file."""
-    good = bool(faidx.index) and all(record.rlen > 0 and record.lenc > 0 for record in faidx.index.values())
-    if good and not bgzip:
-        good = all(_agrees(faidx.file.fileno(), name, record) for name, record in faidx.index.items())
-    if not good:
-        faidx.close()
-    return faidx if good else None
-
-
-def _agrees(file: int, name: str, record) -> bool:
-    """Return whether header, length of the first line and end of the sequence agree with the index."""
-    above = os.pread(file, min(record.offset, 4096), max(0, record.offset - 4096))
-    header = above.rstrip(b"\r\n").rpartition(b"\n")[2].split()
-    last = record.rlen - 1
-    rest = os.pread(file, 64, record.offset + last // record.lenc * record.lenb + last % record.lenc)
-    line = os.pread(file, record.lenb, record.offset)
-    return (
-        above.endswith(b"\n")
-        and header[:1] == [b">" + name.encode()]
-        and len(line.rstrip(b"\r\n")) == min(record.lenc, record.rlen)
-        and rest[:1].strip(b">\r\n") != b""
-        and rest[1:].lstrip()[:1] in (b"", b">")
-    )

@@ -15,7 +15,6 @@ from ..alphabet import COMPLEMENT, reverse_complement
 from ..data.text_files import open_text, read_lines, read_table
 from ..errors import InputError
 from ..genomics.genome import SequenceSource
-from ..genomics.intervals import canonical_chromosome
 
 __all__ = ["Variant", "VariantWindow", "place_variants", "read_variants"]
 
@@ -201,7 +200,7 @@ def place_variants(variants: Sequence[Variant], genome: SequenceSource, variant_
     contigs = genome.contigs
     spots = pd.DataFrame(
         {
-            "chrom": [canonical_chromosome(variant.chrom) for variant in variants],
+            "chrom": [variant.chrom for variant in variants],
             "start": [variant.pos - 1 for variant in variants],
             "end": [variant.pos for variant in variants],
             "strand": [variant.strand for variant in variants],
