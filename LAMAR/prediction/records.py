@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..alphabet import reverse_complement
-from ..data.sequences import check_span, normalize_sequence, parse_region, read_fasta
+from ..data.sequences import (
+    check_span,
+    find_region,
+    normalize_sequence,
+    parse_region,
+    read_fasta,
+    record_name,
+    warn_of_unused_coordinates,
+)
 from ..data.text_files import read_table
 from ..errors import InputError, shortened, similar
 
@@ -93,24 +101,31 @@ def _whole(name: str, sequence: str) -> Record:
 
 
 def fasta_records(path: str | PathLike) -> Iterator[Record]:
-    """Yield the records of a FASTA file, gzipped or plain, under the first word of their headers.
+    """Yield the records of a FASTA file, gzipped or plain, under the names of `LAMAR.data.sequences.record_name`.
 
-    Headers with coordinates, such as ``chr1:100-200(-)``, place a record on the genome; with ``-``, or without a
-    strand, the sequence is read as it stands.
+    Headers with coordinates, such as ``chr1:100-200(-)`` or ``name chr1:100-200``, place a record on the genome; with
+    ``-``, or without a strand, the sequence is read as it stands. At the end, a warning tells of headers with
+    coordinates that cannot be used.
 
     Raises
     ------
     InputError
         As `LAMAR.data.sequences.read_fasta`; or the sequence is not as long as the header says.
     """
+    without_place: list[str] = []
+    n_records = 0
     for header, sequence in read_fasta(path):
-        name, region = header.split()[0], parse_region(header)
+        name = record_name(header, len(sequence))
+        region = parse_region(header) or find_region(header, len(sequence))
+        n_records += 1
         if region is None:
+            without_place.append(header)
             yield _whole(name, sequence)
             continue
         check_span(region, len(sequence), f"{path}: record {header}", " (0-based half-open; these look 1-based)")
         strand = "-" if region.strand == "-" else "+"
         yield Record(name, sequence, Place(region.chrom, strand, (region.start,), (region.end,)))
+    warn_of_unused_coordinates(path, without_place, n_records)
 
 
 def table_records(path: str | PathLike, column: str = "sequence") -> Iterator[Record]:

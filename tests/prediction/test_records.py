@@ -50,7 +50,7 @@ def test_every_nucleotide_of_a_spliced_record_is_found_on_the_genome(genome, str
         assert covered == [left for left, _ in single]
 
 
-def test_fasta_headers_place_records(tmp_path):
+def test_fasta_headers_place_records(tmp_path, caplog):
     path = tmp_path / "r.fa.gz"
     path.write_bytes(gzip.compress(b">NORAD a lncRNA\nacguac\n>chr1:100-104(-)\nACGT\n>chr2:5-8\nGGG\n"))
     found = list(fasta_records(path))
@@ -64,6 +64,12 @@ def test_fasta_headers_place_records(tmp_path):
         Place("chr1", "-", (100,), (104,)),
         Place("chr2", "+", (5,), (8,)),
     ]
+    path.write_bytes(gzip.compress(b">a QKI::chr1:0-4(-)\nACGT\n>a chr2:5-8\nGGG\n>T1 range=chr3:1-3\nGGG\n"))
+    found = list(fasta_records(path))
+    assert [record.name for record in found] == ["a::chr1:0-4(-)", "a::chr2:5-8", "T1"]
+    assert [record.place.chrom for record in found] == ["chr1", "chr2", "T1"]
+    [message] = caplog.messages
+    assert "coordinates in the headers of 1 of 3 records, which are not used (first: 'T1 range=chr3:1-3')" in message
     path.write_bytes(gzip.compress(b">chr1:101-104\nACGT\n"))
     with pytest.raises(InputError, match=r"found 4 nucleotides, wanted end - start = 3 \(0-based"):
         list(fasta_records(path))
