@@ -19,8 +19,9 @@ Methods: mutagenesis (every substitution), window (masked windows), gradient (sa
 
 Outputs in OUTPUT_DIR: records.csv; METHOD.csv; top.csv; arrays/*.npz; figures/*_tracks and *_mutagenesis (PNG, SVG);
 tracks/*.bedgraph where record names have coordinates (chr1:100-201(+)); with 10 records or more that the model assigns
-to the class, aligned.csv, kmers.csv, seqlets.csv, motif.csv and figures of them; with --vcf variants.csv; run.json. An
-interrupted run resumes. Records that cannot be explained are left out, listed at the end, and make the exit code 2.
+to the class, aligned.csv, kmers.csv, seqlets.csv, motif.csv and figures of them; with --vcf variants.csv, and
+left_out.csv of variants that cannot be scored; run.json. An interrupted run resumes. Records that cannot be explained
+are left out, listed at the end, and make the exit code 2.
 """
 
 from __future__ import annotations

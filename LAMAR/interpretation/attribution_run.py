@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..genomics.genome import open_genome
 from ..runs import RunFolder, storage
 from .explanation_files import ReportOptions, explain_records, write_motifs, write_tables
 from .explanations import ExplainOptions, Explanation, check_options, explain
 from .run_record import RunRecord, separate_records, warn_of_length
 from .variant_effects import COLUMNS, score_variants
-from .variants import VariantWindow, place_variants, read_variants
+from .variant_windows import VariantWindow, load_variants
+from .variants import LeftOut
 
 __all__ = ["AttributionRun", "VariantOptions", "run_attribution", "run_variants"]
 
@@ -136,6 +136,8 @@ def run_variants(
 ) -> list[dict[str, Any]]:
     """Score the variants of a file and write ``variants.csv`` to a folder; an interrupted run resumes.
 
+    Variants that cannot be scored are listed in ``left_out.csv``, with reason and what was found.
+
     Parameters
     ----------
     model : Module
@@ -161,19 +163,20 @@ def run_variants(
     Raises
     ------
     InputError
-        For a file that cannot be read, or a variant that does not fit the genome, before anything is written.
+        As `LAMAR.interpretation.variant_windows.load_variants`, before anything is written.
     """
     options, report, record = options or ExplainOptions(), report or ReportOptions(), record or RunRecord()
     variants = variants or VariantOptions()
     check_options(model, replace(options, methods=()))
-    chosen, n_left_out = read_variants(vcf, variants.strand)
-    with open_genome(genome) as source:
-        placed = place_variants(chosen, source, variants.variant_window)
+    placed, left_out = load_variants(vcf, genome, variants.strand, variants.variant_window)
     warn_of_length((window.sequence for window in placed), model.config)
     with record.open(output_dir) as folder:
-        rows = _score_in_units(folder, model, placed, n_left_out, options, variants.ranks, report.progress)
+        rows = _score_in_units(folder, model, placed, len(left_out), options, variants.ranks, report.progress)
         storage.write_csv(folder.file("variants.csv"), rows, COLUMNS)
-        folder.finish({"variants": len(rows), "left_out": n_left_out, "collapsed": record.collapsed})
+        if left_out:
+            columns = [one.name for one in fields(LeftOut)]
+            storage.write_csv(folder.file("left_out.csv"), map(asdict, left_out), columns)
+        folder.finish({"variants": len(rows), "left_out": len(left_out), "collapsed": record.collapsed})
     return rows
 
 
@@ -190,7 +193,7 @@ def _score_in_units(
     # Progress counts variants as the file has them: a variant on both strands is one.
     numbers_by_variant: dict[tuple, int] = {}
     numbers = [
-        numbers_by_variant.setdefault((window.variant.source, window.variant.alt), len(numbers_by_variant) + 1)
+        numbers_by_variant.setdefault((window.variant.place, window.variant.alt), len(numbers_by_variant) + 1)
         for window in placed
     ]
     n_read = len(numbers_by_variant) + n_left_out
@@ -199,7 +202,7 @@ def _score_in_units(
     for first in range(0, len(placed), VARIANTS_PER_UNIT):
         chunk, unit = placed[first : first + VARIANTS_PER_UNIT], f"variants {first}"
         last = numbers[first + len(chunk) - 1]
-        if not folder.done(unit):
+        if not folder.done(unit) or not _are_rows_of(folder.load_unit(unit)["rows"], chunk):
             chunk_rows = score_variants(
                 model,
                 chunk,
@@ -214,3 +217,11 @@ def _score_in_units(
             logger.info("scored %d of %d variants%s", last, n_read, left_out)
         rows += folder.load_unit(unit)["rows"]
     return rows
+
+
+def _are_rows_of(rows: list[dict[str, Any]], chunk: Sequence[VariantWindow]) -> bool:
+    """Return whether saved rows are those of the variants; an earlier version may have left out others."""
+    names = ("chrom", "pos", "ref", "alt", "strand")
+    return [[row[name] for name in names] for row in rows] == [
+        [getattr(window.variant, name) for name in names] for window in chunk
+    ]

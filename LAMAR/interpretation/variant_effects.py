@@ -1,13 +1,14 @@
-"""Effects of single-nucleotide variants on a classifier's call.
+"""Effects of substitutions and small insertions and deletions on a classifier's call.
 
-A variant is scored in a window of the genome on its strand, with the reference and with the alternative letter. The
-effect is alternative minus reference in log-odds; its rank among all substitutions of the same window shows whether it
-is large for that window.
+A variant is scored in a window of the genome on its strand, with the reference and with the alternative. The effect is
+alternative minus reference in log-odds; its rank among all substitutions of the same window shows whether it is large
+for that window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
@@ -17,11 +18,9 @@ import torch
 
 from ..alphabet import NUCLEOTIDES
 from ..batches import EncodedSequences
-from ..genomics.genome import open_genome
 from .classifiers import model_task, predict_logits, resolve_scale, resolve_targets, scores
-from .edits import TOKENS, EditedSequences
-from .mutagenesis import Mutagenesis, mutagenesis
-from .variants import VariantWindow, place_variants, read_variants
+from .mutagenesis import mutagenesis
+from .variant_windows import VariantWindow, load_variants
 
 __all__ = ["COLUMNS", "score_variants", "variant_effects"]
 
@@ -52,9 +51,9 @@ def score_variants(
     scale : {"log_odds", "logit", "probability"}, optional
         Scale of the scores; None for log-odds (natural logarithm), for regression the predicted value.
     ranks : bool, default True
-        Rank each effect among all substitutions of its window by absolute value; 1 is the strongest, ties share the
-        better rank. That takes the mutagenesis of each distinct window, 3 forward rows per nucleotide. Without ranks it
-        is two rows per variant, and ``rank`` is None.
+        Rank each effect among all substitutions of one nucleotide in its window by absolute value; 1 is the strongest,
+        ties share the better rank. That takes the mutagenesis of each distinct window, 3 forward rows per nucleotide.
+        Without ranks it is two rows per variant, and ``rank`` is None.
 
     Raises
     ------
@@ -66,64 +65,57 @@ def score_variants(
     options = {"token_budget": token_budget, "device": device, "progress": progress}
     windows = list(dict.fromkeys(window.sequence for window in placed))
     index = {sequence: i for i, sequence in enumerate(windows)}
+    # Mutagenesis scores all substitutions of one nucleotide; what is left is scored by itself.
+    single = [window for window in placed if not (ranks and window.letter)]
     if ranks:
         results = mutagenesis(model, windows, target=target, **options)
+        reference = np.stack([result.reference for result in results])
+        targets = [result.target for result in results]
+        substitutions = [result.effects(scale) for result in results]
+        alternatives = _logits(model, [window.alternative for window in single], options)
     else:
-        results = _without_ranks(model, windows, placed, index, target, options)
-    effects = [result.effects(scale) for result in results]
-    return [
-        _variant_row(window, results[index[window.sequence]], effects[index[window.sequence]], scale, ranks)
-        for window in placed
-    ]
+        logits = _logits(model, [*windows, *(window.alternative for window in single)], options)
+        reference, alternatives = logits[: len(windows)], logits[len(windows) :]
+        targets = resolve_targets(reference, target, task).tolist()
+    by_window = {id(window): logits for window, logits in zip(single, alternatives)}
+    rows = []
+    for window in placed:
+        i = index[window.sequence]
+        before = float(scores(reference[i], targets[i], scale, task))
+        if id(window) in by_window:
+            effect = float(scores(by_window[id(window)], targets[i], scale, task)) - before
+        else:
+            effect = float(substitutions[i][window.position, NUCLEOTIDES.index(window.letter)])
+        # The letters of the sequence itself have an effect of 0 and never rank above a variant.
+        rank = 1 + int((np.abs(substitutions[i]) > abs(effect)).sum()) if ranks else None
+        rows.append(_variant_row(window, targets[i], scale, before, effect, rank))
+    return rows
+
+
+def _logits(model: torch.nn.Module, sequences: list[str], options: dict[str, Any]) -> np.ndarray:
+    """Return the logits of sequences, float32 (n, K)."""
+    if not sequences:
+        return np.zeros((0, model.config.num_labels), dtype=np.float32)
+    return predict_logits(model, EncodedSequences.encode(sequences), **options)
 
 
 def _variant_row(
-    window: VariantWindow, result: Mutagenesis, effects: np.ndarray, scale: str, ranks: bool
+    window: VariantWindow, target: int, scale: str, before: float, effect: float, rank: int | None
 ) -> dict[str, Any]:
-    effect = float(effects[window.position, NUCLEOTIDES.index(window.letter)])
-    reference = float(scores(result.reference, result.target, scale, result.task))
-    sequence = result.sequence
+    sequence = window.sequence
     return {
         **{name: getattr(window.variant, name) for name in ("id", "chrom", "pos", "ref", "alt", "strand")},
         "window_start": window.start,
         "window_end": window.end,
         "window_position": window.position,
-        "target": result.target,
+        "target": target,
         "score": scale,
-        "reference_score": reference,
-        "alternative_score": reference + effect,
+        "reference_score": before,
+        "alternative_score": before + effect,
         "effect": effect,
-        # The letters of the sequence itself have an effect of 0 and never rank above a variant.
-        "rank": 1 + int((np.abs(effects) > abs(effect)).sum()) if ranks else None,
+        "rank": rank,
         "n_substitutions": 3 * (len(sequence) - sequence.count("N")),
     }
-
-
-def _without_ranks(
-    model: torch.nn.Module,
-    windows: list[str],
-    placed: Sequence[VariantWindow],
-    index: Mapping[str, int],
-    target: int | str | None,
-    options: Mapping[str, Any],
-) -> list[Mutagenesis]:
-    """Return the mutagenesis of the windows with only the variants' substitutions filled in."""
-    originals = EncodedSequences.encode(windows)
-    reference = predict_logits(model, originals, **options)
-    task = model_task(model)
-    targets = resolve_targets(reference, target, task)
-    record = np.array([index[window.sequence] for window in placed], dtype=np.int64)
-    position = np.array([window.position for window in placed], dtype=np.int64)
-    letter = np.array([NUCLEOTIDES.index(window.letter) for window in placed], dtype=np.int64)
-    rows = EditedSequences(originals, record, position[:, None] + 1, TOKENS[letter][:, None])
-    logits = predict_logits(model, rows, **options)
-    results = []
-    for i, sequence in enumerate(windows):
-        table = np.full((len(sequence), 4, logits.shape[1]), np.nan, dtype=np.float32)
-        inside = record == i
-        table[position[inside], letter[inside]] = logits[inside]
-        results.append(Mutagenesis(sequence, 0, len(sequence), int(targets[i]), task, reference[i], table))
-    return results
 
 
 def variant_effects(
@@ -160,16 +152,18 @@ def variant_effects(
     Returns
     -------
     DataFrame
-        One row per variant and strand, columns `COLUMNS`: effects are alternative minus reference.
+        One row per variant and strand, columns `COLUMNS`: effects are alternative minus reference. Its
+        ``attrs["left_out"]`` lists variants that cannot be scored, a dict of the fields of
+        `LAMAR.interpretation.variants.LeftOut` each.
 
     Raises
     ------
     InputError
-        For a file that cannot be read, a variant that does not fit the genome, or a class or scale that does not exist.
+        For a class or scale that does not exist, and as `LAMAR.interpretation.variant_windows.load_variants`.
     """
-    variants, _ = read_variants(vcf, strand)
-    with open_genome(genome) as source:
-        placed = place_variants(variants, source, variant_window)
+    placed, left_out = load_variants(vcf, genome, strand, variant_window)
     options = {"token_budget": token_budget, "device": device, "progress": progress}
     rows = score_variants(model, placed, target=target, scale=scale, ranks=ranks, **options)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table.attrs["left_out"] = [asdict(one) for one in left_out]
+    return table

@@ -1,42 +1,89 @@
-"""Single-nucleotide variants: reading from a VCF or a table, and placing in windows of a genome."""
+"""Variants of a VCF or a table: substitutions and small insertions and deletions, and what cannot be scored and why."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 
-import numpy as np
-import pandas as pd
-
-from ..alphabet import COMPLEMENT, reverse_complement
+from ..alphabet import COMPLEMENT
 from ..data.text_files import open_text, read_lines, read_table
 from ..errors import InputError
-from ..genomics.genome import SequenceSource
 
-__all__ = ["Variant", "VariantWindow", "place_variants", "read_variants"]
+__all__ = ["REASONS", "LeftOut", "Reason", "Variant", "read_variants"]
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a variant is left out.
+
+    Attributes
+    ----------
+    text : str
+        Words that follow "variants".
+    is_fault : bool
+        Whether the record is wrong, or does not fit the genome; else it is a variant of a kind that is not scored.
+    """
+
+    text: str
+    is_fault: bool
+
+
+REASONS = {
+    "malformed": Reason("that cannot be read", True),
+    "not_in_genome": Reason("at places that the genome does not have", True),
+    "reference_differs": Reason("whose reference letters are not those of the genome", True),
+    "contig_too_short": Reason("in contigs that are shorter than the window", True),
+    "no_nucleotides": Reason("whose alternative is not written as A, C, G, T", False),
+    "no_change": Reason("whose alternative is the reference", False),
+    "too_long": Reason("that change more than half of the window", False),
+    "end_of_contig": Reason("too near the end of a contig", False),
+}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A record of a file, or one of its alternatives, that is not scored.
+
+    Attributes
+    ----------
+    place : str
+        Line or row in the file.
+    id, chrom, pos, ref, alt : str
+        As the file has them; "" where a malformed record has none.
+    reason : str
+        Key of `REASONS`.
+    found : str
+        What was found there and what was wanted.
+    """
+
+    place: str
+    id: str
+    chrom: str
+    pos: str
+    ref: str
+    alt: str
+    reason: str
+    found: str
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A substitution of one nucleotide.
+    """A variant as its file has it.
 
     Attributes
     ----------
     id : str
     chrom : str
     pos : int
-        Position counted from 1, as in a VCF.
+        Position of the first letter of ``ref``, counted from 1, as in a VCF.
     ref, alt : str
-        Letters of the forward strand.
+        Different letters of the forward strand, one or more each.
     strand : {"+", "-"}
         Strand on which the variant is scored.
-    source : str
-        File and line, for messages.
+    place : str
+        Line or row in the file.
     """
 
     id: str
@@ -45,32 +92,24 @@ class Variant:
     ref: str
     alt: str
     strand: str
-    source: str
+    place: str
 
+    def trimmed(self) -> tuple[int, str, str]:
+        """Return position from 0, reference and alternative without the letters that both share at their ends.
 
-@dataclass(frozen=True)
-class VariantWindow:
-    """A variant in its window of the genome.
+        One letter stays of each, as in the normal form of a VCF (Tan et al. 2015, doi:10.1093/bioinformatics/btv112):
+        ``GT`` > ``AT`` is ``G`` > ``A``.
+        """
+        start, ref, alt = self.pos - 1, self.ref, self.alt
+        while min(len(ref), len(alt)) > 1 and ref[-1] == alt[-1]:
+            ref, alt = ref[:-1], alt[:-1]
+        while min(len(ref), len(alt)) > 1 and ref[0] == alt[0]:
+            start, ref, alt = start + 1, ref[1:], alt[1:]
+        return start, ref, alt
 
-    Attributes
-    ----------
-    variant : Variant
-    start, end : int
-        Window in the genome, 0-based half-open.
-    sequence : str
-        Window on the variant's strand, with the reference letter.
-    position : int
-        Index of the variant in ``sequence``.
-    letter : str
-        Alternative letter on the variant's strand.
-    """
-
-    variant: Variant
-    start: int
-    end: int
-    sequence: str
-    position: int
-    letter: str
+    def left_out(self, reason: str, found: str) -> LeftOut:
+        """Return this variant as one that is not scored."""
+        return LeftOut(self.place, self.id, self.chrom, str(self.pos), self.ref, self.alt, reason, found)
 
 
 @dataclass(frozen=True)
@@ -87,13 +126,12 @@ class _Row:
     place: str
 
 
-def read_variants(path: str | PathLike, strand: str = "+") -> tuple[list[Variant], int]:
-    """Read substitutions from a VCF or a CSV/TSV table.
+def read_variants(path: str | PathLike, strand: str = "+") -> tuple[list[Variant], list[LeftOut]]:
+    """Read variants from a VCF or a CSV/TSV table.
 
     A VCF is recognised by its ``##fileformat=VCF`` or ``#CHROM`` line. A table has the columns ``chrom``, ``pos`` (from
     1) or ``start`` (from 0), ``ref``, ``alt``, and optionally ``id`` and ``strand``. Each of several alternatives
-    joined by commas is a variant. Alternatives that are no substitution of one letter by another (insertions,
-    deletions, ``<DEL>``, ``*``) are left out with a warning that names the first of them.
+    joined by commas is a variant.
 
     Parameters
     ----------
@@ -105,60 +143,73 @@ def read_variants(path: str | PathLike, strand: str = "+") -> tuple[list[Variant
     Returns
     -------
     variants : list of Variant
-    n_left_out : int
-        Number of alternatives that are no substitution.
+    left_out : list of LeftOut
+        Records that cannot be read, and alternatives that are no nucleotides (``<DEL>``, ``*``, ``N``) or no change.
 
     Raises
     ------
     InputError
-        Names the file and the line or row: missing columns, a position that is no whole number or out of range, an
-        unknown strand, no substitution at all.
+        If the file cannot be read or a table lacks a column.
     """
     with open_text(path) as handle:
         _, head = next(read_lines(handle, path), (0, ""))
     is_vcf = head.upper().startswith(("##FILEFORMAT=VCF", "#CHROM"))
     variants: list[Variant] = []
-    left_out: list[str] = []
+    left_out: list[LeftOut] = []
     for row in _vcf_rows(path) if is_vcf else _table_rows(path):
-        for variant in _variants_of_row(path, row, strand, left_out):
-            variants.append(variant)
-    if left_out:
-        are = "alternative that is" if len(left_out) == 1 else "alternatives that are"
-        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
-        message = "%s: left out %d %s no substitution of one nucleotide: %s%s"
-        logger.warning(message, path, len(left_out), are, left_out[0], more)
-    if not variants:
-        raise InputError(f"{path}: found no substitution of one nucleotide by another")
-    return variants, len(left_out)
+        if isinstance(row, LeftOut):
+            left_out.append(row)
+            continue
+        for variant in _variants_of_row(row, strand):
+            (left_out if isinstance(variant, LeftOut) else variants).append(variant)
+    return variants, left_out
 
 
-def _variants_of_row(path: str | PathLike, row: _Row, strand: str, left_out: list[str]) -> Iterator[Variant]:
-    """Yield the substitutions of a row; append where it stands to ``left_out`` for each other alternative."""
-    source = f"{path}: {row.place}"
+def _variants_of_row(row: _Row, strand: str) -> Iterator[Variant | LeftOut]:
+    """Yield the variants of a row, one per alternative and strand, and the alternatives that are left out."""
+
+    def left_out(reason: str, found: str, alt: str = row.alts) -> LeftOut:
+        return LeftOut(row.place, row.id, row.chrom, row.pos, row.ref, alt, reason, found)
+
     # int() also takes 5_00 and digits of other alphabets, and numbers that the genome's arrays cannot hold.
     if not re.fullmatch("[0-9]{1,12}", row.pos.strip()) or int(row.pos) < row.first:
-        raise InputError(f"{source}: found position {row.pos!r}, wanted a whole number from {row.first}, below 10**12")
+        wanted = f"wanted a whole number from {row.first}, below 10**12"
+        yield left_out("malformed", f"found position {row.pos[:40]!r}, {wanted}")
+        return
+    if row.strand not in ("", ".", "+", "-"):
+        yield left_out("malformed", f"found strand {row.strand[:40]!r}, wanted +, - or .")
+        return
     position = int(row.pos) + 1 - row.first
-    has_name = row.id not in ("", ".")
-    row_strand = row.strand if row.strand in ("+", "-") else strand
+    sides = (row.strand,) if row.strand in ("+", "-") else ("+", "-") if strand == "both" else (strand,)
     ref = row.ref.upper().replace("U", "T")
+    if not _is_sequence(ref):
+        yield left_out("malformed", f"found reference {row.ref[:40]!r}, wanted letters of ACGT")
+        return
     for alt in row.alts.upper().replace("U", "T").split(","):
-        if ref not in COMPLEMENT or alt not in COMPLEMENT or ref == alt:
-            left_out.append(f"{row.place} ({row.id if has_name else f'{row.chrom}:{position}'})")
-            continue
-        name = row.id if has_name else f"{row.chrom}:{position}{ref}>{alt}"
-        for side in ("+", "-") if row_strand == "both" else (row_strand,):
-            yield Variant(name, row.chrom, position, ref, alt, side, source)
+        if not _is_sequence(alt):
+            yield left_out("no_nucleotides", f"found alternative {alt[:40]!r}, wanted letters of ACGT", alt)
+        elif alt == ref:
+            yield left_out("no_change", f"found alternative {alt[:40]!r} like the reference", alt)
+        else:
+            name = row.id if row.id not in ("", ".") else f"{row.chrom}:{position}{ref}>{alt}"
+            for side in sides:
+                yield Variant(name, row.chrom, position, ref, alt, side, row.place)
 
 
-def _vcf_rows(path: str | PathLike) -> Iterator[_Row]:
+def _is_sequence(letters: str) -> bool:
+    return bool(letters) and all(letter in COMPLEMENT for letter in letters)
+
+
+def _vcf_rows(path: str | PathLike) -> Iterator[_Row | LeftOut]:
     with open_text(path) as handle:
         for number, line in read_lines(handle, path):
             if line.startswith("#"):
                 continue
             fields = line.split("\t")
             if len(fields) < 5:
-                raise InputError(f"{path}: line {number}: found {len(fields)} columns, wanted CHROM POS ID REF ALT ...")
+                found = f"found {len(fields)} columns, wanted CHROM POS ID REF ALT ..."
+                yield LeftOut(f"line {number}", "", "", "", "", "", "malformed", found)
+                continue
             chrom, pos, name, ref, alts = fields[:5]
             yield _Row(name, chrom, pos, 1, ref, alts, "", f"line {number}")
 
@@ -171,68 +222,8 @@ def _table_rows(path: str | PathLike) -> Iterator[_Row]:
         raise InputError(
             f"{path}: found columns {', '.join(columns)}, wanted chrom, pos (or start), ref, alt, or a VCF"
         )
-    n = len(numbers)
-    for i, number in enumerate(numbers):
-        strand = columns.get("strand", [""] * n)[i]
-        if strand not in ("", ".", "+", "-"):
-            raise InputError(f"{path}: row {number}: found strand {strand!r}, wanted +, - or .")
-        name, first = columns.get("id", [""] * n)[i], 1 if position == "pos" else 0
-        chrom, pos, ref, alts = (columns[column][i] for column in ("chrom", position, "ref", "alt"))
+    first = 1 if position == "pos" else 0
+    absent = [""] * len(numbers)
+    names = ("id", "chrom", position, "ref", "alt", "strand")
+    for number, name, chrom, pos, ref, alts, strand in zip(numbers, *(columns.get(key, absent) for key in names)):
         yield _Row(name, chrom, pos, first, ref, alts, strand, f"row {number}")
-
-
-def place_variants(variants: Sequence[Variant], genome: SequenceSource, variant_window: int) -> list[VariantWindow]:
-    """Return windows with the variants in their middle, moved inwards at the ends of a contig or region.
-
-    Parameters
-    ----------
-    variants : sequence of Variant
-    genome : SequenceSource
-        See `LAMAR.genomics.genome.open_genome`.
-    variant_window : int
-        Length of the windows, nt.
-
-    Raises
-    ------
-    InputError
-        Names the variant: not in the genome, a contig shorter than the window, or another reference letter there.
-    """
-    contigs = genome.contigs
-    spots = pd.DataFrame(
-        {
-            "chrom": [variant.chrom for variant in variants],
-            "start": [variant.pos - 1 for variant in variants],
-            "end": [variant.pos for variant in variants],
-            "strand": [variant.strand for variant in variants],
-        }
-    )
-    rows = genome.locate(spots)
-    for variant, row in zip(variants, rows):
-        where = f"{variant.source}: {variant.chrom}:{variant.pos}"
-        if row < 0:
-            raise InputError(f"{where}: found no such place in {genome.path}")
-        size = int(contigs["end"].iat[row] - contigs["start"].iat[row])
-        if size < variant_window:
-            raise InputError(
-                f"{where}: its contig has {size} nt in {genome.path}, fewer than `variant_window` {variant_window}"
-            )
-    first, last = (contigs[name].to_numpy()[rows] for name in ("start", "end"))
-    start = np.clip(spots["start"].to_numpy() - variant_window // 2, first, last - variant_window)
-    sequences = genome.extract(spots.assign(start=start, end=start + variant_window))
-    return [
-        _placed(variant, begin, begin + variant_window, sequence, genome)
-        for variant, begin, sequence in zip(variants, start.tolist(), sequences)
-    ]
-
-
-def _placed(variant: Variant, start: int, end: int, sequence: str, genome: SequenceSource) -> VariantWindow:
-    is_minus = variant.strand == "-"
-    position = end - variant.pos if is_minus else variant.pos - 1 - start
-    reference = reverse_complement(sequence[position]) if is_minus else sequence[position]
-    if reference != variant.ref:
-        raise InputError(
-            f"{variant.source}: {variant.chrom}:{variant.pos}: found reference {variant.ref}, but {genome.path} "
-            f"has {reference} there (positions of a VCF count from 1; is it the same genome build?)"
-        )
-    letter = COMPLEMENT[variant.alt] if is_minus else variant.alt
-    return VariantWindow(variant, start, end, sequence, position, letter)

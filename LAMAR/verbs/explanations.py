@@ -199,9 +199,10 @@ def variant_effects(
     variant_window: int = 101,
     **options: Any,
 ) -> pd.DataFrame:
-    """Score single-nucleotide variants with a fine-tuned classifier.
+    """Score substitutions and small insertions and deletions with a fine-tuned classifier.
 
-    Each variant is placed in the middle of a window of the genome, on its strand.
+    Each variant is placed in the middle of a window of the genome, on its strand. Those that cannot be scored are
+    left out with a warning.
 
     Parameters
     ----------
@@ -223,12 +224,14 @@ def variant_effects(
     Returns
     -------
     DataFrame
-        One row per variant and strand; ``effect`` is alternative minus reference.
+        One row per variant and strand; ``effect`` is alternative minus reference. ``attrs["left_out"]`` lists the
+        variants left out, and why.
 
     Raises
     ------
     InputError
-        A file that cannot be read, a variant that does not fit the genome, or a class or scale that does not exist.
+        A file that cannot be read, a class or scale that does not exist; no variant can be scored, or most do not fit
+        the genome.
 
     Examples
     --------

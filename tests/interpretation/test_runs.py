@@ -24,6 +24,7 @@ from LAMAR.interpretation.explanations import ExplainOptions, explain
 from LAMAR.interpretation.run_record import RunRecord, refuse_left_out, warn_of_length
 from LAMAR.interpretation.variant_effects import COLUMNS, variant_effects
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM
+from LAMAR.runs.records import digest
 
 RECORDS = [("one", "ACGTNACGGT"), ("two", "TTGACA"), ("unknown", "NNN")]
 QUICK = ReportOptions(n_figures=0)
@@ -87,6 +88,28 @@ def test_variants_of_a_file_in_one_call(tmp_path):
     assert [row["effect"] for row in rows] == found["effect"].tolist()
     assert [row["rank"] for row in rows] == found["rank"].tolist()
     assert len(table(tmp_path / "out" / "variants.csv")) == 6
+    assert found.attrs["left_out"] == []
+    assert not (tmp_path / "out" / "left_out.csv").exists()
+
+
+def test_a_bad_variant_is_listed_and_rows_of_other_variants_are_computed_again(tmp_path):
+    (tmp_path / "g.fa").write_text(">chr1\nACGTTGCAAGCTTACGGATCCATG\n")
+    (tmp_path / "v.vcf").write_text("#CHROM\tPOS\tID\tREF\tALT\n1\t11\trs1\tC\tA\n1\t3\trs2\tC\tG\n1\t8\t.\tAA\tA\n")
+    model, files, options = Linear(), (tmp_path / "v.vcf", tmp_path / "g.fa"), VariantOptions("+", 9)
+    found = variant_effects(model, *files, variant_window=9)
+    assert [(one["id"], one["reason"]) for one in found.attrs["left_out"]] == [("rs2", "reference_differs")]
+    rows = run_variants(model, *files, tmp_path / "out", variants=options)
+    assert [row["effect"] for row in rows] == found["effect"].tolist()
+    assert [(one["place"], one["id"], one["alt"]) for one in table(tmp_path / "out" / "left_out.csv")] == [
+        ("line 3", "rs2", "G")
+    ]
+    # Units of a version that left deletions out: their rows are those of other variants.
+    unit = tmp_path / "out" / "units" / "variants 0.json"
+    saved = json.loads(unit.read_text())
+    saved["result"]["rows"].pop()
+    saved["sha256"] = digest(saved["result"])
+    unit.write_text(json.dumps(saved))
+    assert run_variants(model, *files, tmp_path / "out", variants=options) == rows
 
 
 def test_dependency_maps_of_a_model_in_memory(tmp_path):

@@ -265,7 +265,7 @@ def test_variants(checkpoint, tmp_path, capsys):
     assert "log_odds" in capsys.readouterr().out
     (tmp_path / "v.vcf").write_text(f"#CHROM\tPOS\tID\tREF\tALT\n5\t2\trs2\t{'CATG'['ACGT'.index(genome[1])]}\tN\n")
     assert call(checkpoint, tmp_path / "out2", *more) == 2
-    assert "no substitution of one nucleotide" in capsys.readouterr().err
+    assert "line 2: found alternative 'N', wanted letters of ACGT (the only variant)" in capsys.readouterr().err
     wrong = "CATG"["ACGT".index(genome[1])]
     (tmp_path / "v.vcf").write_text(f"#CHROM\tPOS\tID\tREF\tALT\n5\t2\trs2\t{wrong}\t{genome[1]}\n")
     assert call(checkpoint, tmp_path / "out2", *more) == 2
@@ -277,7 +277,7 @@ def test_variants(checkpoint, tmp_path, capsys):
 def test_variants_are_counted_as_the_file_has_them(checkpoint, tmp_path, caplog, strand, monkeypatch):
     monkeypatch.setattr(attribution_run, "VARIANTS_PER_UNIT", 3)
     (tmp_path / "g.fa").write_text(f">chr5\n{'ACGT' * 10}\n")
-    lines = ("5\t21\trs1\tA\tC,G", "5\t22\trs2\tC\tCA", "5\t23\trs3\tG\tT", "5\t23\trs4\tG\tA")
+    lines = ("5\t21\trs1\tA\tC,G", "5\t22\trs2\tG\tCA", "5\t23\trs3\tG\tT", "5\t23\trs4\tG\tGA")
     (tmp_path / "v.vcf").write_text("#CHROM\tPOS\tID\tREF\tALT\n" + "\n".join(lines) + "\n")
     more = ["--vcf", tmp_path / "v.vcf", "--genome", tmp_path / "g.fa", "--variant_window", "31", "--no_ranks"]
     with caplog.at_level(logging.INFO):
@@ -286,10 +286,15 @@ def test_variants_are_counted_as_the_file_has_them(checkpoint, tmp_path, caplog,
     assert [message for message in caplog.messages if message.startswith("scored")] == [
         f"scored {n} of 5 variants, 1 left out" for n in done
     ]
-    assert any(message.endswith("line 3 (rs2)") for message in caplog.messages)
+    found = "left out 1 of 5 variants: 1 whose reference letters are not those of the genome (line 3: 5:22: found"
+    assert any(found in message for message in caplog.messages)
+    [left_out] = table(tmp_path / "out" / "left_out.csv")
+    assert [left_out[name] for name in ("place", "id", "chrom", "pos", "ref", "alt", "reason")] == [
+        "line 3", "rs2", "5", "22", "G", "CA", "reference_differs"
+    ]  # fmt: skip
     assert json.loads((tmp_path / "out" / "run.json").read_text())["summary"]["left_out"] == 1
     rows = table(tmp_path / "out" / "variants.csv")
-    assert {row["ref"] + row["alt"] for row in rows if row["strand"] == "-"} == {"AC", "AG", "GT", "GA"}
+    assert {row["ref"] + row["alt"] for row in rows if row["strand"] == "-"} == {"AC", "AG", "GT", "GGA"}
 
 
 def test_help_says_which_strand_the_letters_are_on():
