@@ -10,7 +10,7 @@ import torch
 
 from .checkpoint_files import canonical_name, canonical_state
 from .configuration import CONFIGS, EsmConfig, named_config
-from .errors import InputError, shortened
+from .errors import InputError, quoted, shortened
 from .runs.storage import read_json_object
 
 __all__ = [
@@ -146,7 +146,7 @@ def config_argument(name: str) -> EsmConfig | None:
     if name in CONFIGS:
         return named_config(name)
     if name and not Path(name).is_file():
-        raise InputError(f"`config`: found {name!r}, wanted one of {', '.join(CONFIGS)}, or a config.json")
+        raise InputError(f"`config`: found {quoted(name)}, wanted one of {', '.join(CONFIGS)}, or a config.json")
     return read_config(name) if name else None
 
 

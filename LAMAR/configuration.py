@@ -7,7 +7,7 @@ import math
 from transformers import PreTrainedConfig
 
 from .alphabet import CLS, EOS, MASK, PAD, VOCABULARY
-from .errors import InputError
+from .errors import InputError, excerpt, quoted, shortened
 from .tasks import HEADS, LOSSES
 
 __all__ = ["CONFIGS", "EsmConfig", "named_config"]
@@ -131,22 +131,22 @@ class EsmConfig(PreTrainedConfig):
         alias = kwargs.pop("positional_embedding_type", None)
         if alias is not None and alias != self.position_embedding_type:
             raise ValueError(
-                f"config: positional_embedding_type={alias!r} contradicts position_embedding_type="
-                f"{self.position_embedding_type!r}. Checkpoints of code that misspelt the field ran with absolute "
-                "positions whatever the misspelt field says"
+                f"config: positional_embedding_type={quoted(alias)} contradicts position_embedding_type="
+                f"{quoted(self.position_embedding_type)}. Checkpoints of code that misspelt the field ran with "
+                "absolute positions whatever the misspelt field says"
             )
         unknown = sorted(set(kwargs) - _LEGACY_KEYS)
         if unknown:
-            raise ValueError(f"config: unknown keys {', '.join(unknown)}")
+            raise ValueError(f"config: unknown keys {shortened(map(excerpt, unknown))}")
         if kwargs.get("per_layer_config"):
             raise ValueError("config: per_layer_config: found sizes of single blocks, LAMAR's blocks have one size")
         for key, allowed in _FIXED.items():
             value = kwargs.get(key, getattr(self, key, allowed[0]))
             if value not in allowed:
-                raise ValueError(f"config: {key}: found {value!r}, LAMAR has {allowed[0]!r}")
+                raise ValueError(f"config: {key}: found {quoted(value)}, LAMAR has {allowed[0]!r}")
         backend = kwargs.get("attn_implementation")
         if backend is not None and not isinstance(backend, str):
-            raise ValueError(f"config: attn_implementation: found {backend!r}, wanted the name of a backend")
+            raise ValueError(f"config: attn_implementation: found {quoted(backend)}, wanted the name of a backend")
         if kwargs.get("num_labels") is None:
             kwargs.pop("num_labels", None)
         self._check_sizes(kwargs.get("num_labels"))
@@ -155,7 +155,7 @@ class EsmConfig(PreTrainedConfig):
         for key, table in (("head_type", HEADS), ("loss_type", LOSSES)):
             value = getattr(self, key)
             if value not in table and (key, value) != ("loss_type", None):
-                raise ValueError(f"config: {key}: found {value!r}, wanted one of {', '.join(table)}")
+                raise ValueError(f"config: {key}: found {quoted(value)}, wanted one of {', '.join(table)}")
         self.tie_word_embeddings = False
         for key in _PROBABILITIES:
             setattr(self, key, getattr(self, key) or 0.0)
@@ -170,7 +170,7 @@ class EsmConfig(PreTrainedConfig):
         for key, value in sizes.items():
             most = _MOST_BLOCKS if key == "num_hidden_layers" else _LARGEST
             if type(value) is not int or not 1 <= value <= most:
-                raise ValueError(f"config: {key}: found {value!r}, wanted a whole number from 1 to {most}")
+                raise ValueError(f"config: {key}: found {quoted(value)}, wanted a whole number from 1 to {most}")
         for keys in _TENSORS:
             if math.prod(sizes.get(key, 1) for key in keys) > _LARGEST_TENSOR:
                 found = " x ".join(f"{key} {sizes[key]}" for key in keys if key in sizes)
@@ -187,25 +187,27 @@ class EsmConfig(PreTrainedConfig):
     def _check_labels(self) -> None:
         names = self.id2label
         if names is not None and not (isinstance(names, dict) and {*map(str, names)} == {*map(str, range(len(names)))}):
-            raise ValueError(f"config: id2label: found {names!r}, wanted a name for each label 0, 1, ...")
+            raise ValueError(f"config: id2label: found {quoted(names)}, wanted a name for each label 0, 1, ...")
         if self.label2id is not None and not isinstance(self.label2id, dict):
-            raise ValueError(f"config: label2id: found {self.label2id!r}, wanted the label of each name")
+            raise ValueError(f"config: label2id: found {quoted(self.label2id)}, wanted the label of each name")
         if isinstance(self.dtype, list | dict | int | float):
-            raise ValueError(f"config: dtype: found {self.dtype!r}, wanted the name of one")
+            raise ValueError(f"config: dtype: found {quoted(self.dtype)}, wanted the name of one")
         if not isinstance(self.head_trained, bool):
-            raise ValueError(f"config: head_trained: found {self.head_trained!r}, wanted true or false")
+            raise ValueError(f"config: head_trained: found {quoted(self.head_trained)}, wanted true or false")
 
     def _check_numbers(self) -> None:
         for key in ("layer_norm_eps", "rope_theta", "initializer_range"):
             value = getattr(self, key)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"config: {key}: found {value!r}, wanted a finite number above 0")
+                raise ValueError(f"config: {key}: found {quoted(value)}, wanted a finite number above 0")
         for key in _PROBABILITIES:
             value = getattr(self, key)
             if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
-                raise ValueError(f"config: {key}: found {value!r}, wanted a number from 0 up to, not including, 1")
+                raise ValueError(
+                    f"config: {key}: found {quoted(value)}, wanted a number from 0 up to, not including, 1"
+                )
         if not isinstance(self.focal_gamma, int | float) or not 0 <= self.focal_gamma < math.inf:
-            raise ValueError(f"config: focal_gamma: found {self.focal_gamma!r}, wanted a finite number from 0")
+            raise ValueError(f"config: focal_gamma: found {quoted(self.focal_gamma)}, wanted a finite number from 0")
 
 
 CONFIGS = {
@@ -244,5 +246,5 @@ def named_config(name: str, **overrides) -> EsmConfig:
         For an unknown name.
     """
     if name not in CONFIGS:
-        raise InputError(f"`config`: found {name!r}, wanted one of {', '.join(CONFIGS)}")
+        raise InputError(f"`config`: found {quoted(name)}, wanted one of {', '.join(CONFIGS)}")
     return EsmConfig(**{**CONFIGS[name], **overrides})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .errors import InputError
+from .errors import InputError, quoted
 
 __all__ = ["check_choice", "choose_device"]
 
@@ -29,9 +29,9 @@ def choose_device(model: torch.nn.Module, device: str | torch.device | None = No
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise InputError(f"`device`: found {device!r}, wanted cpu, cuda or cuda:<number>") from None
+        raise InputError(f"`device`: found {quoted(device)}, wanted cpu, cuda or cuda:<number>") from None
     if chosen.type not in ("cpu", "cuda") or (chosen.type == "cpu" and chosen.index):
-        raise InputError(f"`device`: found {device!r}, wanted cpu, cuda or cuda:<number>")
+        raise InputError(f"`device`: found {quoted(device)}, wanted cpu, cuda or cuda:<number>")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(f"`device`: found {device}, but {torch.cuda.device_count()} CUDA devices are visible")
     return chosen
@@ -48,4 +48,4 @@ def check_choice(argument: str, value: str, wanted: tuple[str, ...]) -> None:
     wanted : tuple of str
     """
     if value not in wanted:
-        raise InputError(f"{argument}: found {value!r}, wanted one of {', '.join(wanted)}")
+        raise InputError(f"{argument}: found {quoted(value)}, wanted one of {', '.join(wanted)}")

@@ -1,11 +1,16 @@
-"""Errors that a user can mend, and how messages list names."""
+"""Errors that a user can mend, and how messages show values and list names."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
-__all__ = ["InputError", "shortened", "similar"]
+__all__ = ["InputError", "excerpt", "quoted", "shortened", "similar", "without_long_words"]
+
+# Characters: of a value in a message; of a path, as file systems limit it; of a whole message.
+_VALUE, _PATH, _MESSAGE = 80, 4096, 6_000
+_LONG_WORD = re.compile(r"\S{201,}")
 
 
 class InputError(ValueError):
@@ -13,11 +18,34 @@ class InputError(ValueError):
 
     The message is one line that names the argument, or the file and row, what was found and what was wanted. Parameters
     stand in backticks, ```layers`: found 99, wanted -12 to 11``: a notebook shows them like this, and a script as its
-    flags (`LAMAR.cli.errors`).
+    flags (`LAMAR.cli.errors`). `excerpt` and `quoted` cut values from files; what they leave is cut here, words of more
+    than 200 characters that are no path, and messages of more than 6,000.
     """
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).split()))
+        text = without_long_words(" ".join(str(message).split()))
+        super().__init__(text if len(text) <= _MESSAGE else f"{text[: _MESSAGE // 2]} ... {text[-_MESSAGE // 2 :]}")
+
+
+def excerpt(value: object) -> str:
+    """Return a value as one line of at most 80 characters for a message; a longer one ends in "..."."""
+    text = " ".join(str(value)[:_PATH].split())
+    return text if len(text) <= _VALUE else f"{text[: _VALUE - 3]}..."
+
+
+def quoted(value: object) -> str:
+    """Return the `repr` of a value, cut by `excerpt`."""
+    return excerpt(repr(value))
+
+
+def without_long_words(text: str) -> str:
+    """Return text with its words of more than 200 characters cut to 80, except those that can be paths."""
+
+    def cut(match: re.Match) -> str:
+        word = match[0]
+        return word if "/" in word and len(word) <= _PATH else f"{word[: _VALUE - 20]}...{word[-17:]}"
+
+    return _LONG_WORD.sub(cut, text)
 
 
 def similar(name: str, choices: Iterable[str], most: int = 3) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 
-from .errors import InputError
+from .errors import InputError, quoted
 
 __all__ = ["default_layers", "normalize_layer", "resolve_layers"]
 
@@ -34,7 +34,7 @@ def normalize_layer(layer: int, n_layers: int, parameter: str = "layer") -> int:
     try:
         layer = operator.index(layer)
     except TypeError:
-        raise InputError(f"`{parameter}`: found {layer!r}, wanted a whole number") from None
+        raise InputError(f"`{parameter}`: found {quoted(layer)}, wanted a whole number") from None
     if not -n_layers <= layer < n_layers:
         raise InputError(
             f"`{parameter}`: found {layer}, wanted {-n_layers} to {n_layers - 1} (the model has {n_layers} blocks)"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .errors import InputError
+from .errors import InputError, quoted
 
 __all__ = ["Entry", "Registry"]
 
@@ -109,5 +109,5 @@ class Registry(Mapping[str, E], Generic[E]):
         """
         if name not in self._entries:
             choices = ", ".join(self._entries)
-            raise InputError(f"`{parameter or self.parameter}`: found {name!r}, wanted one of {choices}")
+            raise InputError(f"`{parameter or self.parameter}`: found {quoted(name)}, wanted one of {choices}")
         return self._entries[name]

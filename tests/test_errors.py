@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from LAMAR.errors import InputError, shortened, similar
+from LAMAR.errors import InputError, excerpt, quoted, shortened, similar
 
 
 def test_a_message_is_one_line():
     assert str(InputError("`layers`: found 99,\n   wanted 0 to 11")) == "`layers`: found 99, wanted 0 to 11"
+
+
+def test_values_are_cut_to_eighty_characters():
+    assert excerpt("A" * 80) == "A" * 80
+    assert excerpt("A" * 81) == "A" * 77 + "..."
+    assert excerpt(" two\n words ") == "two words"
+    assert excerpt(12) == "12"
+    assert quoted("A") == "'A'"
+    assert quoted("é" * 90) == "'" + "é" * 76 + "..."
+    assert len(quoted({"a": "b" * 70_000})) == 80
+
+
+def test_what_nobody_cut_is_cut_in_the_message():
+    long = "C" * 30_000 + "G" * 40_000
+    message = str(InputError(f"x.csv: row 3: found {long}, wanted 0 or 1"))
+    assert message == "x.csv: row 3: found " + "C" * 60 + "..." + "G" * 16 + ", wanted 0 or 1"
+    path = "/".join(["folder" * 30] * 5)
+    assert str(InputError(f"{path}: found no such file")) == f"{path}: found no such file"
+    message = str(InputError(f"x.csv: found {'many words ' * 10_000}, wanted one"))
+    assert len(message) < 6_010
+    assert message.startswith("x.csv: found many words")
+    assert message.endswith("many words , wanted one")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ..errors import InputError
 from ..training.processes import is_main_process
 from .errors import FlagFormatter
 
@@ -49,7 +50,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str):
         """Print one line on stderr and exit with code 2."""
-        self.exit(2, f"error: {message} (--help lists the options)\n")
+        self.exit(2, f"error: {InputError(message)} (--help lists the options)\n")
 
 
 def number(kind: type, wanted: str, valid: Callable[[float], bool]) -> Callable[[str], float]:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 
-from ..errors import InputError
+from ..errors import InputError, without_long_words
 
 __all__ = ["FlagFormatter", "exit_on_input_error", "with_flags"]
 
@@ -44,7 +44,7 @@ class FlagFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message, and the traceback of a logged exception below it."""
-        return with_flags(super().format(record), self.renamed)
+        return with_flags(without_long_words(super().format(record)), self.renamed)
 
 
 def exit_on_input_error(function: Callable, *args, renamed: Mapping[str, str] | None = None, **kwargs) -> int:

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, excerpt, shortened
 from ..runs.storage import require_files
 from .sequences import normalize_sequence, read_fasta
 from .text_files import MAX_RECORD, open_text, read_lines, read_rows
@@ -154,7 +154,7 @@ def _records(path, form: str, max_record: int) -> Iterator[SequenceRecord]:
     source = str(path)
     if form == "fasta":
         for header, sequence in read_fasta(path, max_record, piece=False):
-            yield SequenceRecord(f"record {header}", sequence, None)
+            yield SequenceRecord(f"record {excerpt(header)}", sequence, None)
     elif form == "text":
         with open_text(path) as handle:
             for number, line in read_lines(handle, path, max_record):
@@ -176,7 +176,7 @@ def _table_records(path, max_record: int) -> Iterator[SequenceRecord]:
     columns = [name.strip().lower() for name in next(rows)[1]]
     column = next((columns.index(name) for name in _COLUMNS[:2] if name in columns), None)
     if column is None:
-        raise InputError(f"{path}: found columns {', '.join(columns)[:80]}, wanted one called sequence or seq")
+        raise InputError(f"{path}: found columns {shortened(map(excerpt, columns))}, wanted one called sequence or seq")
     for number, cells in rows:
         where, text = f"line {number}", cells[column] if column < len(cells) else ""
         yield SequenceRecord(where, normalize_sequence(text, source=str(path), record=where), None)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, excerpt
 from ..tasks import TASKS
 from .labelled_files import ALIASES, COORDINATES, Table, find, listing, set_names
 from .sequences import is_missing, normalize_sequence
+from .text_files import is_plain_number
 
 __all__ = ["LabelledSet", "load_labelled", "set_names"]
 
@@ -152,11 +153,12 @@ def _numbers(table: Table, column: str, wanted: str, valid: Callable) -> np.ndar
     # Values after one that is not a number stay NaN, so that the first NaN is the one to report.
     with suppress(ValueError, TypeError):
         for i, value in enumerate(values):
-            numbers[i] = value
+            if not isinstance(value, str) or is_plain_number(value):
+                numbers[i] = value
     good = np.isfinite(numbers) & valid(numbers)
     if not good.all():
         i = int(np.argmin(good))
-        found = str(values[i]).strip() or "nothing"
+        found = excerpt(values[i]) or "nothing"
         raise InputError(f"{table.where(i)}: column {column}: found {found}, wanted {wanted}")
     return numbers
 
@@ -176,7 +178,7 @@ def _labels(table: Table, task: str, nlabels: int) -> np.ndarray:
         for i, row in enumerate(rows):
             if not hasattr(row, "__len__") or len(row) != nlabels:
                 wanted = f"wanted {nlabels} values joined by ';'"
-                raise InputError(f"{table.where(i)}: column label: found {columns['label'][i]}, {wanted}")
+                raise InputError(f"{table.where(i)}: column label: found {excerpt(columns['label'][i])}, {wanted}")
         table.columns = columns = {f"label_{k}": column for k, column in enumerate(zip(*rows))}
     names = [f"label_{k}" for k in range(nlabels)]
     present = {column for column in columns if re.fullmatch(r"label_\d+", column)}
@@ -198,7 +200,7 @@ def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
         values = ["" if is_missing(value) else _text(value) for value in table.columns.get(column, ())]
         bad = next((i for i, value in enumerate(values) if not re.fullmatch(form, value)), None)
         if bad is not None:
-            found = values[bad] or str(table.columns[column][bad] or "").strip() or "nothing"
+            found = excerpt(values[bad] or table.columns[column][bad] or "") or "nothing"
             raise InputError(f"{table.where(bad)}: column {column}: found {found}, wanted {wanted}")
         if values:
             arrays[column] = np.array(values)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from ..errors import InputError, shortened
+from ..errors import InputError, excerpt, shortened
 from ..runs.storage import is_plain_name, read_json_object
 from .sequences import check_span, find_region, parse_region, read_fasta, warn_of_unused_coordinates
 from .text_files import open_text, read_lines, read_table
@@ -73,7 +73,7 @@ def stem_of(path: Path) -> str:
 
 def listing(names: Iterable) -> str:
     """Return names, or the names of files, sorted and shortened; "nothing" for none."""
-    return shortened(sorted(str(getattr(name, "name", name)) for name in names)) or "nothing"
+    return shortened(sorted(excerpt(getattr(name, "name", name)) for name in names)) or "nothing"
 
 
 def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) -> TablesRead:
@@ -201,7 +201,7 @@ def _fasta_table(path: Path, label: int) -> Table:
     for (header, sequence), region in zip(records, regions):
         if region:
             hint = " (0-based half-open; these look 1-based)"
-            check_span(region, len(sequence), f"{path}: record {header}", hint)
+            check_span(region, len(sequence), f"{path}: record {excerpt(header)}", hint)
     columns = {"sequence": sequences, "label": [label] * len(records), "id": headers}
     if all(regions):
         columns.update(zip(COORDINATES, map(list, zip(*regions))))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, excerpt
 from .sequences import (
     Region,
     find_region,
@@ -49,7 +49,7 @@ def read_records(sequence: str | None, path: str | Path | None) -> list[tuple[st
     for header, letters in read_fasta(path, piece=False):
         name = record_name(header, len(letters))
         if name in records:
-            raise InputError(f"{path}: record {name}: found twice, wanted distinct names")
+            raise InputError(f"{path}: record {excerpt(name)}: found twice, wanted distinct names")
         records[name] = letters
         if find_region(header, len(letters)) is None:
             without_place.append(header)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..alphabet import NORMALIZED
-from ..errors import InputError
+from ..errors import InputError, excerpt, quoted
 from .text_files import MAX_RECORD, open_text, read_lines
 
 __all__ = [
@@ -77,7 +77,7 @@ def normalize_sequence(sequence: str, *, source: str = "", record: str = "", pie
     """
     where = "".join(f"{part}: " for part in (source, record) if part)
     if not isinstance(sequence, str):
-        raise InputError(f"{where}found {repr(sequence)[:60]}, wanted a sequence as text")
+        raise InputError(f"{where}found {quoted(sequence)}, wanted a sequence as text")
     stripped = sequence.strip()
     if not stripped:
         raise InputError(f"{where}found an empty sequence, wanted nucleotides")
@@ -243,8 +243,10 @@ def read_fasta(path: str | PathLike, max_record: int = MAX_RECORD, *, piece: boo
     # within sequences; this loop reports all three and is as fast.
     def record(header: str, line: int, parts: list[str]) -> tuple[str, str]:
         if not parts:
-            raise InputError(f"{path}: line {line}: record {header} has no sequence")
-        return header, normalize_sequence("".join(parts), source=str(path), record=f"record {header}", piece=piece)
+            raise InputError(f"{path}: line {line}: record {excerpt(header)} has no sequence")
+        return header, normalize_sequence(
+            "".join(parts), source=str(path), record=f"record {excerpt(header)}", piece=piece
+        )
 
     header, header_line, parts, length = "", 0, [], 0
     with open_text(path) as handle:
@@ -259,7 +261,7 @@ def read_fasta(path: str | PathLike, max_record: int = MAX_RECORD, *, piece: boo
                 parts.append(line)
                 length += len(line)
                 if length > max_record:
-                    raise InputError(f"{path}: record {header} has more than {max_record:,} letters")
+                    raise InputError(f"{path}: record {excerpt(header)} has more than {max_record:,} letters")
             elif line[0] not in ";#":
                 raise InputError(f"{path}: line {number}: found {line[:20]!r} before the first '>' line")
         if not header:
@@ -324,7 +326,7 @@ def check_lengths(dataset, ids: Sequence[str] | None, max_length: int, truncate:
     too_long = [i for i, sequence in enumerate(sequences) if len(sequence) > room]
     if too_long and not truncate:
         first = too_long[0]
-        record = ids[first] if ids is not None else f"number {first + 1}"
+        record = excerpt(ids[first]) if ids is not None else f"number {first + 1}"
         raise InputError(
             f"`max_length`: record {record} has {len(sequences[first])} nucleotides and needs "
             f"{len(sequences[first]) + _SPECIAL_TOKENS} tokens, but `max_length` is {max_length} "

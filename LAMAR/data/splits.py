@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InputError, shortened
+from ..errors import InputError, excerpt, shortened
 from .chromosomes import canonical_chromosome
 from .duplicates import Duplicates, find_duplicates, first_copies
 from .folds import assign_groups, strata_of
@@ -373,7 +373,7 @@ def _tell(dataset: LabelledSet, split: Split, duplicates: Duplicates, allowed: b
     if not duplicates.across:
         return
     part = split.part_of(len(dataset))
-    one, two = (f"{dataset.ids[i]} ({PARTS[part[i]]})" for i in duplicates.across[0])
+    one, two = (f"{excerpt(dataset.ids[i])} ({PARTS[part[i]]})" for i in duplicates.across[0])
     message = f"found {len(duplicates.across)} sequences in more than one part, for example {one} and {two}"
     if not allowed:
         advice = "wanted none: use `split` cluster or random, or set `drop_duplicates` (test keeps its copy)"

@@ -16,9 +16,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import InputError
+from ..errors import InputError, quoted
 
-__all__ = ["MAX_RECORD", "open_text", "read_lines", "read_rows", "read_table"]
+__all__ = ["MAX_RECORD", "is_plain_number", "open_text", "read_lines", "read_rows", "read_table"]
 
 MAX_RECORD = 300_000_000  # letters of one line or record: more than the longest human chromosome has
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -86,6 +86,11 @@ def read_lines(handle: TextIO, source: str | PathLike, max_line: int = MAX_RECOR
             yield number, line
 
 
+def is_plain_number(text: str) -> bool:
+    """Return whether text that Python reads as a number is one for others too: no ``1_000``, no digits but 0 to 9."""
+    return text.isascii() and "_" not in text
+
+
 def read_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int]]:
     """Read a CSV or TSV file, gzipped or plain, as a whole; a tab in the header line makes it TSV.
 
@@ -113,7 +118,7 @@ def read_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int]]:
             header = [column.strip().lower() for column in next(reader)]
             twice = sorted({column for column in header if header.count(column) > 1})
             if twice:
-                raise InputError(f"{path}: row 1: found column {twice[0]!r} more than once")
+                raise InputError(f"{path}: row 1: found column {quoted(twice[0])} more than once")
             for row, record in enumerate(reader, start=2):
                 if any(record):
                     if len(record) != len(header):

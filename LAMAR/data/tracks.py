@@ -13,6 +13,7 @@ A track is one RBP in one cell line, such as ``QKI_K562``. A folder of such a da
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, quoted
 from ..runs.storage import atomic_write, require_files
 from .sequences import is_missing
 from .text_files import read_table
@@ -290,13 +291,13 @@ def _read_tracks(path: Path) -> pd.DataFrame:
     twice = tracks["track"].duplicated().to_numpy()
     if twice.any():
         i = int(np.argmax(twice))
-        raise InputError(f"{path}: row {rows[i]}: found track {tracks['track'][i]!r} a second time")
+        raise InputError(f"{path}: row {rows[i]}: found track {quoted(tracks['track'][i])} a second time")
     counts = [name for name in tracks if name == "n_peaks" or name.endswith(("_bound", "_unknown"))]
     for name in ["id", *counts]:
-        try:
-            tracks[name] = tracks[name].astype(np.int64)
-        except (ValueError, OverflowError):
-            raise InputError(f"{path}: column {name}: found a value that is not a whole number") from None
+        for row, text in zip(rows, columns[name]):
+            if not re.fullmatch("[0-9]{1,15}", text.strip()):
+                raise InputError(f"{path}: row {row}: column {name}: found {quoted(text)}, wanted a whole number")
+        tracks[name] = tracks[name].astype(np.int64)
     return tracks
 
 

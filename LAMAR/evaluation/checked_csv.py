@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, excerpt
 from ..statistics import metrics as statistics
 from .tables import METRICS
 
@@ -82,7 +82,7 @@ def refuse_cells(path: Path, table: pd.DataFrame, column: str, bad, wanted: str)
     if np.any(bad):
         row = int(np.flatnonzero(bad)[0])
         cell = table[column].iloc[row]
-        cell = "an empty cell" if pd.isna(cell) or cell == "" else cell
+        cell = "an empty cell" if pd.isna(cell) or cell == "" else excerpt(cell)
         raise InputError(f"{path}: row {row + 2}: column {column}: found {cell}, wanted {wanted}")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, excerpt
 from ..runs.records import entry_problem
 from ..runs.storage import read_json
 from ..statistics.bootstrap import bootstrap_intervals
@@ -203,7 +203,7 @@ def _join_predictions(predictions: pd.DataFrame, table: pd.DataFrame, folders: S
     for unit in predictions[keys].drop_duplicates().itertuples(index=False):
         if tuple(unit[1:]) not in known:
             path = Path(folders[unit.run_number]) / "predictions.csv"
-            named = " ".join(map(str, filter(lambda part: part != "", unit[1:])))
+            named = " ".join(map(excerpt, filter(lambda part: part != "", unit[1:])))
             raise InputError(f"{path}: found predictions of {named}, which results.csv does not list")
     joined = predictions.merge(units[units["chosen"]], on=keys)
     # An id may stand for several records; all runs write them in the same order.
@@ -239,7 +239,9 @@ def _mean_predictions(scored: pd.DataFrame) -> pd.DataFrame:
     differing = scored.groupby(["dataset", "id", "occurrence"], sort=False)["label"].transform("nunique") > 1
     if differing.any():
         row = scored[differing].iloc[0]
-        raise InputError(f"predictions.csv: data set {row['dataset']}: record {row['id']} has two labels")
+        raise InputError(
+            f"predictions.csv: data set {excerpt(row['dataset'])}: record {excerpt(row['id'])} has two labels"
+        )
     by = ["dataset", "method", "id", "occurrence", "label"]
     return scored.groupby(by, sort=False, as_index=False)["probability"].mean()
 

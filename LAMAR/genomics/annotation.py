@@ -17,8 +17,8 @@ from os import PathLike
 import numpy as np
 import pandas as pd
 
-from ..data.text_files import open_text
-from ..errors import InputError
+from ..data.text_files import is_plain_number, open_text
+from ..errors import InputError, quoted
 from .intervals import canonical_chromosome, canonical_chromosomes, merge, overlap
 
 __all__ = ["REGIONS", "Annotation", "read_gtf"]
@@ -204,7 +204,7 @@ def read_gtf(path: str | PathLike) -> Annotation:
             key = chroms[name], strand, transcript_id
             if key not in rows:
                 if strand not in {"+", "-", "."}:
-                    raise InputError(f"{path}: line {number}: found strand {strand!r}, wanted '+', '-' or '.'")
+                    raise InputError(f"{path}: line {number}: found strand {quoted(strand)}, wanted '+', '-' or '.'")
                 patterns = (_GENE_ID, _GENE_NAME, _GENE_TYPE)
                 gene_id, gene_name, gene_type = (_value(pattern, attributes) for pattern in patterns)
                 if not gene_id:
@@ -212,11 +212,11 @@ def read_gtf(path: str | PathLike) -> Annotation:
                 rows[key] = len(transcripts)
                 transcripts.append((*key, gene_id, gene_name, gene_type))
             try:
-                first, last = int(start), int(end)
+                first, last = (int(start), int(end)) if is_plain_number(start + end) else (0, 0)
             except ValueError:
                 first = last = 0
             if not 1 <= first <= last < 2**31:
-                found = f"start {start!r} and end {end!r}"
+                found = f"start {quoted(start)} and end {quoted(end)}"
                 raise InputError(f"{path}: line {number}: found {found}, wanted whole numbers, 1 <= start <= end")
             (exons if feature == "exon" else coding).extend((first - 1, last, rows[key]))
     if not exons:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..data.window_files import FinishedFiles
-from ..errors import InputError
+from ..errors import InputError, excerpt, quoted, shortened
 from ..runs import RunFolder, storage
 from .binding_sets import BindingSet, SetOptions, Sources, build_set, set_name
 from .choices import MATCHES, NEGATIVES
@@ -170,8 +170,8 @@ def _choose_sets(
         present = peaks[parameter].unique().tolist()
         if missing := [name for name in names or () if name not in present]:
             raise InputError(
-                f"`{parameter}`: found no peaks of {missing[0]!r} in {path}, wanted some of "
-                f"{', '.join(sorted(present))}"
+                f"`{parameter}`: found no peaks of {quoted(missing[0])} in {path}, wanted some of "
+                f"{shortened(map(excerpt, sorted(present)), 40)}"
             )
         if names:
             wanted = wanted[wanted[parameter].isin(names)]

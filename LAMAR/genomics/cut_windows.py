@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..data.sequences import check_span, find_region, parse_region, read_fasta, record_name
 from ..data.window_files import FORMS, FinishedFiles, OutputFiles, metadata_schema, open_metadata
-from ..errors import InputError
+from ..errors import InputError, excerpt
 from ..runs import storage
 from ..runs.provenance import provenance
 from .intervals import IntervalIndex, canonical_chromosome, is_standard
@@ -164,7 +164,7 @@ def _read_batches(
             tally.skip("no_coordinates", name)
             continue
         length = region.end - region.start
-        check_span(region, len(sequence), f"{path}: record {name}", " (are they counted from 1?)")
+        check_span(region, len(sequence), f"{path}: record {excerpt(name)}", " (are they counted from 1?)")
         chrom = canonical(region.chrom)
         if not keep_nonstandard and not is_standard(chrom):
             tally.skip("nonstandard_chromosome", name)

@@ -18,7 +18,7 @@ from ..data.folds import assign_groups
 from ..data.kmers import SharedRuns
 from ..data.sequences import is_missing, parse_region
 from ..data.window_files import FinishedFiles, OutputFiles, metadata_form, open_metadata, read_metadata, render
-from ..errors import InputError
+from ..errors import InputError, quoted
 from ..runs.provenance import provenance
 from ..runs.storage import atomic_write
 from .choices import GROUPS
@@ -149,7 +149,7 @@ def _check_record(record: dict, where: str) -> None:
     for name, kind in COLUMNS.items():
         if not isinstance(record.get(name), kind):
             wanted = "text" if kind is str else "an integer"
-            raise InputError(f"{where}: {name}: found {record.get(name)!r}, wanted {wanted}")
+            raise InputError(f"{where}: {name}: found {quoted(record.get(name))}, wanted {wanted}")
     if not 0 <= record["start"] < record["end"] < 2**31:
         place = f"found start {record['start']} and end {record['end']}"
         raise InputError(f"{where}: {place}, wanted 0 <= start < end")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.text_files import open_text, read_table
-from ..errors import InputError
+from ..errors import InputError, quoted
 from .intervals import canonical_chromosomes, merge
 
 __all__ = ["merge_named_peaks", "read_bed5", "read_index", "read_peaks", "value_columns"]
@@ -141,18 +141,19 @@ def _read_bed(
     # BED writes "." where there is no score.
     types = _TYPES if needs_score else _TYPES | {"score": str}
     try:
-        table = pd.read_csv(
-            io.StringIO("\n".join(rows)),
-            sep=separator or r"\s+",
-            header=None,
-            names=range(widths[0]),
-            usecols=list(names),
-            dtype={column: types[name] for column, name in names.items()},
-            keep_default_na=False,
-            na_filter=False,
-            quoting=csv.QUOTE_NONE,
-            index_col=False,
-        ).rename(columns=names)
+        with np.errstate(invalid="ignore"):  # infinity as an integer, which is then refused
+            table = pd.read_csv(
+                io.StringIO("\n".join(rows)),
+                sep=separator or r"\s+",
+                header=None,
+                names=range(widths[0]),
+                usecols=list(names),
+                dtype={column: types[name] for column, name in names.items()},
+                keep_default_na=False,
+                na_filter=False,
+                quoting=csv.QUOTE_NONE,
+                index_col=False,
+            ).rename(columns=names)
         if "score" in table and not needs_score:
             table["score"] = pd.to_numeric(table["score"].where(table["score"] != "."))
     except (ValueError, OverflowError):
@@ -250,7 +251,7 @@ def read_index(path: str | PathLike) -> pd.DataFrame:
     twice = index["accession"].duplicated().to_numpy()
     if twice.any():
         row = int(np.argmax(twice))
-        raise InputError(f"{path}: row {rows[row]}: found accession {index['accession'][row]!r} a second time")
+        raise InputError(f"{path}: row {rows[row]}: found accession {quoted(index['accession'][row])} a second time")
     return index
 
 

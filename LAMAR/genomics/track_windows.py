@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..data.kmers import RunIndex
 from ..data.tracks import PARTS, IdLists
-from ..errors import InputError, shortened
+from ..errors import InputError, excerpt, quoted, shortened
 from .binding_sets import set_name
 from .genome import SequenceSource
 from .intervals import canonical_chromosome, overlap
@@ -171,9 +171,8 @@ def _choose_peaks(peaks: pd.DataFrame, rbps: Sequence[str] | None, cells: Sequen
         if wanted:
             present = sorted(peaks[column].unique())
             if missing := [name for name in wanted if name not in present]:
-                raise InputError(
-                    f"`{parameter}`: found no peaks of {missing[0]!r}, wanted some of {shortened(present, _MOST_NAMES)}"
-                )
+                known = shortened(map(excerpt, present), _MOST_NAMES)
+                raise InputError(f"`{parameter}`: found no peaks of {quoted(missing[0])}, wanted some of {known}")
             chosen = chosen[chosen[column].isin(wanted)]
     if missing := [name for name in rbps or () if name not in chosen["rbp"].unique()]:
         raise InputError(f"`rbps`, `cells`: found no peaks of {missing[0]!r} in {', '.join(cells)}")

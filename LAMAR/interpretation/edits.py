@@ -9,7 +9,7 @@ import numpy as np
 from ..alphabet import LETTER_CODES, NUCLEOTIDES, TOKEN_IDS, UNKNOWN_CODE
 from ..batches import EncodedSequences
 from ..data.sequences import normalize_sequence
-from ..errors import InputError
+from ..errors import InputError, quoted
 
 __all__ = ["TOKENS", "EditedSequences", "letter_codes", "normalized_sequences", "substitutions"]
 
@@ -62,7 +62,7 @@ def normalized_sequences(sequences: Sequence[str]) -> list[str]:
     if isinstance(sequences, str):
         raise InputError("`sequences`: found one string, wanted a list of sequences")
     if not isinstance(sequences, Iterable):
-        raise InputError(f"`sequences`: found {sequences!r}, wanted a list of sequences")
+        raise InputError(f"`sequences`: found {quoted(sequences)}, wanted a list of sequences")
     return [
         normalize_sequence(sequence, source="`sequences`", record=f"item {i}") for i, sequence in enumerate(sequences)
     ]

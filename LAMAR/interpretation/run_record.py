@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import runs
-from ..errors import InputError
+from ..errors import InputError, excerpt
 from .classifiers import unexplainable
 
 __all__ = ["RunRecord", "refuse_left_out", "separate_records", "warn_of_length"]
@@ -126,4 +126,4 @@ def refuse_left_out(left_out: Mapping[str, str], n_records: int, done: str) -> N
     name, reason = next(iter(left_out.items()))
     n_done = n_records - len(left_out)
     more = f" (the first of {len(left_out)} records left out; {n_done} were {done})" if n_records > 1 else ""
-    raise InputError(f"record {name}: {reason}{more}")
+    raise InputError(f"record {excerpt(name)}: {reason}{more}")

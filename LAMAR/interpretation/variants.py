@@ -9,7 +9,7 @@ from os import PathLike
 
 from ..alphabet import COMPLEMENT
 from ..data.text_files import open_text, read_lines, read_table
-from ..errors import InputError
+from ..errors import InputError, excerpt, shortened
 
 __all__ = ["REASONS", "LeftOut", "Reason", "Variant", "read_variants"]
 
@@ -220,7 +220,7 @@ def _table_rows(path: str | PathLike) -> Iterator[_Row]:
     missing = [name for name in ("chrom", position, "ref", "alt") if name not in columns]
     if missing:
         raise InputError(
-            f"{path}: found columns {', '.join(columns)}, wanted chrom, pos (or start), ref, alt, or a VCF"
+            f"{path}: found columns {shortened(map(excerpt, columns))}, wanted chrom, pos (or start), ref, alt, or a VCF"
         )
     first = 1 if position == "pos" else 0
     absent = [""] * len(numbers)

@@ -6,7 +6,7 @@ import math
 import numbers
 from dataclasses import fields
 
-from ..errors import InputError
+from ..errors import InputError, quoted
 from .options import OptimiserOptions
 
 __all__ = ["check_numbers"]
@@ -52,4 +52,4 @@ def check_numbers(options: OptimiserOptions) -> None:
         else:
             continue
         if not fits:
-            raise InputError(f"`{name}`: found {value!r}, wanted {wanted}")
+            raise InputError(f"`{name}`: found {quoted(value)}, wanted {wanted}")

@@ -27,6 +27,15 @@ def test_missing_values_are_refused_in_every_form(cases_folder, tmp_path):
         load_labelled(tmp_path, name="Q")
 
 
+@pytest.mark.parametrize("number", ["1_0", "0_1", "１", "0x1", "1,0"])
+@pytest.mark.parametrize("column", ["label", "start"])
+def test_numbers_that_only_python_reads_are_refused(tmp_path, number, column):
+    cells = {"label": "0", "start": "5"} | {column: f'"{number}"'}
+    rows = f"sequence,label,chrom,start,end\nACGT,1,chr1,1,5\nACGA,{cells['label']},chr1,{cells['start']},90\n"
+    with pytest.raises(InputError, match=rf"a\.csv: row 3: column {column}: found {number}, wanted"):
+        load_labelled(write(tmp_path / "a.csv", rows), task="regression")
+
+
 def test_cells_that_arrow_holds_as_numbers_are_read_as_people_write_them(tmp_path):
     from datasets import Dataset
 

@@ -181,7 +181,8 @@ def test_columns_that_are_missing_or_of_another_type(folder):
         ("B_K562", "A_K562", "row 3: found track 'A_K562' a second time"),
         ("\n1\tB", "\n2\tB", "row 3: column id: found '2', wanted 1"),
         ("target", "rbp", "row 1: found no column 'target'"),
-        ("X1;X2\t3", "X1;X2\tmany", "column n_peaks: found a value that is not a whole number"),
+        ("X1;X2\t3", "X1;X2\tmany", "row 2: column n_peaks: found 'many', wanted a whole number"),
+        ("X1;X2\t3", "X1;X2\t1_0", "row 2: column n_peaks: found '1_0', wanted a whole number"),
     ],
 )
 def test_tracks_that_make_no_sense(folder, old, new, message):

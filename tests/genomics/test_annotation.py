@@ -352,6 +352,7 @@ GOOD = line("1", "exon", 0, 5, "+", gene_id="G", transcript_id="T")
         (GOOD + "chr1\t10\t20\n", "line 2: found 3 tab-separated columns, wanted 9"),
         (GOOD + GOOD.replace("\t", " "), "line 2: found 1 tab-separated columns, wanted 9"),
         (GOOD + GOOD.replace("\t1\t", "\tone\t"), "line 2: found start 'one' and end '5', wanted whole numbers"),
+        (GOOD + GOOD.replace("\t5\t", "\t1_000\t"), "line 2: found start '1' and end '1_000', wanted whole numbers"),
         (GOOD + GOOD.replace("\t1\t", "\t0\t"), "line 2: found start '0' and end '5'"),
         (GOOD + GOOD.replace("\t1\t", "\t6\t"), "line 2: found start '6' and end '5'"),
         (GOOD + GOOD.replace("+", "*"), r"line 2: found strand '\*', wanted '\+', '-' or '.'"),

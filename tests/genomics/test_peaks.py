@@ -135,6 +135,17 @@ def test_faults_name_file_and_line(tmp_path, text, message):
     assert message in str(error.value)
 
 
+def test_a_number_that_only_python_reads_has_its_line(cases_folder):
+    with pytest.raises(InputError, match=r"underscore\.bed: line 2: column 2 \(start\): found '1_000', wanted an int"):
+        read_peaks(cases_folder / "bed_error_without_line" / "underscore.bed")
+
+
+@pytest.mark.parametrize("field", ["inf", "-inf", "1e400", "18446744073709551616", "0x1", "NA", "", "1,0"])
+def test_a_field_that_is_no_integer_has_its_line_and_no_warning(tmp_path, field):
+    with pytest.raises(InputError, match=rf"line 2: column 2 \(start\): found '{field}', wanted an integer"):
+        read_peaks(write(tmp_path, f"chr1\t10\t20\nchr1\t{field}\t2000\n"))
+
+
 def test_truncated_gzip(tmp_path):
     path = tmp_path / "a.bed.gz"
     path.write_bytes(gzip.compress(b"chr1\t5\t9\n" * 1000)[:-20])
