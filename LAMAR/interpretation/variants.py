@@ -220,7 +220,8 @@ def _table_rows(path: str | PathLike) -> Iterator[_Row]:
     missing = [name for name in ("chrom", position, "ref", "alt") if name not in columns]
     if missing:
         raise InputError(
-            f"{path}: found columns {shortened(map(excerpt, columns))}, wanted chrom, pos (or start), ref, alt, or a VCF"
+            f"{path}: found columns {shortened(map(excerpt, columns))}, "
+            "wanted chrom, pos (or start), ref, alt, or a VCF"
         )
     first = 1 if position == "pos" else 0
     absent = [""] * len(numbers)
