@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from .alphabet import PAD
 from .tokenization import encode_ragged
 
-__all__ = ["EncodedSequences", "batched", "pad_batch", "token_batches"]
+__all__ = ["EncodedSequences", "batched", "batched_logits", "pad_batch", "token_batches"]
 
 # Tokens that a batch may hold, padding included. On a CPU small batches are faster because they stay in the cache.
 CPU_TOKEN_BUDGET = 2_048
@@ -160,3 +160,39 @@ def batched(
                 bar.update(len(indices))
     finally:
         model.train(training)
+
+
+def batched_logits(
+    model: torch.nn.Module,
+    sequences: EncodedSequences,
+    *,
+    token_budget: int | None = None,
+    progress: str | None = None,
+    bf16: bool = False,
+) -> np.ndarray:
+    """Return a classifier's logits of all records, in their order.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Called with ``(input_ids, attention_mask)`` it returns an output with ``logits``, (batch, k); ``config`` has
+        ``num_labels``.
+    sequences, token_budget, progress
+        See `batched`.
+    bf16 : bool
+        Run the model in bfloat16.
+
+    Returns
+    -------
+    np.ndarray of float32, shape (n, k)
+    """
+    device = next(model.parameters()).device
+
+    def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return model(ids, mask).logits.float()
+
+    logits = np.empty((len(sequences), model.config.num_labels), dtype=np.float32)
+    for indices, output in batched(model, sequences, forward, token_budget=token_budget, progress=progress):
+        logits[indices] = output.cpu().numpy()
+    return logits

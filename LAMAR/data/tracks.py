@@ -24,6 +24,7 @@ import numpy as np
 
 from ..errors import InputError, quoted
 from ..runs.storage import atomic_write, require_files
+from ..statistics.track_metrics import UNKNOWN
 from .sequences import is_missing
 from .text_files import read_table
 
@@ -193,6 +194,20 @@ class TrackSet:
         labels[self.bound.pairs(rows)] = 1
         mask[self.unknown.pairs(rows)] = 0
         return labels, mask
+
+    def coded_labels(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return labels and mask of some windows, or of all, in one dense array.
+
+        Returns
+        -------
+        numpy.ndarray of int8, shape (m, n_tracks)
+            1 where the track binds the window, 0 where it does not, `LAMAR.statistics.track_metrics.UNKNOWN` where that
+            is not known.
+        """
+        labels = np.zeros((len(self) if rows is None else len(rows), len(self.tracks)), dtype=np.int8)
+        labels[self.bound.pairs(rows)] = 1
+        labels[self.unknown.pairs(rows)] = UNKNOWN
+        return labels
 
     def counts(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the number of bound and of unknown windows of each track, among ``rows`` or all.

@@ -17,14 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..batches import EncodedSequences, batched
-from ..checkpoints import LoadReport, load_pretrained
+from ..batches import EncodedSequences, batched_logits
+from ..checkpoints import LoadReport
 from ..data.track_calibration import read_calibration
 from ..devices import choose_device
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs.checkpoint_folders import CALIBRATION, checkpoints_of
 from ..tasks import task_of
+from ..trained_heads import load_trained_classifier
 from .edits import EditedSequences
 from .ensembles import ClassifierEnsemble, merge_reports
 from .methods import SCALES
@@ -93,13 +94,7 @@ def load_classifier(
 
 
 def _load_checkpoint(path: Path, attention: str) -> tuple[EsmForSequenceClassification, LoadReport]:
-    model, report = load_pretrained(EsmForSequenceClassification, path, attention=attention)
-    if report.new or not model.config.head_trained:
-        why = "the file has no head" if report.new else "config.json does not say head_trained: true"
-        raise InputError(
-            f"`model_path`: {path}: found no trained classification head ({why}), wanted a fine-tuned classifier, such "
-            "as a fold_0 of finetune_rbp.py; attributions of an untrained head mean nothing"
-        )
+    model, report = load_trained_classifier(path, attention=attention)
     calibrated = (Path(path) / CALIBRATION).is_file()
     model.calibration = read_calibration(path, list(model.config.id2label.values())) if calibrated else None
     return model, report
@@ -280,15 +275,8 @@ def predict_logits(
     InputError
         For logits that are not finite.
     """
-    logits = np.empty((len(sequences), model.config.num_labels), dtype=np.float32)
-    with undisturbed(model, device) as chosen:
-
-        def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(chosen.type, torch.bfloat16, enabled=bf16):
-                return model(ids, mask).logits.float()
-
-        for rows, batch_logits in batched(model, sequences, forward, token_budget=token_budget, progress=progress):
-            logits[rows] = batch_logits.cpu().numpy()
+    with undisturbed(model, device):
+        logits = batched_logits(model, sequences, token_budget=token_budget, progress=progress, bf16=bf16)
     if not np.isfinite(logits).all():
         raise InputError("`model`: found logits that are not finite; the weights cannot be right")
     return logits

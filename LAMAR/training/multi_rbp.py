@@ -17,6 +17,7 @@ from transformers import set_seed
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import storage
+from ..statistics.track_metrics import QUARTILES, summarise_tracks, track_table
 from .extended_runs import continue_schedule, end_by_time, end_of, passes_through
 from .multi_rbp_data import JointData, WindowOrder, subsample_rows
 from .multi_rbp_model import masked_track_loss, predict_logits, token_batch, track_weights
@@ -30,7 +31,6 @@ from .processes import (
     wait_for_everyone,
 )
 from .schedules import Schedule
-from .track_metrics import QUARTILES, summarise_tracks, track_table
 
 __all__ = ["LOG_COLUMNS", "JointTraining", "train_jointly"]
 

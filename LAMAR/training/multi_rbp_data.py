@@ -1,7 +1,4 @@
-"""Windows labelled for many tracks as the joint training takes them: token ids, dense labels, batches.
-
-Labels are int8: 1 where a track binds a window, 0 where it does not, `UNKNOWN` where that is not known.
-"""
+"""Windows labelled for many tracks as the joint training takes them: token ids, dense labels, batches."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from ..alphabet import PAD
 from ..batches import EncodedSequences
 from ..data.tracks import TRACKS, WINDOWS, TrackSet, read_track_set
 from ..errors import InputError, similar
+from ..statistics.track_metrics import UNKNOWN
 
-__all__ = ["UNKNOWN", "JointData", "WindowOrder", "prepare_joint_data", "read_joint_data", "subsample_rows"]
+__all__ = ["JointData", "WindowOrder", "prepare_joint_data", "read_joint_data", "subsample_rows"]
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = -1
 GROUP = 32  # batches that are drawn together and then sorted by length
 
 
@@ -38,7 +35,7 @@ class JointData:
     input_ids : numpy.ndarray of uint8, shape (n, window_length + 2)
         Token ids with ``<cls>`` and ``<eos>``, padded to the longest window.
     labels : numpy.ndarray of int8, shape (n, k)
-        1 bound, 0 not bound, `UNKNOWN`.
+        1 bound, 0 not bound, `LAMAR.statistics.track_metrics.UNKNOWN`.
     train, dev : numpy.ndarray of int64, shape (m,)
         Rows of each part, ascending.
     is_background : numpy.ndarray of bool, shape (n,)
@@ -136,9 +133,7 @@ def prepare_joint_data(
         data = data.select_tracks(np.flatnonzero(kept))
     if not len(data.tracks):
         raise InputError(f"{source}: found no track with {max(min_sites, 1)} or more bound windows in the train part")
-    labels = np.zeros((len(data), len(data.tracks)), dtype=np.int8)
-    labels[data.bound.pairs()] = 1
-    labels[data.unknown.pairs()] = UNKNOWN
+    labels = data.coded_labels()
     train, dev = data.rows("train"), data.rows("dev")
     for part, rows in (("train", train), ("dev", dev)):
         if (labels[rows] == UNKNOWN).all():

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..batches import batched
+from ..batches import batched_logits
 from ..checkpoint_files import stored_heads
 from ..checkpoints import LoadReport, config_argument, load_pretrained, read_config
 from ..errors import InputError
 from ..flash_attn_patch import resolve_backend
 from ..modeling_nucESM2 import EsmForSequenceClassification
-from .multi_rbp_data import UNKNOWN, JointData
+from ..statistics.track_metrics import UNKNOWN
+from .multi_rbp_data import JointData
 from .multi_rbp_options import DEFAULT_HEAD, JointOptions
 
 __all__ = [
@@ -118,7 +119,7 @@ def masked_track_loss(
     ----------
     logits : torch.Tensor, shape (batch, k)
     labels : torch.Tensor of int8, shape (batch, k)
-        1, 0 or `LAMAR.training.multi_rbp_data.UNKNOWN`.
+        1, 0 or `LAMAR.statistics.track_metrics.UNKNOWN`.
     weights : torch.Tensor of float32, shape (k,)
         Weight of each track.
 
@@ -153,14 +154,5 @@ def predict_logits(
 
     The model's mode is restored.
     """
-    device = next(model.parameters()).device
-
-    def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return model(ids, mask).logits.float()
-
-    logits = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
     token_budget = EVALUATION_BATCH * data.input_ids.shape[1]
-    for places, output in batched(model, data.encoded(rows), forward, token_budget=token_budget):
-        logits[places] = output.cpu().numpy()
-    return logits
+    return batched_logits(model, data.encoded(rows), token_budget=token_budget, bf16=bf16)

@@ -18,6 +18,7 @@ from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import RunFolder, storage
 from ..runs.checkpoint_folders import CALIBRATION
 from ..statistics.calibration import fit_calibration
+from ..statistics.track_metrics import QUARTILES, size_quartiles, summarise_tracks, track_table
 from ..tokenization import verify_vocabulary
 from .extended_runs import END, begin_training, earlier_results, open_run, save_results, write_checkpoint
 from .figures import plot_learning_curves
@@ -27,7 +28,6 @@ from .multi_rbp_model import build_joint_model, predict_logits
 from .multi_rbp_options import JOINT_HEADS, JointOptions
 from .option_checks import check_numbers
 from .processes import is_main_process, start_processes, wait_for_everyone
-from .track_metrics import QUARTILES, size_quartiles, summarise_tracks, track_table
 from .trainers import check_precision, without_file_bars
 
 __all__ = ["check_options", "closing_lines", "finetune_all_rbps"]

@@ -12,6 +12,7 @@ import pytest
 
 from LAMAR.data.tracks import TRACKS, WINDOWS, IdLists, TrackSet, read_track_set, write_track_set
 from LAMAR.errors import InputError
+from LAMAR.statistics.track_metrics import UNKNOWN
 
 
 def lists(*ids: list[int]) -> IdLists:
@@ -61,6 +62,14 @@ def test_dense_labels_and_mask(data):
     assert labels.dtype == mask.dtype == np.float32
     np.testing.assert_array_equal(labels, LABELS)
     np.testing.assert_array_equal(mask, MASK)
+
+
+def test_labels_in_one_array_are_those_of_labels_and_mask(data):
+    rows = np.array([3, 0, 0, 2])
+    for chosen, found in ((rows, data.coded_labels(rows)), (np.arange(len(data)), data.coded_labels())):
+        labels, mask = data.labels(chosen)
+        assert found.dtype == np.int8
+        assert np.array_equal(found, np.where(mask == 1, labels, UNKNOWN))
 
 
 def test_rows_in_any_order_and_repeated(data):

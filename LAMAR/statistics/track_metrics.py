@@ -1,14 +1,17 @@
-"""Figures of each track of a joint model, and their means over all tracks and by quartile of size."""
+"""Figures of each track of a joint model, and their means over all tracks and by quartile of size.
+
+Labels are int8: 1 where a track binds a window, 0 where it does not, `UNKNOWN` where that is not known.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..statistics.metrics import auprc, auroc
-from .multi_rbp_data import UNKNOWN
+from .metrics import auprc, auroc
 
-__all__ = ["QUARTILES", "size_quartiles", "summarise_tracks", "track_table"]
+__all__ = ["QUARTILES", "UNKNOWN", "size_quartiles", "summarise_tracks", "track_table"]
 
+UNKNOWN = -1
 QUARTILES = ("auroc_q1", "auroc_q2", "auroc_q3", "auroc_q4")  # from the tracks with the fewest sites on
 
 
@@ -18,7 +21,7 @@ def track_table(labels: np.ndarray, logits: np.ndarray, is_background: np.ndarra
     Parameters
     ----------
     labels : numpy.ndarray of int8, shape (n, k)
-        1, 0 or `LAMAR.training.multi_rbp_data.UNKNOWN`.
+        1, 0 or `UNKNOWN`.
     logits : numpy.ndarray of float, shape (n, k)
         Any scores.
     is_background : numpy.ndarray of bool, shape (n,), optional
