@@ -38,24 +38,12 @@ if __name__ == "__main__":
 
 from LAMAR.cli import joint_arguments
 from LAMAR.cli.arguments import OneLineParser, add_model_arguments, log_messages, parse_or_demo
+from LAMAR.cli.demo_tracks import DEMO_TRAINING
 from LAMAR.cli.errors import exit_on_input_error
 
 logger = logging.getLogger("finetune_all_rbps")
 
-DEMO = {
-    "config": "lamar-tiny",
-    "head": "cnn",
-    "head_channels": 128,
-    "batch_size": 32,
-    "max_steps": 160,
-    "eval_steps": 40,
-    "save_steps": 40,
-    "warmup_steps": 20,
-    # Higher rates leave some seeds at the tracks' shares.
-    "head_lr": 2e-3,
-    "encoder_lr": 1e-4,
-    "output_dir": Path(__file__).resolve().parents[1] / "demo" / "all_rbps",
-}
+DEMO = {**DEMO_TRAINING, "output_dir": Path(__file__).resolve().parents[1] / "demo" / "all_rbps"}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -58,3 +58,26 @@ def write_small_set(folder: Path, **options) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_track_set(folder, make_track_set(**options))
     return folder
+
+
+def tracks_by_hand(
+    parts: list[str], kinds: list[str], labels: np.ndarray, sequences: list[str] | None = None
+) -> TrackSet:
+    """Windows of these parts and kinds, with tracks T0_A, T1_B ... and labels (n, k): 1, 0, or -1 where unknown."""
+    n, k = labels.shape
+    windows = pd.DataFrame(
+        {
+            "chrom": "chr1",
+            "start": np.arange(n) * 200,
+            "end": np.arange(n) * 200 + 12,
+            "strand": "+",
+            "sequence": sequences or ["ACGTTGCAACGT"] * n,
+            "part": parts,
+            "kind": kinds,
+        }
+    )
+    targets, cells = [f"T{j}" for j in range(k)], ["AB"[j % 2] for j in range(k)]
+    names = [f"{target}_{cell}" for target, cell in zip(targets, cells)]
+    tracks = pd.DataFrame({"id": range(k), "track": names, "target": targets, "cell": cells, "accession": "ENC"})
+    lists = [IdLists.from_pairs(*np.nonzero(labels == value), n) for value in (1, -1)]
+    return TrackSet(windows, tracks, *lists).with_part_counts()

@@ -18,7 +18,16 @@ from ..statistics.metrics import auroc
 from .folds import assign_groups
 from .kmers import join_codes
 
-__all__ = ["FEATURES", "composition_scores", "describe_likeness", "gc_content", "kmer_frequencies", "likeness", "words"]
+__all__ = [
+    "FEATURES",
+    "composition_scores",
+    "describe_likeness",
+    "feature_transform",
+    "gc_content",
+    "kmer_frequencies",
+    "likeness",
+    "words",
+]
 
 N_FOLDS = 5
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -132,15 +141,24 @@ def composition_scores(
 
 
 def _model(features: str):
-    from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(feature_transform(features), LogisticRegression(max_iter=1000))
+
+
+def feature_transform(features: str):
+    """Return the scikit-learn transformer, not yet fitted, between an entry of `FEATURES` and its regression.
+
+    It puts the mean in the place of what is missing, standardises, and adds the square of GC content.
+    """
+    from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
     # The square of a standardised value, not of a share: GC and its square would be nearly collinear.
     square = [PolynomialFeatures(2, include_bias=False), StandardScaler()] if features == "gc" else []
-    steps = [SimpleImputer(keep_empty_features=True), StandardScaler(), *square, LogisticRegression(max_iter=1000)]
-    return make_pipeline(*steps)
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), *square)
 
 
 def likeness(

@@ -9,7 +9,7 @@ import numpy as np
 
 from .metrics import auprc, auroc
 
-__all__ = ["QUARTILES", "UNKNOWN", "size_quartiles", "summarise_tracks", "track_table"]
+__all__ = ["QUARTILES", "UNKNOWN", "size_quartiles", "summarise_tracks", "track_areas", "track_table"]
 
 UNKNOWN = -1
 QUARTILES = ("auroc_q1", "auroc_q2", "auroc_q3", "auroc_q4")  # from the tracks with the fewest sites on
@@ -41,6 +41,11 @@ def track_table(labels: np.ndarray, logits: np.ndarray, is_background: np.ndarra
             row["auroc_sites"] = _defined(auroc, column, scores, known & ~is_background)
         rows.append(row)
     return rows
+
+
+def track_areas(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve of each track, as `track_table` has it; float64, shape (k,)."""
+    return np.array([_defined(auroc, column, scores, column != UNKNOWN) for column, scores in zip(labels.T, logits.T)])
 
 
 def _defined(metric, column: np.ndarray, scores: np.ndarray, chosen: np.ndarray) -> float:

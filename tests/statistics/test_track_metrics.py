@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from LAMAR.statistics.track_metrics import UNKNOWN, size_quartiles, summarise_tracks, track_table
+from LAMAR.statistics.track_metrics import UNKNOWN, size_quartiles, summarise_tracks, track_areas, track_table
 
 
 def test_track_figures_by_hand():
@@ -21,6 +21,7 @@ def test_track_figures_by_hand():
         {"n_bound": 2, "n_unbound": 2, "auroc": 0.75, "auprc": (1 + 2 / 3) / 2, "auroc_sites": 0.5}
     )
     assert (second["n_bound"], second["auroc"]) == (1, 1.0)
+    assert track_areas(labels, logits).tolist() == [0.75, 1.0]
     alone = track_table(labels[:4], logits[:4])
     assert math.isnan(alone[1]["auroc"])
     figures = summarise_tracks(alone, np.array([5, 9]))
