@@ -20,6 +20,7 @@ from .errors import FlagFormatter
 
 __all__ = [
     "OneLineParser",
+    "add_column_arguments",
     "add_length_arguments",
     "add_model_arguments",
     "add_optimiser_arguments",
@@ -27,6 +28,7 @@ __all__ = [
     "add_part_arguments",
     "add_run_arguments",
     "add_training_arguments",
+    "column",
     "finite",
     "fraction",
     "log_messages",
@@ -121,6 +123,13 @@ def usable_workers(wanted: int) -> int:
     return min(wanted, most)
 
 
+def column(text: str) -> str:
+    """Convert an argument to the name of a column without surrounding blanks, and refuse an empty one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted the name of a column")
+    return text.strip()
+
+
 def names(text: str) -> list[str]:
     """Convert an argument to a list of names, which are joined by commas."""
     listed = [name.strip() for name in text.split(",") if name.strip()]
@@ -190,6 +199,14 @@ def add_model_arguments(group) -> None:
         choices=("auto", "eager", "sdpa", "flash"),
         default="auto",
         help="default: %(default)s (SDPA)",
+    )
+
+
+def add_column_arguments(group) -> None:
+    """Add the arguments that name the columns of labelled tables."""
+    group.add_argument("--sequence_column", type=column, help="column of a table (default: sequence or seq)")
+    group.add_argument(
+        "--label_column", type=column, help="column of a table (default: label or labels, or label_0, label_1 ...)"
     )
 
 

@@ -15,6 +15,7 @@ from ..evaluation.cnn.options import RECIPES, CnnOptions
 from ..evaluation.registries import VARIANTS, select_representations, weighted_variants
 from .arguments import (
     OneLineParser,
+    add_column_arguments,
     add_length_arguments,
     add_part_arguments,
     log_messages,
@@ -74,6 +75,7 @@ def add_set_arguments(group) -> None:
     """Add the arguments that name labelled sets."""
     group.add_argument("--data_dir", type=path, help="labelled set or folder of sets (default: the synthetic demo set)")
     group.add_argument("--rbps", nargs="+", help="names of sets (default: all)")
+    add_column_arguments(group)
 
 
 def add_encoder_arguments(
@@ -253,7 +255,7 @@ def _evaluate(arguments: argparse.Namespace, variants: Sequence[str], output: st
     from ..evaluation.tables import closing_table
 
     set_names = ("data_dir", "rbps", "split", "test_chroms", "dev_chroms", "allow_duplicates", "drop_duplicates")
-    set_names += ("subsample_pos", "subsample_neg", "max_length", "truncate")
+    set_names += ("subsample_pos", "subsample_neg", "max_length", "truncate", "sequence_column", "label_column")
     methods = ("pooling", "no_cnn", "no_baselines") if variants else ()
     rows = evaluate_sets(
         SetOptions(**{name: getattr(arguments, name) for name in set_names}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..data.split_methods import SPLITS
 from ..tasks import HEADS, LOSSES, TASKS
 from ..training.options import HEAD_LR, LR, FinetuneOptions
-from .arguments import add_length_arguments, add_part_arguments, not_negative, path, positive
+from .arguments import add_column_arguments, add_length_arguments, add_part_arguments, not_negative, path, positive
 
 __all__ = ["add_data_arguments", "add_epoch_arguments", "add_head_arguments", "add_sampling_arguments"]
 
@@ -18,10 +18,12 @@ def add_data_arguments(group) -> None:
     group.add_argument(
         "--data_path",
         type=path,
-        help="labelled data: a folder with train/dev/test.csv, NAME.positives.fa and NAME.negatives.fa, one CSV/TSV, "
+        help="labelled data: a folder with train/dev/test.csv, NAME.positives.fa and NAME.negatives.fa (or "
+        "NAME.train.positives.fa ... for each part), one CSV/TSV, "
         "a Hugging Face save_to_disk folder, HDF5, or a folder of make_track_dataset.py of which --rbp_name is a track "
         "(default: the synthetic demo set)",
     )
+    add_column_arguments(group)
     group.add_argument(
         "--split",
         choices=SPLITS.names,

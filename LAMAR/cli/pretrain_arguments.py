@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..training.options import MAX_STEPS, TOKEN_BUDGET, WARMUP_STEPS, PretrainOptions
 from ..training.schedules import SCHEDULES
-from .arguments import fraction, not_negative, number, path, positive
+from .arguments import column, fraction, not_negative, number, path, positive
 
 __all__ = [
     "add_corpus_arguments",
@@ -54,6 +54,9 @@ def add_corpus_arguments(group) -> None:
         default=DEFAULT.exclude_run,
         help="leave out training records that share that many nt in a row with a validation sequence or one of "
         "--exclude; 0 leaves out only equals of validation sequences (default: %(default)s)",
+    )
+    group.add_argument(
+        "--sequence_column", type=column, help="column or key of sequences in tables (default: sequence or seq)"
     )
     group.add_argument(
         "--streaming",

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, excerpt
 from ..tokenization import encode_ragged
-from .corpus_files import SequenceRecord, corpus_files, read_records
+from .corpus_files import COLUMNS, SequenceRecord, corpus_files, corpus_form, read_records
 from .kmers import RunIndex
 from .text_files import MAX_RECORD
 
@@ -85,13 +85,15 @@ class _Reader:
         Decides which records are held out.
     apart : RunIndex or None
         Records that share a run with its sequences are left out.
-    block_nucleotides, max_record : int
+    block_nucleotides : int
         See `read_corpus`.
+    how : dict
+        Further arguments of `LAMAR.data.corpus_files.read_records`.
     """
 
-    def __init__(self, files: list[Path], side: _Side, apart: RunIndex | None, block_nucleotides: int, max_record: int):
+    def __init__(self, files: list[Path], side: _Side, apart: RunIndex | None, block_nucleotides: int, how: dict):
         self.files, self.side, self.apart = files, side, apart
-        self.block_nucleotides, self.max_record = block_nucleotides, max_record
+        self.block_nucleotides, self.how = block_nucleotides, how
 
     def blocks(self, order: Iterable[int], counts: Counter, seen: set[bytes] | None = None) -> Iterator[Block]:
         """Yield blocks of the files in this order, and count.
@@ -99,7 +101,7 @@ class _Reader:
         Records whose digest is in ``seen`` are left out as copies, and new digests are added to it.
         """
         kept, size = [], 0
-        for record in (record for i in order for record in read_records(self.files[i], self.max_record)):
+        for record in (record for i in order for record in read_records(self.files[i], **self.how)):
             digest = _digest(record.sequence)
             if not self.side.is_training(digest):
                 continue
@@ -235,6 +237,7 @@ def read_corpus(
     seed: int = 42,
     streaming: bool = False,
     keep_duplicates: bool = False,
+    sequence_column: str | None = None,
     block_nucleotides: int = _BLOCK_NUCLEOTIDES,
     max_record: int = MAX_RECORD,
 ) -> Corpus:
@@ -263,6 +266,9 @@ def read_corpus(
         Keep only held-out records in memory. Every pass then reads the files again, and duplicates stay.
     keep_duplicates : bool
         Train on every copy of a sequence instead of the first one.
+    sequence_column : str, optional
+        Column or key of sequences in tables and JSON, where it is neither ``sequence`` nor ``seq``. In ``exclude`` it
+        may be either.
     block_nucleotides : int
         Size of the blocks in which a streamed corpus is shuffled; a block ends with a whole record.
     max_record : int
@@ -279,15 +285,19 @@ def read_corpus(
         to train on.
     """
     files = corpus_files(data_path)
+    columns = COLUMNS if sequence_column is None else (sequence_column,)
+    if sequence_column is not None and all(corpus_form(file, columns) in ("fasta", "text") for file in files):
+        raise InputError(f"`sequence_column` {excerpt(sequence_column)}: found no table in `data_path`")
+    how = {"max_record": max_record, "columns": columns}
     side = _Side(seed, 0.0 if val_data else val_fraction)
     heldout, counts = _Heldout(val_nucleotides), Counter(dict.fromkeys(_COUNTS.split(), 0))
     has_regions = False
     for file in corpus_files(val_data, "val_data"):
-        for record in read_records(file, max_record):
+        for record in read_records(file, **how):
             digest = _digest(record.sequence)
             side.others.add(digest)
             heldout.add(side.rank(digest), record.sequence)
-    for record in (record for file in files for record in read_records(file, max_record)):
+    for record in (record for file in files for record in read_records(file, **how)):
         digest = _digest(record.sequence)
         counts["records"] += 1
         counts["nucleotides"] += len(record.sequence)
@@ -307,9 +317,10 @@ def read_corpus(
         )
     apart = None
     if exclude_run:
-        unseen = (r.sequence for f in corpus_files(exclude, "exclude") for r in read_records(f, max_record))
+        either = {"max_record": max_record, "columns": tuple(dict.fromkeys((*columns, *COLUMNS)))}
+        unseen = (r.sequence for f in corpus_files(exclude, "exclude") for r in read_records(f, **either))
         apart = RunIndex([*sequences, *unseen], exclude_run)
-    reader = _Reader(files, side, apart, block_nucleotides, max_record)
+    reader = _Reader(files, side, apart, block_nucleotides, how)
     blocks = []
     for block in reader.blocks(range(len(files)), counts, None if streaming or keep_duplicates else set()):
         if not streaming:

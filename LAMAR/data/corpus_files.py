@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
-from ..errors import InputError, excerpt, shortened
+from ..alphabet import NORMALIZED
+from ..errors import InputError, excerpt, quoted, shortened
 from ..runs.storage import require_files
 from .sequences import normalize_sequence, read_fasta
 from .text_files import MAX_RECORD, open_text, read_lines, read_rows
 from .window_files import read_metadata
 
-__all__ = ["SequenceRecord", "corpus_files", "corpus_form", "read_records"]
+__all__ = ["COLUMNS", "SequenceRecord", "corpus_files", "corpus_form", "read_records"]
 
 SUFFIXES = (".fa", ".fasta", ".fna", ".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
 MOST_UNKNOWN = 0.5  # share of N above which a file is taken for something else than nucleotides
-_COLUMNS = ("sequence", "seq", "eclip_regions")
+COLUMNS = ("sequence", "seq")  # names of the column or key of sequences
+_REGIONS = "eclip_regions"
+_HEAD = 4096  # characters of a line that tell the form of its file
 
 
 class SequenceRecord(NamedTuple):
@@ -89,11 +93,12 @@ def _is_corpus(file: Path) -> bool:
     return file.name.removesuffix(".gz").endswith(SUFFIXES) and not file.name.startswith(".") and not record
 
 
-def corpus_form(path: str | PathLike) -> str:
+def corpus_form(path: str | PathLike, columns: Sequence[str] = COLUMNS) -> str:
     """Return the form of a file: ``fasta``, ``text``, ``table`` (CSV, TSV), ``jsonl``, ``json`` or ``parquet``.
 
-    The first character decides; a comma or a tab in the first line makes a table of a text, which otherwise has one
-    sequence per line.
+    The first character below comments (``#``) decides. A text has one sequence per line; it is a table where its first
+    line holds a comma or a tab, or is the name of one of ``columns``, or where the file is called ``.csv`` or ``.tsv``
+    and that line is no sequence.
 
     Raises
     ------
@@ -104,15 +109,33 @@ def corpus_form(path: str | PathLike) -> str:
         if handle.read(4) == b"PAR1":
             return "parquet"
     with open_text(path) as handle:
-        while piece := handle.read(4096):
-            if piece := piece.lstrip():
-                table = any(separator in piece.splitlines()[0] for separator in ",\t")
-                forms = {">": "fasta", ";": "fasta", "#": "fasta", "{": "jsonl", "[": "json"}
-                return forms.get(piece[0], "table" if table else "text")
-    raise InputError(f"{path}: the file is empty, wanted sequences")
+        first = _first_line(handle)
+    if not first:
+        raise InputError(f"{path}: the file is empty, wanted sequences")
+    forms = {">": "fasta", ";": "fasta", "{": "jsonl", "[": "json"}
+    if first[0] in forms:
+        return forms[first[0]]
+    is_named = first.strip('"').lower() in map(str.lower, columns)
+    is_table = Path(path).name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+    is_sequence = 0 not in first.encode("ascii", "replace").translate(NORMALIZED)
+    separated = any(separator in first for separator in ",\t")
+    return "table" if separated or is_named or (is_table and not is_sequence) else "text"
 
 
-def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator[SequenceRecord]:
+def _first_line(handle: TextIO) -> str:
+    """Return the beginning of the first line that is neither blank nor a comment, "" without one."""
+    in_comment = False
+    while piece := handle.readline(_HEAD):
+        is_comment = in_comment or piece.startswith("#")
+        in_comment = is_comment and not piece.endswith("\n")
+        if not is_comment and piece.strip():
+            return piece.strip()
+    return ""
+
+
+def read_records(
+    path: str | PathLike, max_record: int = MAX_RECORD, columns: Sequence[str] = COLUMNS
+) -> Iterator[SequenceRecord]:
     """Yield the records of one file.
 
     Windows' metadata, as preprocess.py writes them, have their peaks in ``eclip_regions``. One record is in memory at a
@@ -124,6 +147,8 @@ def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator
         File to read.
     max_record : int
         Most letters of a record.
+    columns : sequence of str
+        Names that the column or key of sequences may have, the preferred one first.
 
     Yields
     ------
@@ -135,9 +160,9 @@ def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator
         If a record cannot be read, has a letter that is not a nucleotide code, or is too long, or if the file is empty
         or mostly N once its ambiguity codes are read as N; names the file and the record or line.
     """
-    form = corpus_form(path)
+    form = corpus_form(path, columns)
     letters = unknown = 0
-    for record in _records(path, form, max_record):
+    for record in _records(path, form, max_record, columns):
         letters += len(record.sequence)
         unknown += record.sequence.count("N")
         yield record
@@ -150,33 +175,38 @@ def read_records(path: str | PathLike, max_record: int = MAX_RECORD) -> Iterator
         )
 
 
-def _records(path, form: str, max_record: int) -> Iterator[SequenceRecord]:
+def _records(path, form: str, max_record: int, columns: Sequence[str]) -> Iterator[SequenceRecord]:
     source = str(path)
     if form == "fasta":
         for header, sequence in read_fasta(path, max_record, piece=False):
             yield SequenceRecord(f"record {excerpt(header)}", sequence, None)
     elif form == "text":
         with open_text(path) as handle:
-            for number, line in read_lines(handle, path, max_record):
+            lines = read_lines(handle, path, max_record)
+            for number, line in itertools.dropwhile(lambda numbered: numbered[1].startswith("#"), lines):
                 where = f"line {number}"
                 yield SequenceRecord(where, normalize_sequence(line, source=source, record=where), None)
     elif form == "table":
-        yield from _table_records(path, max_record)
+        yield from _table_records(path, max_record, columns)
     else:
-        for where, entry in read_metadata(path, form, _COLUMNS, max_record):
-            text = entry.get("sequence", entry.get("seq"))
+        for where, entry in read_metadata(path, form, (*columns, _REGIONS), max_record):
+            text = next((entry[name] for name in columns if name in entry), None)
             if not isinstance(text, str):
-                raise InputError(f"{path}: {where}: found no text under 'sequence' or 'seq', wanted nucleotides")
+                wanted = " or ".join(map(quoted, columns))
+                raise InputError(f"{path}: {where}: found no text under {wanted}, wanted nucleotides")
             sequence = normalize_sequence(text, source=source, record=where)
-            yield SequenceRecord(where, sequence, _regions(entry.get("eclip_regions"), len(sequence), path, where))
+            yield SequenceRecord(where, sequence, _regions(entry.get(_REGIONS), len(sequence), path, where))
 
 
-def _table_records(path, max_record: int) -> Iterator[SequenceRecord]:
+def _table_records(path, max_record: int, columns: Sequence[str]) -> Iterator[SequenceRecord]:
     rows = read_rows(path, max_record)
-    columns = [name.strip().lower() for name in next(rows)[1]]
-    column = next((columns.index(name) for name in _COLUMNS[:2] if name in columns), None)
+    written = [name.strip() for name in next(rows)[1]]
+    present = [name.lower() for name in written]
+    column = next((present.index(name.lower()) for name in columns if name.lower() in present), None)
     if column is None:
-        raise InputError(f"{path}: found columns {shortened(map(excerpt, columns))}, wanted one called sequence or seq")
+        wanted = " or ".join(map(excerpt, columns))
+        found = shortened(map(excerpt, written))
+        raise InputError(f"{path}: found columns {found}, wanted one called {wanted} (`sequence_column` names another)")
     for number, cells in rows:
         where, text = f"line {number}", cells[column] if column < len(cells) else ""
         yield SequenceRecord(where, normalize_sequence(text, source=str(path), record=where), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, excerpt
+from ..errors import InputError, excerpt, quoted
 from ..tasks import TASKS
 from .labelled_files import ALIASES, COORDINATES, Table, find, listing, set_names
 from .sequences import is_missing, normalize_sequence
@@ -26,6 +26,10 @@ from .text_files import is_plain_number
 __all__ = ["LabelledSet", "load_labelled", "set_names"]
 
 logger = logging.getLogger(__name__)
+
+_CHOSEN = {"sequence_column": "sequence", "label_column": "label"}
+_FLAGS = {"true": 1, "false": 0}
+_LABEL_K = re.compile(r"label_\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +98,8 @@ def load_labelled(
     name: str | None = None,
     task: str = "classification",
     nlabels: int = 2,
+    sequence_column: str | None = None,
+    label_column: str | None = None,
     arguments: tuple[str, str] = ("`path`", "`name`"),
 ) -> LabelledSet:
     """Read a labelled data set in any of its forms, gzipped or plain.
@@ -106,7 +112,8 @@ def load_labelled(
         - a folder with ``train.csv``, ``dev.csv`` (or ``validation``, ``valid``, ``val``) and ``test.csv``,
           or TSV; dev and test may be absent;
         - a folder with ``<name>.positives.fa`` and ``<name>.negatives.fa``, one of these two files, or their
-          common prefix ``folder/<name>``; tables of parts in a folder of that name take precedence;
+          common prefix ``folder/<name>``; tables of parts in a folder of that name take precedence. A pair for each
+          part is called ``<name>.train.positives.fa``, ``<name>.test.positives.fa`` ...;
         - one CSV or TSV file;
         - a folder written by Hugging Face ``save_to_disk``;
         - an HDF5 file with ``X_train``, ``Y_train``, ``X_valid`` (or ``dev``, ``val``, ``validation``),
@@ -115,15 +122,18 @@ def load_labelled(
           it does not; windows whose label is unknown are left out;
         - a folder that holds a folder, CSV, TSV or HDF5 file called ``name`` in one of these forms.
 
-        Tables have columns ``sequence`` or ``seq`` and ``label`` (multi-label: ``0;1;0``, or ``label_0``,
-        ``label_1`` ...), and optionally ``id``, ``chrom``, ``start``, ``end``, ``strand``. Lines that start
-        with ``#`` above the header are comments. Parts stay as given.
+        Tables have columns ``sequence`` or ``seq`` and ``label`` or ``labels`` (multi-label: ``0;1;0``, or
+        ``label_0``, ``label_1`` ...; yes/no labels may be TRUE and FALSE), and optionally ``id``, ``chrom``,
+        ``start``, ``end``, ``strand``. Lines that start with ``#`` above the header are comments. Parts stay as given.
     name : str, optional
         Name of the data set, if the folder holds several; takes precedence over files of the folder itself.
     task : {"classification", "regression", "multilabel"}
         Kind of labels.
     nlabels : int
         Number of classes (classification) or of labels (multi-label).
+    sequence_column, label_column : str, optional
+        Columns of tables that have other names; upper and lower case do not differ. For multi-label, ``label_column``
+        y stands for ``y_0``, ``y_1`` ... too.
     arguments : (str, str)
         What the caller calls ``path`` and ``name``, for messages.
 
@@ -143,12 +153,58 @@ def load_labelled(
     # "." and ".." are no names to call the set by.
     path = Path(path) if Path(path).name not in ("", "..") else Path(path).resolve()
     tables, files, default_name = find(path, name, task, arguments)
+    for table in tables:
+        _choose_columns(table, task, {"sequence_column": sequence_column, "label_column": label_column})
     return _assemble(tables, task, nlabels, name or default_name, files)
 
 
-def _numbers(table: Table, column: str, wanted: str, valid: Callable) -> np.ndarray:
-    """Return a column as finite float64 (n,); refuse the first value that is not a number, or not ``valid``."""
+def _renamed(given: str, name: str, columns: Mapping[str, list], task: str) -> dict[str, str]:
+    """Return the columns that a user's name for ``name`` stands for, each with the name that it gets."""
+    found = given.strip().lower()
+    if found in columns or name != "label" or task != "multilabel":
+        return {found: name} if found in columns else {}
+    pattern = re.compile(rf"{re.escape(found)}(_\d+)")
+    return {column: f"label{match[1]}" for column in columns if (match := pattern.fullmatch(column))}
+
+
+def _choose_columns(table: Table, task: str, chosen: Mapping[str, str | None]) -> None:
+    """Give the columns of sequences and labels their names; refuse a table without them.
+
+    ``chosen`` holds the names that a user gives, by parameter: those in `_CHOSEN`.
+    """
+    columns, written = table.columns, table.written
+    in_file = listing(written.values(), in_order=True)
+    for parameter, name in _CHOSEN.items():
+        given = chosen[parameter]
+        if given is None:
+            continue
+        if not written:
+            raise InputError(f"`{parameter}`: found {quoted(given)} for {table.source}, wanted it with tables only")
+        renamed = _renamed(given, name, columns, task)
+        if not renamed:
+            raise InputError(f"`{parameter}`: found no {quoted(given)} in {table.source}, wanted one of {in_file}")
+        others = [c for c in columns if _LABEL_K.fullmatch(c) and c not in renamed] if name == "label" else []
+        for other in others:
+            del columns[other]
+        columns.update({new: columns[old] for old, new in renamed.items()})
+        written.update({new: written[old] for old, new in renamed.items()})
+    for alias, name in ALIASES.items():
+        if alias in columns and name not in columns:
+            columns[name], written[name] = columns[alias], written.get(alias, alias)
+    if "sequence" not in columns or not ("label" in columns or (task == "multilabel" and "label_0" in columns)):
+        labels = "label or labels, or label_0, label_1 ..." if task == "multilabel" else "label or labels"
+        wanted = f"wanted sequence (or seq) and {labels}; `sequence_column` and `label_column` name others"
+        raise InputError(f"{table.source}: found columns {in_file}, {wanted}")
+
+
+def _numbers(table: Table, column: str, wanted: str, valid: Callable, flags: bool = False) -> np.ndarray:
+    """Return a column as finite float64 (n,); refuse the first value that is not a number, or not ``valid``.
+
+    With ``flags``, TRUE and FALSE in upper or lower case are 1 and 0.
+    """
     values = table.columns[column]
+    if flags:
+        values = [_FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value for value in values]
     numbers = np.full(len(values), np.nan)
     # Values after one that is not a number stay NaN, so that the first NaN is the one to report.
     with suppress(ValueError, TypeError):
@@ -159,7 +215,7 @@ def _numbers(table: Table, column: str, wanted: str, valid: Callable) -> np.ndar
     if not good.all():
         i = int(np.argmin(good))
         found = excerpt(values[i]) or "nothing"
-        raise InputError(f"{table.where(i)}: column {column}: found {found}, wanted {wanted}")
+        raise InputError(f"{table.where(i)}: column {table.name_of(column)}: found {found}, wanted {wanted}")
     return numbers
 
 
@@ -169,22 +225,26 @@ def _labels(table: Table, task: str, nlabels: int) -> np.ndarray:
         return _numbers(table, "label", "a finite number", lambda x: abs(x) <= in_float32).astype(np.float32)
     if task == "classification":
         wanted = "0 or 1" if nlabels == 2 else f"a whole number from 0 to {nlabels - 1}"
-        return _numbers(table, "label", wanted, lambda x: (x >= 0) & (x < nlabels) & (x == np.floor(x))).astype(
-            np.int64
+        classes = _numbers(
+            table, "label", wanted, lambda x: (x >= 0) & (x < nlabels) & (x == np.floor(x)), nlabels == 2
         )
+        return classes.astype(np.int64)
     columns = table.columns
     if "label" in columns:
         rows = [value.split(";") if isinstance(value, str) else value for value in columns["label"]]
         for i, row in enumerate(rows):
             if not hasattr(row, "__len__") or len(row) != nlabels:
                 wanted = f"wanted {nlabels} values joined by ';'"
-                raise InputError(f"{table.where(i)}: column label: found {excerpt(columns['label'][i])}, {wanted}")
-        table.columns = columns = {f"label_{k}": column for k, column in enumerate(zip(*rows))}
+                found = excerpt(columns["label"][i]) or "nothing"
+                raise InputError(f"{table.where(i)}: column {table.name_of('label')}: found {found}, {wanted}")
+        columns = {name: column for name, column in columns.items() if not _LABEL_K.fullmatch(name)}
+        table.columns = columns = columns | {f"label_{k}": column for k, column in enumerate(zip(*rows))}
     names = [f"label_{k}" for k in range(nlabels)]
-    present = {column for column in columns if re.fullmatch(r"label_\d+", column)}
+    present = {column for column in columns if _LABEL_K.fullmatch(column)}
     if present != set(names):
-        raise InputError(f"{table.source}: found columns {listing(present)}, wanted {listing(names)}")
-    arrays = [_numbers(table, name, "0 or 1", lambda x: np.isin(x, (0, 1))) for name in names]
+        found = listing(map(table.name_of, present))
+        raise InputError(f"{table.source}: found columns {found}, wanted {listing(names)}")
+    arrays = [_numbers(table, name, "0 or 1", lambda x: np.isin(x, (0, 1)), True) for name in names]
     return np.stack(arrays, axis=1).astype(np.int64)
 
 
@@ -201,7 +261,7 @@ def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
         bad = next((i for i, value in enumerate(values) if not re.fullmatch(form, value)), None)
         if bad is not None:
             found = excerpt(values[bad] or table.columns[column][bad] or "") or "nothing"
-            raise InputError(f"{table.where(bad)}: column {column}: found {found}, wanted {wanted}")
+            raise InputError(f"{table.where(bad)}: column {table.name_of(column)}: found {found}, wanted {wanted}")
         if values:
             arrays[column] = np.array(values)
     for column in ("start", "end") if {"start", "end"} <= table.columns.keys() else ():
@@ -212,7 +272,8 @@ def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
         if (span <= 0).any():
             i = int(np.argmax(span <= 0))
             found = f"found {arrays['start'][i]} and {arrays['end'][i]}"
-            raise InputError(f"{table.where(i)}: columns start and end: {found}, wanted start < end")
+            names = f"{table.name_of('start')} and {table.name_of('end')}"
+            raise InputError(f"{table.where(i)}: columns {names}: {found}, wanted start < end")
         # Spliced windows, or windows around a narrower peak, are legitimate: a warning, not an error.
         if differs := int((span != lengths).sum()):
             logger.warning("%s: in %d records end - start is not the length", table.source, differs)
@@ -224,12 +285,6 @@ def _assemble(tables: list[Table], task: str, nlabels: int, name: str, files: tu
     sequences, ids, labels, coordinates = [], [], [], []
     for table in tables:
         columns = table.columns
-        for alias in ALIASES.keys() & columns.keys():
-            columns.setdefault(ALIASES[alias], columns[alias])
-        labelled = "label" in columns or (task == "multilabel" and "label_0" in columns)
-        if "sequence" not in columns or not labelled:
-            found = listing(columns)
-            raise InputError(f"{table.source}: found columns {found}, wanted sequence (or seq) and label")
         letters = columns["sequence"]
         if table.unit != "record":  # FASTA is normalized while it is read
             letters = [normalize_sequence(text, record=table.where(i)) for i, text in enumerate(letters)]

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
 from ..errors import InputError, excerpt, shortened
 from ..runs.storage import is_plain_name, read_json_object
 from .sequences import check_span, find_region, parse_region, read_fasta, warn_of_unused_coordinates
-from .text_files import open_text, read_lines, read_table
+from .text_files import open_text, read_lines, read_named_table
 from .track_tables import is_track_folder, read_track_columns, track_names
 from .tracks import TRACKS, WINDOWS
 
@@ -27,6 +27,7 @@ _TABLE_ENDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _HDF5_ENDS = (".h5", ".hdf5", ".h5.gz", ".hdf5.gz")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _PAIR_FILE = re.compile(r"(?P<name>.+)\.(?P<side>positives|negatives)\.(?:fa|fasta)(?:\.gz)?")
+_PAIR_OF_PART = re.compile(rf"(?:(?P<name>.+)[._-])?(?P<part>{'|'.join(PART_OF)})")
 ALIASES = {"seq": "sequence", "labels": "label"}
 COORDINATES = ("chrom", "start", "end", "strand")
 
@@ -49,6 +50,8 @@ class Table:
         What the numbers count: ``row``, ``record`` or ``index``.
     part : str or None
         ``train``, ``dev`` or ``test``, if the source names parts.
+    written : dict of str
+        Names of columns as the source has them, by name in lower case; empty where the source has no column names.
     """
 
     source: str
@@ -57,10 +60,15 @@ class Table:
     stem: str
     unit: str = "row"
     part: str | None = None
+    written: dict[str, str] = field(default_factory=dict)
 
     def where(self, i: int) -> str:
         """Return the place of record i, for messages."""
         return f"{self.source}: {self.unit} {self.rows[i]}"
+
+    def name_of(self, column: str) -> str:
+        """Return the name of a column as the source has it."""
+        return excerpt(self.written.get(column, column))
 
 
 TablesRead = tuple[list[Table], tuple[Path, ...], str]  # tables, files read, name of the set
@@ -71,9 +79,10 @@ def stem_of(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).stem
 
 
-def listing(names: Iterable) -> str:
-    """Return names, or the names of files, sorted and shortened; "nothing" for none."""
-    return shortened(sorted(excerpt(getattr(name, "name", name)) for name in names)) or "nothing"
+def listing(names: Iterable, in_order: bool = False) -> str:
+    """Return names, or the names of files, shortened, and sorted unless they are ``in_order``; "nothing" for none."""
+    names = [excerpt(getattr(name, "name", name)) for name in names]
+    return shortened(names if in_order else sorted(names)) or "nothing"
 
 
 def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) -> TablesRead:
@@ -82,7 +91,7 @@ def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) ->
         return _find_in_folder(path, name, task, arguments)
     if path.exists():
         if pair := _PAIR_FILE.fullmatch(path.name):
-            return _read_pair(path.parent, pair["name"], task)
+            return _read_pairs(path.parent, pair["name"], task, {None: [pair["name"]]})
         if re.search(r"\.(fa|fasta)(\.gz)?$", path.name):
             raise InputError(f"{path}: found one FASTA file, wanted NAME.positives.fa and .negatives.fa")
         with path.open("rb") as handle:
@@ -92,8 +101,8 @@ def find(path: Path, name: str | None, task: str, arguments: tuple[str, str]) ->
 
             return read_hdf5(path, task), (path,), stem_of(path)
         return _read_csv(path), (path,), stem_of(path)
-    if path.parent.is_dir() and path.name in _pairs(path.parent):
-        return _read_pair(path.parent, path.name, task)
+    if path.parent.is_dir() and path.name in (*_pairs(path.parent), *_pair_files(path.parent)):
+        return _read_pairs(path.parent, path.name, task)
     raise InputError(f"{arguments[0]}: found no file or folder {path}")
 
 
@@ -102,8 +111,8 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
         return _read_track(folder, name, task, arguments[1])
     pairs = _pairs(folder)
     # The folder of a set may hold it both as a pair and as tables, which name the parts.
-    if name in pairs and not (name == folder.name and _has_tables(folder)):
-        return _read_pair(folder, name, task)
+    if name in (*pairs, *_pair_files(folder)) and not (name == folder.name and _has_tables(folder)):
+        return _read_pairs(folder, name, task)
     for end in ("", *_TABLE_ENDS, *_HDF5_ENDS) if name else ():
         if (inner := folder / f"{name}{end}").exists():
             return find(inner, name, task, arguments)
@@ -119,7 +128,7 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
         tables = [replace(_read_csv(file)[0], part=part) for part, file in files.items()]
         return tables, tuple(files.values()), folder.name
     if len(pairs) == 1 and not name:
-        return _read_pair(folder, next(iter(pairs)), task)
+        return _read_pairs(folder, next(iter(pairs)), task)
     missing = f"nothing called {name!r}" if name else f"no data set that can be told without {arguments[1]}"
     labelled = (name for name, file in _single_files(folder).items() if _is_labelled(file))
     choices = listing({*_sets_inside(folder), *labelled})
@@ -127,13 +136,30 @@ def _find_in_folder(folder: Path, name: str | None, task: str, arguments: tuple[
     raise InputError(f"{argument}: found {missing} in {folder}, wanted train.csv or a name of: {choices}")
 
 
-def _pairs(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """Return the FASTA pairs of a folder as name -> side -> files."""
-    pairs: dict[str, dict[str, list[Path]]] = {}
+def _pair_files(folder: Path) -> dict[str, dict[str, list[Path]]]:
+    """Return the FASTA pairs of a folder as beginning of the files' names -> side -> files."""
+    files: dict[str, dict[str, list[Path]]] = {}
     for path in sorted(folder.iterdir()):
         if match := _PAIR_FILE.fullmatch(path.name):
-            pairs.setdefault(match["name"], {}).setdefault(match["side"], []).append(path)
-    return pairs
+            files.setdefault(match["name"], {}).setdefault(match["side"], []).append(path)
+    return files
+
+
+def _pairs(folder: Path) -> dict[str, dict[str | None, list[str]]]:
+    """Return the sets that a folder holds as FASTA pairs: name of the set -> part -> beginnings of the files' names.
+
+    ``QKI.train`` and ``QKI.test`` are parts of the set QKI, ``train`` and ``test`` those of a set called as the folder.
+    A pair that is no such part, and one without others, is a set of its own, with the part None.
+    """
+    stems = list(_pair_files(folder))
+    parts: dict[str, dict[str | None, list[str]]] = {}
+    for stem in stems:
+        if match := _PAIR_OF_PART.fullmatch(stem):
+            of_name = parts.setdefault(match["name"] or folder.resolve().name, {})
+            of_name.setdefault(PART_OF[match["part"]], []).append(stem)
+    parts = {name: of_name for name, of_name in parts.items() if "train" in of_name and len(of_name) > 1}
+    in_parts = {stem for of_name in parts.values() for of_part in of_name.values() for stem in of_part}
+    return {stem: {None: [stem]} for stem in stems if stem not in in_parts} | parts
 
 
 def set_names(path: str | PathLike) -> list[str]:
@@ -183,15 +209,32 @@ def _has_tables(folder: Path) -> bool:
     return any((folder / f"train{end}").exists() for end in _TABLE_ENDS)
 
 
-def _read_pair(folder: Path, name: str, task: str) -> TablesRead:
+def _read_pairs(folder: Path, name: str, task: str, parts: Mapping[str | None, list[str]] | None = None) -> TablesRead:
+    """Read a set from its pair, or from a pair for each part; ``parts`` as `_pairs` has them, by default those of it.
+
+    The name of a pair that is a part of a set asks for this part alone.
+    """
     if task != "classification":
         raise InputError(f"{folder / name}: a FASTA pair holds two classes, wanted a table for {task}")
-    sides = _pairs(folder)[name]
+    tables, files = [], []
+    parts = parts or _pairs(folder).get(name, {None: [name]})
+    for part in (part for part in (None, *PARTS) if part in parts):
+        stems = parts[part]
+        if len(stems) != 1:
+            raise InputError(f"{folder}: found pairs {listing(stems)}, wanted one for {part}")
+        pair = _pair(folder, stems[0])
+        tables += [replace(_fasta_table(file, label), part=part) for file, label in zip(pair, (1, 0))]
+        files += pair
+    return tables, tuple(files), name
+
+
+def _pair(folder: Path, stem: str) -> tuple[Path, Path]:
+    """Return the files of the positives and of the negatives."""
+    sides = _pair_files(folder)[stem]
     for side in ("positives", "negatives"):
         if len(present := sides.get(side, [])) != 1:
-            raise InputError(f"{folder}: found {listing(present)}, wanted one file {name}.{side}.fa")
-    files = (sides["positives"][0], sides["negatives"][0])
-    return [_fasta_table(file, label) for file, label in zip(files, (1, 0))], files, name
+            raise InputError(f"{folder}: found {listing(present)}, wanted one file {stem}.{side}.fa")
+    return sides["positives"][0], sides["negatives"][0]
 
 
 def _fasta_table(path: Path, label: int) -> Table:
@@ -224,8 +267,8 @@ def _read_track(folder: Path, name: str | None, task: str, argument: str) -> Tab
 
 
 def _read_csv(path: Path) -> list[Table]:
-    columns, rows = read_table(path)
-    return [Table(str(path), columns, rows, stem_of(path))]
+    columns, rows, written = read_named_table(path)
+    return [Table(str(path), columns, rows, stem_of(path), written=written)]
 
 
 def _read_arrow(folder: Path) -> list[Table]:
@@ -242,8 +285,10 @@ def _read_arrow(folder: Path) -> list[Table]:
             if not len(data):
                 raise InputError(f"{source}: found no records")
             data.data.table.validate(full=True)  # before values of a damaged file are read
-            columns = {column.lower(): list(data[column]) for column in data.column_names}
-            tables.append(Table(source, columns, range(len(data)), key or folder.name, "index", PART_OF.get(key)))
+            written = {column.lower(): column for column in data.column_names}
+            columns = {name: list(data[column]) for name, column in written.items()}
+            names = key or folder.name, "index", PART_OF.get(key), written
+            tables.append(Table(source, columns, range(len(data)), *names))
     except InputError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError) as error:

@@ -18,7 +18,7 @@ from typing import TextIO
 
 from ..errors import InputError, quoted
 
-__all__ = ["MAX_RECORD", "is_plain_number", "open_text", "read_lines", "read_rows", "read_table"]
+__all__ = ["MAX_RECORD", "is_plain_number", "open_text", "read_lines", "read_named_table", "read_rows", "read_table"]
 
 MAX_RECORD = 300_000_000  # letters of one line or record: more than the longest human chromosome has
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -92,6 +92,12 @@ def is_plain_number(text: str) -> bool:
 
 
 def read_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int]]:
+    """Return the columns and row numbers of `read_named_table`."""
+    columns, rows, _ = read_named_table(path)
+    return columns, rows
+
+
+def read_named_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int], dict[str, str]]:
     """Read a CSV or TSV file, gzipped or plain, as a whole; a tab in the header line makes it TSV.
 
     Lines that start with ``#`` above the header are comments; blank rows are ignored.
@@ -102,6 +108,8 @@ def read_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int]]:
         Values by column name in lower case.
     rows : list of int
         Row number of each record; the header is row 1.
+    written : dict of str
+        Name of each column as the header has it, in its order, by name in lower case.
 
     Raises
     ------
@@ -115,7 +123,8 @@ def read_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int]]:
             raise InputError(f"{path}: the file is empty, wanted a header row and records")
         reader = csv.reader(itertools.chain([first], handle), delimiter="\t" if "\t" in first else ",")
         try:
-            header = [column.strip().lower() for column in next(reader)]
+            names = [column.strip() for column in next(reader)]
+            header = [name.lower() for name in names]
             twice = sorted({column for column in header if header.count(column) > 1})
             if twice:
                 raise InputError(f"{path}: row 1: found column {quoted(twice[0])} more than once")
@@ -129,13 +138,14 @@ def read_table(path: str | PathLike) -> tuple[dict[str, list[str]], list[int]]:
             raise InputError(f"{path}: after row {len(rows) + 1}: {error}") from None
     if not records:
         raise InputError(f"{path}: found a header and no records")
-    return dict(zip(header, map(list, zip(*records)))), rows
+    return dict(zip(header, map(list, zip(*records)))), rows, dict(zip(header, names))
 
 
 def read_rows(path: str | PathLike, max_line: int = MAX_RECORD) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and cells of the rows of a CSV or TSV file, header included, one line in memory at a time.
 
-    Unlike in `read_table`, a record is one line: quoted cells hold no line ends.
+    Unlike in `read_table`, a record is one line: quoted cells hold no line ends. Lines that start with ``#`` above the
+    header are comments.
 
     Parameters
     ----------
@@ -152,6 +162,8 @@ def read_rows(path: str | PathLike, max_line: int = MAX_RECORD) -> Iterator[tupl
     separator = None
     with open_text(path) as handle:
         for number, line in read_lines(handle, path, max_line):
+            if separator is None and line.startswith("#"):
+                continue
             separator = separator or ("\t" if "\t" in line else ",")
             # The csv module's limit of a cell is 131,072 letters; a line has its limit already.
             before = csv.field_size_limit(MAX_RECORD)

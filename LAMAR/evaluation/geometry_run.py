@@ -53,6 +53,8 @@ def measure_geometry(
     rbps: Sequence[str] | None = None,
     max_length: int = 512,
     truncate: bool = False,
+    sequence_column: str | None = None,
+    label_column: str | None = None,
     with_probe: str | Path | None = None,
     note: str = "",
     overwrite: bool = False,
@@ -77,6 +79,8 @@ def measure_geometry(
         Largest number of tokens per sequence, two of them special.
     truncate : bool
         Cut longer sequences at the 3' end instead of raising; their number is logged.
+    sequence_column, label_column : str, optional
+        Columns of tables that have other names than ``sequence`` and ``label``.
     with_probe : path, optional
         Folder of an evaluation run of the same sets and weights: correlate figures with its linear probes.
     note : str
@@ -95,7 +99,8 @@ def measure_geometry(
         another run; nothing is written then.
     """
     encoders, options = encoders or EncoderOptions(dtype="float32"), options or GeometryOptions()
-    sets = find_sets(data_dir, rbps, max_length=max_length, truncate=truncate)
+    columns = {"sequence_column": sequence_column, "label_column": label_column}
+    sets = find_sets(data_dir, rbps, max_length=max_length, truncate=truncate, **columns)
     chosen = _choose_records(sets, options)
     opened = open_encoders(encoders, options.seed)
     smallest = min(chosen.values(), key=len)
@@ -107,7 +112,8 @@ def measure_geometry(
         aurocs = probe_aurocs(Path(with_probe), {encoder.name: encoder.digest for encoder in opened})
         inputs.append(Path(with_probe) / "results.csv")
     recorded = {"data_dir": data_dir, "rbps": rbps, "max_length": max_length, "with_probe": with_probe}
-    recorded |= {"truncate": True} if truncate else {}  # absent from runs begun before there was such an option
+    # Absent from runs begun before there were such options.
+    recorded |= {name: value for name, value in {"truncate": truncate, **columns}.items() if value}
     recorded |= {name: value for name, value in encoders.recorded().items() if name != "extraction_batch_size"}
     with RunFolder.open(
         output_dir,

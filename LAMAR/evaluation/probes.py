@@ -49,7 +49,13 @@ LONGEST_NAME = 120  # characters of a set's name, quoted as in file names
 
 
 def find_sets(
-    data_dir: str | Path, rbps: Sequence[str] | None = None, *, max_length: int | None = None, truncate: bool = False
+    data_dir: str | Path,
+    rbps: Sequence[str] | None = None,
+    *,
+    max_length: int | None = None,
+    truncate: bool = False,
+    sequence_column: str | None = None,
+    label_column: str | None = None,
 ) -> list[LabelledSet]:
     """Read the labelled sets below a folder, or the one set that a path is.
 
@@ -64,6 +70,8 @@ def find_sets(
         Largest number of tokens per sequence, two of them special; None accepts any length.
     truncate : bool
         Cut longer sequences at the 3' end instead of raising; their number is logged.
+    sequence_column, label_column : str, optional
+        Columns of tables that have other names than ``sequence`` and ``label``.
 
     Returns
     -------
@@ -77,7 +85,8 @@ def find_sets(
     """
     path = Path(data_dir)
     names = rbps or set_names(path) or [None]
-    sets = [load_labelled(path, name=name, arguments=("`data_dir`", "`rbps`")) for name in names]
+    how = {"arguments": ("`data_dir`", "`rbps`"), "sequence_column": sequence_column, "label_column": label_column}
+    sets = [load_labelled(path, name=name, **how) for name in names]
     for dataset in sets:
         if dataset.labels.ndim != 1 or not np.array_equal(np.unique(dataset.labels), [0, 1]):
             labels = ", ".join(map(str, np.unique(dataset.labels)[:5]))

@@ -39,6 +39,8 @@ class SetOptions:
         Largest number of tokens per sequence, two of them special.
     truncate : bool
         Cut longer sequences at the 3' end instead of raising; their number is logged.
+    sequence_column, label_column : str, optional
+        Columns of tables that have other names than ``sequence`` and ``label``.
     """
 
     data_dir: str | Path
@@ -52,11 +54,13 @@ class SetOptions:
     subsample_neg: int | None = None
     max_length: int = 512
     truncate: bool = False
+    sequence_column: str | None = None
+    label_column: str | None = None
 
     def recorded(self) -> dict:
         """Return what ``run.json`` holds of these options, under the names of the flags."""
         values = asdict(self)
-        for name in ("truncate", "drop_duplicates"):
+        for name in ("truncate", "drop_duplicates", "sequence_column", "label_column"):
             if not values[name]:
                 del values[name]  # or runs begun before there was such an option could not be resumed
         return values
@@ -178,7 +182,8 @@ def _prepare_sets(sets: SetOptions, cnn: CnnOptions | None, seed: int) -> list[P
         from .cnn.model import check_length
 
         check_backend()
-    datasets = find_sets(sets.data_dir, sets.rbps, max_length=sets.max_length, truncate=sets.truncate)
+    read = ("max_length", "truncate", "sequence_column", "label_column")
+    datasets = find_sets(sets.data_dir, sets.rbps, **{name: getattr(sets, name) for name in read})
     for dataset in datasets if cnn else []:
         check_length(max(map(len, dataset.sequences)), dataset.name)
     prepared = [

@@ -225,8 +225,9 @@ def _read_data(path: Path, arguments: dict, record: dict, task: str, data_dir: P
         raise InputError(f"`data_dir`: not given, but {path} was trained on records in memory; wanted a file of them")
     # Elsewhere it may be one of several sets.
     name = arguments["rbp_name"] or (path.name if data_dir else None)
+    columns = {column: arguments.get(column) for column in ("sequence_column", "label_column")}
     dataset = load_labelled(
-        source, name=name, task=task, nlabels=arguments["nlabels"], arguments=("`data_dir`", "`rbps`")
+        source, name=name, task=task, nlabels=arguments["nlabels"], arguments=("`data_dir`", "`rbps`"), **columns
     )
     if arguments["data_path"] is None:
         same = dataset.digest() == arguments.get("data_digest")

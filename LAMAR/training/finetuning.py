@@ -124,9 +124,9 @@ def _read(
     """Return the checked data set, its sequences no longer than the model takes."""
     where = getattr(dataset, "name", "") or "`dataset`" if isinstance(dataset, LabelledSet) else str(dataset)
     if not isinstance(dataset, LabelledSet):
-        dataset = load_labelled(
-            dataset, name=rbp_name, task=task, nlabels=options.nlabels, arguments=("`dataset`", "`rbp_name`")
-        )
+        names = {"name": rbp_name, "arguments": ("`dataset`", "`rbp_name`")}
+        columns = {"sequence_column": options.sequence_column, "label_column": options.label_column}
+        dataset = load_labelled(dataset, task=task, nlabels=options.nlabels, **names, **columns)
     dataset = replace(dataset, name=rbp_name or dataset.name)
     if not dataset.name:
         raise InputError("`rbp_name`: not given, and the data set has no name to call the run's folder by")

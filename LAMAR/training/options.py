@@ -207,6 +207,8 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
 
     Attributes
     ----------
+    sequence_column, label_column : str, optional
+        Columns of tables that have other names than ``sequence`` and ``label``.
     split : {"auto", "given", "random", "chromosome", "cluster"}
         How train, dev and test are made, see `LAMAR.data.splits.make_split`.
     test_chroms, dev_chroms : sequence of str
@@ -217,10 +219,8 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
         Positives and negatives to draw from each training part.
     draws : int
         With ``cv_folds`` 1 and a subsample: draws from the train part, each with its own model.
-    max_length : int
-        Largest number of tokens of a sequence, two of them special.
-    truncate : bool
-        Truncate longer sequences instead of raising an error.
+    max_length, truncate
+        Largest number of tokens of a sequence, two of them special; whether longer ones are truncated.
     nlabels : int
         Number of classes, of yes/no labels (``loss`` "bce"), or 1 for regression.
     head, loss, freeze_encoder, lora_rank, warmup_epochs, track
@@ -233,6 +233,8 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
         Folds over train + dev; 1 trains on the data set's own train part and validates on dev.
     """
 
+    sequence_column: str | None = None
+    label_column: str | None = None
     split: str = "auto"
     test_chroms: Sequence[str] = ()
     dev_chroms: Sequence[str] = ()
@@ -254,7 +256,9 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
     cv_folds: int = 5
     track: str | None = None
 
-    added_later: ClassVar[tuple[str, ...]] = ("dev_chroms", "drop_duplicates", "track", "weight_decay")
+    added_later: ClassVar[tuple[str, ...]] = (
+        *("dev_chroms", "drop_duplicates", "label_column", "sequence_column", "track", "weight_decay"),
+    )
 
     def __post_init__(self):
         # One form of what a parser gives as lists and a caller as lists or a text, so that equal options are equal.
@@ -303,10 +307,10 @@ class PretrainOptions(EncoderOptions, TrainerOptions):
     exclude_run : int
         Training records that share that many nucleotides in a row with a validation sequence or one of ``exclude``
         are left out; 0 leaves out only equals of validation sequences.
-    streaming : bool
-        Read the files again in each pass instead of keeping them in memory.
-    keep_duplicates : bool
-        Train on every copy of a sequence, not only the first.
+    sequence_column : str, optional
+        Column or key of sequences, where it is neither ``sequence`` nor ``seq``; in ``data_path`` and ``val_data``.
+    streaming, keep_duplicates : bool
+        Read the files again in each pass instead of keeping them in memory; train on every copy of a sequence.
     model_max_length : int
         Largest number of tokens of a window, two of them special; longer sequences are cut into windows.
     hidden_size, intermediate_size, num_attention_heads, num_hidden_layers : int, optional
@@ -321,19 +325,15 @@ class PretrainOptions(EncoderOptions, TrainerOptions):
         Nucleotides masked in a row.
     data_collator_patch : bool
         Replace nucleotides by nucleotides only; this always applies, the option is accepted for old command lines.
-    token_budget : int, optional
-        Tokens in a batch of one process, padding included.
-    batch_size : int, optional
-        The same in windows of ``model_max_length`` tokens.
+    token_budget, batch_size : int, optional
+        Size of a process's batch, in tokens with padding, or in windows of ``model_max_length`` tokens.
     max_steps : int, optional
         Optimiser steps; None takes 10,000, or with ``max_minutes`` no limit.
     max_minutes : float, optional
         Time in training steps, over all starts. With the trapezoid schedule the learning rate begins to fall early
         enough to have fallen by then.
-    peak_lr : float
-        Peak learning rate.
-    schedule : str
-        A name of `LAMAR.training.schedules.SCHEDULES`.
+    peak_lr, schedule
+        Peak learning rate, and a name of `LAMAR.training.schedules.SCHEDULES`.
     warmup_steps : int, optional
         Steps with a rising rate; None follows ``warmup_ratio``.
     decay_ratio : float
@@ -351,6 +351,7 @@ class PretrainOptions(EncoderOptions, TrainerOptions):
     val_nucleotides: int = 200_000
     exclude: Sequence[str | PathLike] = ()
     exclude_run: int = 30
+    sequence_column: str | None = None
     streaming: bool = False
     keep_duplicates: bool = False
     model_max_length: int = 512
@@ -376,6 +377,8 @@ class PretrainOptions(EncoderOptions, TrainerOptions):
     markov_order: int = 10
     save_steps: int = 500
     eval_steps: int | None = None
+
+    added_later: ClassVar[tuple[str, ...]] = ("sequence_column",)
 
     def completed(self) -> PretrainOptions:
         """Return the same options with a number wherever None stands for a default that follows from others."""

@@ -111,6 +111,7 @@ def _read_corpus(data_path: list[str | PathLike], options: PretrainOptions) -> C
         seed=options.seed,
         streaming=options.streaming,
         keep_duplicates=options.keep_duplicates,
+        sequence_column=options.sequence_column,
     )
     logger.info("%s", corpus.describe())
     return corpus

@@ -88,7 +88,13 @@ def load_classifier(model_path: str | PathLike, *, attention: str = "sdpa") -> t
 
 
 def read_labelled(
-    path: str | PathLike, *, name: str | None = None, task: str = "classification", nlabels: int = 2
+    path: str | PathLike,
+    *,
+    name: str | None = None,
+    task: str = "classification",
+    nlabels: int = 2,
+    sequence_column: str | None = None,
+    label_column: str | None = None,
 ) -> LabelledSet:
     """Read a labelled data set in any of its forms.
 
@@ -96,13 +102,16 @@ def read_labelled(
     ----------
     path : path
         A folder with ``train.csv`` and, optionally, ``dev.csv`` and ``test.csv``; a pair of ``NAME.positives.fa`` and
-        ``NAME.negatives.fa``; one CSV or TSV with columns ``sequence`` and ``label``; a folder written by Hugging Face
-        ``save_to_disk``; an HDF5 file with one-hot arrays. Gzip is accepted everywhere.
+        ``NAME.negatives.fa``, or a pair for each part (``NAME.train.positives.fa`` ...); one CSV or TSV with columns
+        ``sequence`` and ``label``; a folder written by Hugging Face ``save_to_disk``; an HDF5 file with one-hot arrays.
+        Gzip is accepted everywhere.
     name : str, optional
         Which data set, where the folder holds several.
     task : {"classification", "regression", "multilabel"}
     nlabels : int
         Number of classes (classification) or of labels (multilabel).
+    sequence_column, label_column : str, optional
+        Columns of tables that have other names than ``sequence`` and ``label``.
 
     Returns
     -------
@@ -122,7 +131,8 @@ def read_labelled(
     >>> len(dataset), dataset.labels.dtype, sorted(set(dataset.labels.tolist()))
     (60, dtype('int64'), [0, 1])
     """
-    return load_labelled(path, name=name, task=task, nlabels=nlabels)
+    columns = {"sequence_column": sequence_column, "label_column": label_column}
+    return load_labelled(path, name=name, task=task, nlabels=nlabels, **columns)
 
 
 def embed(

@@ -71,6 +71,8 @@ def run(arguments: argparse.Namespace) -> None:
         rbps=arguments.rbps,
         max_length=arguments.max_length,
         truncate=arguments.truncate,
+        sequence_column=arguments.sequence_column,
+        label_column=arguments.label_column,
         with_probe=arguments.with_probe,
         note=NOTICE.partition(":")[0] if arguments.demo else "",
         overwrite=arguments.overwrite,

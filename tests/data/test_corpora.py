@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import random
 import tracemalloc
 
 import numpy as np
@@ -79,6 +80,58 @@ def test_every_form_gives_the_same_sequences(any_form):
     assert [record.sequence for record in records] == SEQUENCES
     peaks = [[(2, 5), (4, 7)], [], [(0, 10)]] if form in ("jsonl", "json", "parquet") else [None] * 3
     assert [record.regions for record in records] == peaks
+
+
+def test_a_table_of_one_column_is_read(cases_folder, tmp_path):
+    records = list(read_records(cases_folder / "one_column_csv" / "corpus.csv"))
+    assert len(records) == 60
+    assert records[0].where == "line 2"
+    assert {len(record.sequence) for record in records} == {80}
+    wanted = [(f"line {i}", s) for i, s in enumerate(SEQUENCES, start=3)]
+    for head in ("Seq", '"sequence"', "# made up\nSEQUENCE", "\nsequence"):
+        path = tmp_path / "corpus.dat"
+        path.write_text("\n".join([*([] if "\n" in head else [""]), head, *SEQUENCES]) + "\n")
+        assert [(record.where, record.sequence) for record in read_records(path)] == wanted
+    # Without a header it is a text, whatever it is called.
+    path = tmp_path / "a.csv"
+    path.write_text("# made up\n" + "\n".join(SEQUENCES))
+    assert [record.sequence for record in read_records(path)] == SEQUENCES
+
+
+def test_a_column_of_sequences_may_have_another_name(tmp_path):
+    for name, text in (
+        ("one.csv", "Window\n" + "\n".join(SEQUENCES)),
+        ("two.txt", "window,sequence\n" + "".join(f"{s},TTTTTTTT\n" for s in SEQUENCES)),
+        ("three.jsonl", "".join(f'{{"window": "{s}", "sequence": "TTTT"}}\n' for s in SEQUENCES)),
+    ):
+        path = tmp_path / name
+        path.write_text(text)
+        columns = ("window", "sequence")
+        assert [record.sequence for record in read_records(path, columns=columns)] == SEQUENCES
+    with pytest.raises(InputError, match=r"one\.csv: found columns Window, wanted one called sequence or seq \("):
+        list(read_records(tmp_path / "one.csv"))
+    with pytest.raises(InputError, match=r"three\.jsonl: line 1: found no text under 'rna', wanted nucleotides"):
+        list(read_records(tmp_path / "three.jsonl", columns=("rna",)))
+
+
+def test_a_named_column_is_that_of_training_and_validation_and_excluded_files_may_have_their_own(tmp_path):
+    rng = random.Random(1)
+    windows = ["".join(rng.choices("ACGT", k=60)) for _ in range(40)]
+    for name, head, members in (
+        ("a", "Window", windows[:30]),
+        ("b", "window", windows[30:35]),
+        ("c", "seq", windows[:3]),
+    ):
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *members]) + "\n")
+    files = [tmp_path / f"{name}.csv" for name in "abc"]
+    options = {"sequence_column": "window", "exclude_run": 30}
+    for streaming in (False, True):
+        corpus = read_corpus(files[:1], val_data=files[1:2], exclude=files[2:], streaming=streaming, **options)
+        assert sorted(corpus.heldout) == sorted(windows[30:35])
+        assert (corpus.counts["training"], corpus.counts["overlapping"]) == (27, 3)
+    (tmp_path / "d.fa").write_text(">a\nACGT\n")
+    with pytest.raises(InputError, match="`sequence_column` window: found no table in `data_path`"):
+        read_corpus([tmp_path / "d.fa"], sequence_column="window")
 
 
 def test_a_block_frames_records_and_marks_peaks():

@@ -214,8 +214,13 @@ def test_half_a_pair_and_a_lone_fasta_are_refused(tmp_path):
         ("", r"the file is empty"),
         ("# comment\n\n", r"the file is empty"),
         ("sequence,label\n", r"found a header and no records"),
-        ("sequence,target\nACGT,1\n", r"found columns sequence, target, wanted sequence \(or seq\) and label"),
-        ("rna,label\nACGT,1\n", r"found columns label, rna, wanted sequence"),
+        (
+            "sequence,target\nACGT,1\n",
+            r"found columns sequence, target, wanted sequence \(or seq\) and label or labels",
+        ),
+        ("RNA,Label\nACGT,1\n", r"found columns RNA, Label, wanted sequence \(or seq\) and .* `sequence_column` and"),
+        ("Seq,Labels\nACGT,1\nACGT,2\n", r"row 3: column Labels: found 2, wanted 0 or 1"),
+        ("CHROM,Sequence,label\na b,ACGT,1\n", r"row 2: column CHROM: found a b, wanted a name"),
         ("sequence,label\nACGT,1\nACGT,2\n", r"row 3: column label: found 2, wanted 0 or 1"),
         ("# note\nsequence,label\nACGT,1\n\nACGT,-1\n", r"row 4: column label: found -1, wanted 0 or 1"),
         ("sequence,label\nACGT,0.5\n", r"row 2: column label: found 0\.5, wanted 0 or 1"),
@@ -299,7 +304,7 @@ def test_multilabel_forms_agree(tmp_path):
         load_labelled(joined, task="multilabel", nlabels=2)
     with pytest.raises(InputError, match=r"found columns label_0, label_1, label_2, wanted label_0, label_1"):
         load_labelled(spread, task="multilabel", nlabels=2)
-    with pytest.raises(InputError, match=r"found columns label_0, .*wanted sequence \(or seq\) and label"):
+    with pytest.raises(InputError, match=r"found columns label_1, .*wanted sequence \(or seq\) and label"):
         load_labelled(spread)
     with pytest.raises(InputError, match=r"c\.h5: Y_train: found shape \(2, 3\)"):
         load_labelled(array)

@@ -104,6 +104,20 @@ def test_duplicates_are_dropped_when_asked_and_that_is_recorded(tmp_path):
     assert arguments_of(tmp_path / "out")["drop_duplicates"] is True
 
 
+def test_columns_of_another_name_are_read_and_recorded(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = "".join(f"{''.join(rng.choice(list('ACGT'), 30))},{i % 2}\n" for i in range(80))
+    (tmp_path / "a.csv").write_text(f"RNA,Bound\n{rows}")
+    sets = SetOptions(tmp_path / "a.csv", sequence_column="RNA", label_column="Bound")
+    assert evaluate_sets(sets, tmp_path / "out", no_cnn=True)
+    assert (arguments_of(tmp_path / "out")["sequence_column"], sets.recorded()["label_column"]) == ("RNA", "Bound")
+    columns = {"sequence_column": "RNA", "label_column": "Bound"}
+    measure_geometry(
+        tmp_path / "a.csv", tmp_path / "geometry", TINY, GeometryOptions(n_per_rbp=40, bootstrap=0), **columns
+    )
+    assert arguments_of(tmp_path / "geometry")["label_column"] == "Bound"
+
+
 def test_options_that_leave_nothing_or_cannot_be_read_are_refused(data_dir, tmp_path):
     sets, output = SetOptions(data_dir), tmp_path / "out"
     with pytest.raises(InputError, match="`no_cnn` and `no_baselines`: found both"):

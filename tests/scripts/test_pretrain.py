@@ -170,6 +170,17 @@ def test_region_rates_need_regions_and_train(data, tmp_path, capsys):
 # ------------------------------------------------------------------------------------------------ ways of training
 
 
+def test_a_table_of_one_column_is_a_corpus(cases_folder, tmp_path):
+    corpus = cases_folder / "one_column_csv" / "corpus.csv"
+    results = run(corpus, tmp_path / "out", "--max_steps", 2)
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text(corpus.read_text().replace("sequence", "Window", 1))
+    again = run(renamed, tmp_path / "again", "--max_steps", 2, "--sequence_column", "window")
+    assert again["loss"] == results["loss"]
+    arguments = json.loads((tmp_path / "again" / "run.json").read_text())["arguments"]
+    assert arguments["sequence_column"] == "window"
+
+
 def test_gradient_checkpointing_changes_nothing(finished, data, tmp_path):
     plain = json.loads((finished / "eval_results.json").read_text())
     less_memory = run(data, tmp_path / "out", "--gradient_checkpointing")

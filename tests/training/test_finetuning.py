@@ -205,6 +205,20 @@ def test_processes_do_not_share_the_file_of_their_features(tmp_path, monkeypatch
 # ------------------------------------------------------------------------------------------------ read back
 
 
+def test_columns_of_another_name_are_recorded_and_read_back(data, tmp_path):
+    other = tmp_path / "RBP1"
+    shutil.copytree(data, other)
+    for path in other.iterdir():
+        path.write_text(path.read_text().replace("sequence,label", "RNA,Bound", 1))
+    with pytest.raises(InputError, match=r"found columns RNA, Bound, wanted sequence"):
+        finetune(other, tmp_path / "out", **TINY)
+    names = {"sequence_column": "rna", "label_column": "bound"}
+    result = finetune(other, tmp_path / "out", **names, **TINY)
+    recorded = json.loads((result.folder / "run.json").read_text())["arguments"]
+    assert {name: recorded[name] for name in names} == names
+    assert finetuned_runs.open_run(result.folder).dataset.sequences == load_labelled(data).sequences
+
+
 def test_draws_of_few_records_are_read_back(data, tmp_path):
     result = finetune(data, tmp_path, **{**TINY, "cv_folds": 1}, subsample_pos=20, subsample_neg=20, draws=2)
     assert [path.name for path in result.checkpoints] == ["draw_0", "draw_1"]
