@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..runs.figures import MARKERS, new_figure, short_text
+from ..runs.figures import MARKERS, TITLE_LENGTH, new_figure, short_text
 from ..statistics.isotropy import FIGURES
 from ..statistics.metrics import METRICS
 from .figures import series_colours
@@ -71,7 +71,7 @@ def plot_layers(table: pd.DataFrame, title: str):
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=max(1, len(labels)))
     bands = "; bands: 95 % bootstrap intervals" if table["low"].notna().any() else ""
-    figure.suptitle(f"{title}{bands}", fontsize=11)
+    figure.suptitle(short_text(title, TITLE_LENGTH) + bands, fontsize=11)
     return figure
 
 
@@ -115,7 +115,7 @@ def plot_spectra(spectra: Mapping[int, Mapping[str, Sequence[float]]], title: st
         handles.values(), names, frameon=False, fontsize=9, loc="outside lower center", ncols=max(1, len(names))
     )
     figure.supylabel("singular value / sum", fontsize=9)
-    figure.suptitle(f"{title}; points: 90 % of the sum", fontsize=11)
+    figure.suptitle(short_text(title, TITLE_LENGTH) + "; points: 90 % of the sum", fontsize=11)
     return figure
 
 
@@ -163,7 +163,7 @@ def plot_components(panels: Mapping[tuple[str, str], tuple[dict, np.ndarray]], t
     handles = [Line2D([], [], color=CLASS_COLOURS[i % len(CLASS_COLOURS)], **style) for i in range(len(classes))]
     labels = [names.get(value, f"label {value}") for value in classes]
     figure.legend(handles, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=max(1, len(labels)))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(short_text(title, TITLE_LENGTH), fontsize=11)
     return figure
 
 
@@ -217,5 +217,5 @@ def plot_probe(table: pd.DataFrame, title: str):
     names = [short_text(name, 22) for name in (*variants, *few)]
     figure.legend(handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=min(4, len(names)))
     figure.supylabel(f"linear probe, {METRICS['auroc'].label} on test", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(short_text(title, TITLE_LENGTH), fontsize=11)
     return figure

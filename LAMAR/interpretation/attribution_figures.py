@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..alphabet import NUCLEOTIDES
-from ..runs.figures import new_figure
+from ..runs.figures import TITLE_LENGTH, new_figure, short_text
 from .attribution_tables import top_positions
 from .explanations import Explanation
 from .methods import METHODS
@@ -86,12 +86,6 @@ def pages(length: int, longest: int = NT_PER_PAGE) -> list[tuple[int, int]]:
     return list(zip(edges, edges[1:]))
 
 
-def _text(name: str, longest: int = 90) -> str:
-    """Return a name that matplotlib shows letter by letter, the end of long ones cut off."""
-    name = " ".join(str(name).split())
-    return (name if len(name) <= longest else f"{name[: longest - 1]}…").replace("$", r"\$")
-
-
 def _width(n: int) -> float:
     return max(5.0, 1.4 + _INCHES_PER_NT * n)
 
@@ -145,7 +139,7 @@ def plot_tracks(explanation: Explanation, title: str = "", top: int = 0) -> list
         axes[-1, 0].set_xlabel(f"position (nt, from 0); importance in {SCALE_LABELS[explanation.scale]}", fontsize=8)
         # The tick labels of shared axes are on the last one only.
         axes[-1, 0].tick_params(labelbottom=True)
-        figure.suptitle(_text(title or explanation.record), fontsize=9)
+        figure.suptitle(short_text(title or explanation.record, TITLE_LENGTH), fontsize=9)
         figures.append(figure)
     return figures
 
@@ -202,7 +196,7 @@ def plot_mutagenesis(effects: np.ndarray, sequence: str, start: int, scale: str,
         bar = figure.colorbar(image, ax=axis, pad=0.01, fraction=0.03)
         bar.set_label(f"change in\n{SCALE_LABELS[scale]}", fontsize=7)
         bar.ax.tick_params(labelsize=6)
-        figure.suptitle(_text(title), fontsize=9)
+        figure.suptitle(short_text(title, TITLE_LENGTH), fontsize=9)
         figures.append(figure)
     return figures
 
@@ -232,7 +226,7 @@ def plot_aligned(aligned: pd.DataFrame, title: str = ""):
         _name_row(axis, METHODS[method].label)
         axis.tick_params(labelsize=7)
     axes[-1, 0].set_xlabel("position relative to the first nt of the strongest site; band: standard error", fontsize=8)
-    figure.suptitle(_text(title), fontsize=9)
+    figure.suptitle(short_text(title, TITLE_LENGTH), fontsize=9)
     return figure
 
 
@@ -262,5 +256,5 @@ def plot_motif(frequencies: np.ndarray, bits: np.ndarray, n: int, title: str = "
     axis.set_ylabel("bits", fontsize=8)
     axis.set_xlabel(f"position in the motif; {n} seqlets", fontsize=8)
     axis.tick_params(labelsize=7)
-    figure.suptitle(_text(title), fontsize=9)
+    figure.suptitle(short_text(title, TITLE_LENGTH), fontsize=9)
     return figure

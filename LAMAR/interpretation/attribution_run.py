@@ -176,6 +176,7 @@ def run_variants(
         if left_out:
             columns = [one.name for one in fields(LeftOut)]
             storage.write_csv(folder.file("left_out.csv"), map(asdict, left_out), columns)
+            logger.info("variants left out are listed in %s", folder.path / "left_out.csv")
         folder.finish({"variants": len(rows), "left_out": len(left_out), "collapsed": record.collapsed})
     return rows
 

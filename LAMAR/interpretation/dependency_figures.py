@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..alphabet import NUCLEOTIDES
-from ..runs.figures import new_figure
+from ..runs.figures import TITLE_LENGTH, new_figure, short_text
 from .attribution_figures import LETTER_COLOURS, draw_stacked_logo
 
 __all__ = ["plot_map"]
@@ -97,7 +97,8 @@ def plot_map(
             axes[0, 1].set_axis_off()
     if with_influence:
         _draw_influence(axes[-1, 1], influence, first, axis.get_ylim())
-    axes[0, 0].set_title(title, fontsize=11, pad=12 if not with_logo and length <= MAX_LETTERS else 6)
+    pad = 12 if not with_logo and length <= MAX_LETTERS else 6
+    axes[0, 0].set_title(short_text(title, TITLE_LENGTH), fontsize=11, pad=pad)
     return figure
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from .storage import atomic_write
 
-__all__ = ["MARKERS", "OTHERS", "new_figure", "save_figure", "short_text"]
+__all__ = ["MARKERS", "OTHERS", "TITLE_LENGTH", "new_figure", "save_figure", "short_text"]
 
 # Okabe & Ito: distinguishable with every common kind of colour blindness.
 OTHERS = ("#CC79A7", "#56B4E9", "#F0E442")
 MARKERS = "oDs^vP*X"
 DPI = 160
+TITLE_LENGTH = 90  # characters that a title has room for
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, *, grid: float = 0.25, **kwargs):

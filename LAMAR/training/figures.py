@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..runs.figures import new_figure
+from ..runs.figures import TITLE_LENGTH, new_figure, short_text
 from ..runs.storage import atomic_write
 
 __all__ = ["plot_learning_curves", "plot_loss_curve", "plot_regression", "plot_roc_pr"]
@@ -55,7 +55,7 @@ def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Pa
         axis.xaxis.get_major_locator().set_params(integer=True)
         if axis.lines:
             axis.legend(frameon=False, fontsize=8)
-    figure.suptitle(title)
+    figure.suptitle(short_text(title, TITLE_LENGTH))
     _save(figure, path)
 
 
@@ -80,7 +80,7 @@ def plot_loss_curve(rows: list[dict], chains: dict[str, float], path: Path, titl
     for index, (name, loss) in enumerate(chains.items(), start=2):
         label = f"Markov chain, {name.replace('_', '-')}"
         axis.axhline(loss, color=_colour(index), linewidth=1, linestyle="--", label=label)
-    axis.set(xlabel="tokens", ylabel="loss (nats)", title=title)
+    axis.set(xlabel="tokens", ylabel="loss (nats)", title=short_text(title, TITLE_LENGTH))
     axis.legend(frameon=False, fontsize=8)
     _save(figure, path)
 
@@ -121,7 +121,7 @@ def plot_roc_pr(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path, ti
     right.set(xlabel="recall", ylabel="precision", title="precision-recall (average precision)", ylim=(0, 1.02))
     for axis in (left, right):
         axis.legend(frameon=False, fontsize=8, loc="lower right" if axis is left else "lower left")
-    figure.suptitle(title)
+    figure.suptitle(short_text(title, TITLE_LENGTH))
     _save(figure, path)
 
 
@@ -139,6 +139,6 @@ def plot_regression(points: dict[str, tuple[np.ndarray, np.ndarray]], path: Path
     figure, axes = _figure(len(points))
     for axis, (name, (targets, predictions)) in zip(axes, points.items()):
         axis.scatter(targets, predictions, s=6, alpha=0.4, linewidths=0)
-        axis.set(xlabel="measured", ylabel="predicted", title=name)
-    figure.suptitle(title)
+        axis.set(xlabel="measured", ylabel="predicted", title=short_text(name))
+    figure.suptitle(short_text(title, TITLE_LENGTH))
     _save(figure, path)
