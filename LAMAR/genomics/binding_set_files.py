@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -21,6 +18,7 @@ from .binding_sets import BindingSet, SetOptions, Sources, build_set, set_name
 from .choices import MATCHES, NEGATIVES
 from .peaks import read_index, read_peaks
 from .site_windows import warn_of_absent_values
+from .worker_processes import worker_pool
 
 __all__ = ["make_binding_sets"]
 
@@ -229,14 +227,9 @@ def _build_all(
     if workers <= 1 or len(keys) <= 1:
         yield from ((key, _build(key, sources, options)) for key in keys)
         return
-    with ExitStack() as stack:
-        shared = (sources.peaks, paths["fasta"], paths["gtf"], options)
-        pool = ProcessPoolExecutor(min(workers, len(keys)), initializer=_start_worker, initargs=shared)
-        stack.enter_context(pool)
-        try:
-            yield from zip(keys, pool.map(_build_in_worker, keys))
-        except BrokenProcessPool:
-            raise InputError(f"`workers` {workers}: a process was killed (out of memory?), wanted fewer") from None
+    shared = (sources.peaks, paths["fasta"], paths["gtf"], options)
+    with worker_pool(min(workers, len(keys)), _start_worker, *shared) as pool:
+        yield from zip(keys, pool.map(_build_in_worker, keys))
 
 
 def _write_set(folder: RunFolder, name: str, made: BindingSet) -> None:

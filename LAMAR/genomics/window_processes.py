@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..data.window_files import render
-from ..errors import InputError
 from .intervals import IntervalIndex
 from .orientation import orient_records
 from .window_metadata import DescribedWindows, Record
 from .windows import WindowRule
+from .worker_processes import worker_pool
 
 __all__ = ["BATCH_NUCLEOTIDES", "BatchResult", "Context", "process", "process_all"]
 
@@ -90,18 +84,9 @@ def process(batch: list[Record], context: Context) -> BatchResult:
 _context: Context | None = None  # of a worker process
 
 
-def _start_worker(context: Context) -> None:
-    """Prepare a worker: the parent handles signals, and the worker ends with the parent, however that ends."""
+def _keep(context: Context) -> None:
     global _context
     _context = context
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def wait_for_parent() -> None:
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def _process_in_worker(batch: list[Record]) -> BatchResult:
@@ -132,8 +117,7 @@ def process_all(batches: Iterable[list[Record]], context: Context, workers: int)
             yield process(batch, context)
             del batch  # it may hold a whole chromosome, while the next one is read
         return
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(context,))
-    try:
+    with worker_pool(workers, _keep, context) as pool:
         pending: deque = deque()
         for batch in batches:
             size = sum(len(record.sequence) for record in batch)
@@ -148,7 +132,3 @@ def process_all(batches: Iterable[list[Record]], context: Context, workers: int)
             del batch
         while pending:
             yield pending.popleft()[1].result()
-    except BrokenProcessPool:
-        raise InputError(f"`workers` {workers}: a process was killed (out of memory?), wanted fewer") from None
-    finally:
-        pool.shutdown(cancel_futures=True)

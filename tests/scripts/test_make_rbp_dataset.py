@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from LAMAR.data.synthetic_files import make_demo_data
@@ -107,6 +111,36 @@ def test_peaks_of_another_genome(demo, tmp_path):
     done = call("--peaks", peaks, "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out")
     assert done.returncode == 2
     assert "79 chromosome absent" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_with_the_one_that_started_them(demo, tmp_path, number):
+    """Ctrl-C reaches all processes of a terminal: only the first answers it."""
+    script = Path(__file__).resolve().parents[2] / "preprocess" / "make_rbp_dataset.py"
+    given = ["--peaks", demo / "peaks", "--fasta", demo / "genome.fa", "--output_dir", tmp_path / "out", "--workers", 2]
+    # Whoever runs the tests in a shell's background has SIGINT ignored, and would hand that down.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    started = subprocess.Popen(
+        [sys.executable, str(script), *map(str, given)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=listening, start_new_session=True,
+    )  # fmt: skip
+
+    def are_ready(processes: list[psutil.Process]) -> bool:
+        lines = (Path(f"/proc/{one.pid}/status").read_text().partition("SigIgn:")[2].split()[0] for one in processes)
+        return len(processes) == 2 and all(int(ignored, 16) >> (signal.SIGINT - 1) & 1 for ignored in lines)
+
+    while not are_ready(workers := psutil.Process(started.pid).children(recursive=True)):
+        assert started.poll() is None
+        time.sleep(0.01)
+    if number == signal.SIGINT:
+        os.killpg(started.pid, number)
+    else:
+        started.send_signal(number)
+    error = started.communicate(timeout=120)[1]
+    assert started.returncode == 130 if number == signal.SIGINT else started.returncode != 0
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    assert "Traceback" not in error
+    assert error.count("interrupted") == (number == signal.SIGINT)
 
 
 def test_thresholds_and_the_columns_that_they_apply_to(cases_folder, tmp_path):
