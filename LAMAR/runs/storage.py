@@ -122,10 +122,11 @@ def atomic_write(path: str | Path, mode: str = "w", newline: str | None = None) 
 def jsonable(value: Any) -> Any:
     """Return a value in the form that JSON can hold.
 
-    NaN and infinity become None; arrays, tuples and (sorted) sets become lists; paths and keys become text.
+    NaN and infinity become None; arrays, tuples and (sorted) sets become lists; paths and keys become text. Bytes of
+    file names that are no UTF-8, which Python keeps as halves of characters, are spelt out, ``\\udc80`` to ``\\udcff``.
     """
     if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
+        return {jsonable(str(key)): jsonable(item) for key, item in value.items()}
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, set | frozenset):
@@ -133,7 +134,9 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        value = os.fspath(value)
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -242,7 +245,8 @@ def sha256_tree(folder: str | Path) -> str:
     """Return the SHA-256 over the relative paths and contents of all files below a folder."""
     digest = hashlib.sha256()
     for file in sorted(file for file in Path(folder).rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n".encode())
+        line = f"{file.relative_to(folder).as_posix()}\0{sha256_file(file)}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))  # names need not be UTF-8
     return digest.hexdigest()
 
 

@@ -160,6 +160,16 @@ def test_json_that_cannot_be_used_is_an_input_error(tmp_path, text, problem):
         read_json(tmp_path / "a.json")
 
 
+def test_names_that_are_no_utf8_are_spelt_out(tmp_path):
+    name = os.fsdecode(b"caf\xe9.csv")
+    write_json(tmp_path / "a.json", {name: [Path(name), name, "é"]})
+    assert read_json(tmp_path / "a.json") == {"caf\\udce9.csv": ["caf\\udce9.csv", "caf\\udce9.csv", "é"]}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / name).write_text("x")
+    wanted = hashlib.sha256(b"caf\xe9.csv\0" + hashlib.sha256(b"x").hexdigest().encode() + b"\n").hexdigest()
+    assert sha256_tree(tmp_path / "folder") == wanted
+
+
 def test_json_that_can_be_used_is_read(tmp_path):
     for text, content in (("[" * 100 + "]" * 100, None), ('{"a": "\\ud83e\\uddec \\\\ud800"}', {"a": "🧬 \\ud800"})):
         (tmp_path / "a.json").write_text(text)
