@@ -268,9 +268,10 @@ class RunFolder:
         return target
 
     def _unit_path(self, name: str) -> Path:
-        file = f"{quote(name, safe=' =,+@')}.json"
+        file = f"{quote(name, safe=' =,+@', errors='backslashreplace')}.json"
         if not name or len(file) > 200:
-            raise ValueError(f"`name`: found {name!r}, wanted 1 to 195 characters")
+            # Names of sets and records, which a file may bring.
+            raise InputError(f"{self.path}: found the name {name[:80]!r}, wanted 1 to 195 letters to name a file by")
         return self.path / UNITS / file
 
     def _read_unit(self, name: str) -> dict[str, Any] | None:
@@ -279,7 +280,7 @@ class RunFolder:
             return None
         try:
             unit = read_json(path)
-            if unit["unit"] == name and unit["sha256"] == digest(unit["result"]):
+            if unit["unit"] == jsonable(name) and unit["sha256"] == digest(unit["result"]):
                 return unit["result"]
             reason = "its checksum is wrong"
         except (InputError, KeyError, TypeError) as error:

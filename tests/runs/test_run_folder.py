@@ -64,7 +64,7 @@ def test_units_are_skipped_on_the_next_start(tmp_path):
         assert run.done("QKI/layer 11")
 
 
-@pytest.mark.parametrize("name", ["../../escape", "a/b", ".", "..", "Ä = 1,2", "con:*?", "%2F"])
+@pytest.mark.parametrize("name", ["../../escape", "a/b", ".", "..", "Ä = 1,2", "con:*?", "%2F", "\udce9"])
 def test_unit_names_stay_in_their_folder_and_apart(tmp_path, name):
     with start(tmp_path / "out") as run:
         run.save_unit(name, {"value": 1})
@@ -74,8 +74,9 @@ def test_unit_names_stay_in_their_folder_and_apart(tmp_path, name):
             f"out/units/{path.name}" for path in (tmp_path / "out/units").iterdir()
         }
         assert len(list((tmp_path / "out/units").iterdir())) == 2
-        with pytest.raises(ValueError, match="name"):
-            run.save_unit("", {})
+        for refused in ("", "x" * 196, "é" * 33):  # é takes six letters
+            with pytest.raises(InputError, match=r"out: found the name '.*', wanted 1 to 195 letters"):
+                run.save_unit(refused, {})
 
 
 @pytest.mark.parametrize("damage", ["cut", "edit", "empty", "list"])
