@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, excerpt
+from ..runs.storage import active_text
 from ..statistics import metrics as statistics
 from .tables import METRICS
 
@@ -57,6 +58,7 @@ def read_csv(path: Path, text: Sequence[str], numeric: Sequence[str], optional: 
         raise InputError(f"{path}: found a header and no records")
     for name in text:
         refuse_cells(path, table, name, table[name].isna(), "as many cells as the header has")
+        table[name] = table[name].map(active_text)
     for name in (*numeric, *(name for name in optional if name in table)):
         if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
             values = pd.to_numeric(table[name].astype(str).where(table[name].notna()), errors="coerce")

@@ -22,8 +22,10 @@ from ..errors import InputError
 
 __all__ = [
     "MOST_LEVELS",
+    "active_text",
     "atomic_write",
     "hash_inputs",
+    "inert_text",
     "is_partial",
     "is_plain_name",
     "jsonable",
@@ -39,6 +41,9 @@ __all__ = [
 ]
 
 MOST_LEVELS = 100  # of objects and lists in a JSON file
+# What begins a formula, half- or full-width, and any ``'`` before it, so that each text comes from one original.
+_FORMULA = re.compile(r"'*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-](inf|nan)", re.ASCII | re.IGNORECASE)
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-[0-9a-f]{8}\.partial")
 
 
@@ -196,7 +201,8 @@ def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None)
     """Write a table as CSV, atomically.
 
     ``float`` reads each float back bit for bit, as does ``pandas.read_csv`` with ``float_precision="round_trip"``; None
-    and NaN are empty cells. Rows are written as they come, so a generator needs little memory.
+    and NaN are empty cells. Text that a spreadsheet would run as a formula is written as `inert_text`. Rows are written
+    as they come, so a generator needs little memory.
 
     Parameters
     ----------
@@ -229,9 +235,24 @@ def write_csv(path: str | Path, rows: Any, columns: Sequence[str] | None = None)
             writer.writerow([_cell(row[name]) for name in columns])
 
 
+def inert_text(text: str) -> str:
+    """Return text behind a ``'`` where a spreadsheet would take it for a formula, as an id that begins with ``=``.
+
+    Numbers and single characters, such as strands, stay. Reference: OWASP, CSV injection.
+    """
+    return f"'{text}" if len(text) > 1 and _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def active_text(text: str) -> str:
+    """Return the text that `inert_text` was made of."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()  # csv writes a Python float by repr, a NumPy one by str
+    if isinstance(value, str):
+        return inert_text(value)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -19,7 +19,7 @@ from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs.checkpoint_folders import fold_names, subfolders
 from ..runs.identity import relocated
 from ..runs.records import entry_problem
-from ..runs.storage import hash_inputs, is_plain_name, read_json_object, sha256_file
+from ..runs.storage import active_text, hash_inputs, is_plain_name, read_json_object, sha256_file
 from ..tasks import task_of
 from .collapse import warn_of_collapse
 
@@ -261,7 +261,9 @@ def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
         return np.arange(len(run.dataset))
     path = run.path / "predictions.csv"
     try:
-        table = pd.read_csv(path, usecols=["record", "index", "evaluated_on", "fold"], dtype={"record": str})
+        columns = ["record", "index", "evaluated_on", "fold"]
+        # A record may be called NA.
+        table = pd.read_csv(path, usecols=columns, dtype={"record": str}, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as predictions of finetune_rbp.py: {error}") from None
     for part in ("test", "heldout", "validation"):
@@ -273,7 +275,7 @@ def fold_records(run: FinetunedRun, fold: str, which: str) -> np.ndarray:
     indices = pd.to_numeric(rows["index"], errors="coerce").to_numpy(dtype=np.float64)
     inside = (indices >= 0) & (indices < len(run.dataset)) & (indices == np.floor(indices))
     indices = np.where(inside, indices, 0).astype(np.int64)
-    if not inside.all() or [run.dataset.ids[i] for i in indices] != rows["record"].tolist():
+    if not inside.all() or [run.dataset.ids[i] for i in indices] != [*map(active_text, rows["record"])]:
         raise InputError(f"{path}: names records that are not in the data of the run")
     return np.sort(indices)
 

@@ -16,6 +16,7 @@ from LAMAR.evaluation.encoders import EncoderOptions, open_encoders
 from LAMAR.evaluation.geometry_run import closing_table as geometry_table
 from LAMAR.evaluation.geometry_run import measure_geometry
 from LAMAR.evaluation.geometry_units import GeometryOptions
+from LAMAR.evaluation.results import read_results
 from LAMAR.evaluation.run import SetOptions, evaluate_sets
 from LAMAR.evaluation.tables import COLUMNS, closing_table
 
@@ -106,10 +107,12 @@ def test_duplicates_are_dropped_when_asked_and_that_is_recorded(tmp_path):
 
 def test_columns_of_another_name_are_read_and_recorded(tmp_path):
     rng = np.random.default_rng(0)
-    rows = "".join(f"{''.join(rng.choice(list('ACGT'), 30))},{i % 2}\n" for i in range(80))
-    (tmp_path / "a.csv").write_text(f"RNA,Bound\n{rows}")
+    rows = "".join(f"{''.join(rng.choice(list('ACGT'), 30))},{i % 2},=id{i}\n" for i in range(80))
+    (tmp_path / "a.csv").write_text(f"RNA,Bound,id\n{rows}")
     sets = SetOptions(tmp_path / "a.csv", sequence_column="RNA", label_column="Bound")
     assert evaluate_sets(sets, tmp_path / "out", no_cnn=True)
+    assert "\na,gc,,,0,'=id" in (tmp_path / "out" / "predictions.csv").read_text()
+    assert read_results([tmp_path / "out"]).predictions["id"].str.startswith("=id").all()
     assert (arguments_of(tmp_path / "out")["sequence_column"], sets.recorded()["label_column"]) == ("RNA", "Bound")
     columns = {"sequence_column": "RNA", "label_column": "Bound"}
     measure_geometry(

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from LAMAR.errors import InputError
 from LAMAR.runs.storage import (
+    active_text,
     atomic_write,
     hash_inputs,
+    inert_text,
     read_json,
     read_json_object,
     sha256_file,
@@ -111,6 +113,36 @@ def test_csv_of_rows_and_of_a_frame_agree(tmp_path):
     assert (tmp_path / "frame.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
     write_csv(tmp_path / "empty.csv", [], ["a", "b"])
     assert (tmp_path / "empty.csv").read_text() == "a,b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("-chr1:5-9", "'-chr1:5-9"),
+        ("'=1", "''=1"),
+        ("\t=1", "'\t=1"),
+        ("＝1", "'＝1"),
+        *(
+            (text, text)
+            for text in ("-1.5", "+3", "-1e-05", "-.5", "-inf", "+", "-", ".", "", "a=b", "'a", "chr1:5-9(-)")
+        ),
+    ],
+)
+def test_text_that_a_spreadsheet_would_run_is_written_behind_a_quote(tmp_path, text, cell):
+    assert inert_text(text) == cell
+    assert active_text(cell) == text
+    write_csv(tmp_path / "x.csv", [{"id": text, "n": -0.5}])
+    table = pd.read_csv(tmp_path / "x.csv", dtype={"id": str}, keep_default_na=False)
+    assert table.values.tolist() == [[cell, -0.5]]
+
+
+@given(st.text("'=+-@\t1.ae", max_size=6))
+def test_each_cell_comes_from_one_text(text):
+    assert active_text(inert_text(text)) == text
 
 
 def test_csv_refuses_rows_that_do_not_fit(tmp_path):

@@ -205,18 +205,23 @@ def test_processes_do_not_share_the_file_of_their_features(tmp_path, monkeypatch
 # ------------------------------------------------------------------------------------------------ read back
 
 
-def test_columns_of_another_name_are_recorded_and_read_back(data, tmp_path):
+def test_columns_and_ids_of_any_name_are_recorded_and_read_back(data, tmp_path):
     other = tmp_path / "RBP1"
-    shutil.copytree(data, other)
-    for path in other.iterdir():
-        path.write_text(path.read_text().replace("sequence,label", "RNA,Bound", 1))
-    with pytest.raises(InputError, match=r"found columns RNA, Bound, wanted sequence"):
+    other.mkdir()
+    for path in data.iterdir():
+        rows = path.read_text().splitlines()[1:]
+        named = [f"{row},{name}" for row, name in zip(rows, ["=1+1", "-2", "-a", "@b", "'=c"] * 30)]
+        (other / path.name).write_text("\n".join(["RNA,Bound,id", *named]) + "\n")
+    with pytest.raises(InputError, match=r"found columns RNA, Bound, id, wanted sequence"):
         finetune(other, tmp_path / "out", **TINY)
     names = {"sequence_column": "rna", "label_column": "bound"}
     result = finetune(other, tmp_path / "out", **names, **TINY)
     recorded = json.loads((result.folder / "run.json").read_text())["arguments"]
     assert {name: recorded[name] for name in names} == names
-    assert finetuned_runs.open_run(result.folder).dataset.sequences == load_labelled(data).sequences
+    run = finetuned_runs.open_run(result.folder)
+    assert run.dataset.sequences == load_labelled(data).sequences
+    assert len(finetuned_runs.fold_records(run, "fold_0", "test")) == 40
+    assert {row["record"] for row in table(result.folder / "predictions.csv")} == {"'=1+1", "-2", "'-a", "'@b", "''=c"}
 
 
 def test_draws_of_few_records_are_read_back(data, tmp_path):
