@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -12,9 +13,11 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from LAMAR import load_classifier, predict
 from LAMAR.checkpoints import load_pretrained
 from LAMAR.configuration import named_config
-from LAMAR.modeling_nucESM2 import EsmForMaskedLM
+from LAMAR.data.track_calibration import read_calibration
+from LAMAR.modeling_nucESM2 import EsmForMaskedLM, EsmForSequenceClassification
 from LAMAR.runs.storage import sha256_file
 from LAMAR.training.masked_validation import MaskedWindows, evaluate
 
@@ -81,6 +84,63 @@ def test_they_know_the_commonest_repeat_from_its_letters_in_another_order(shippe
     loss = evaluate(trained, alu)["loss"]
     assert loss < evaluate(trained, shuffled)["loss"] - 0.04
     assert loss < evaluate(untrained, alu)["loss"] - 0.04
+
+
+@pytest.fixture(scope="module")
+def joint(repo_root):
+    return repo_root / "weights" / "lamar-mini-rbp"
+
+
+def test_the_model_of_all_rbps_is_complete_and_calibrated(joint):
+    model, report = load_pretrained(EsmForSequenceClassification, joint)
+    assert not any((report.new, report.left_out, report.renamed))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert (model.config.num_labels, model.config.window_length, model.config.head_trained) == (244, 101, True)
+    names = list(model.config.id2label.values())
+    assert len({name.rpartition("_")[0] for name in names}) == 168
+    calibration = read_calibration(joint, names)
+    assert calibration.prior == 1e-3
+    assert (calibration.n_background == 10_000).all()
+    with (joint / "tracks.csv").open(newline="") as handle:
+        assert [row["track"] for row in csv.DictReader(handle)] == names
+    test_files_are_those_that_were_verified(joint)
+
+
+def test_the_card_of_all_rbps_has_the_figures_of_training(joint, repo_root):
+    card, figures = (joint / "README.md").read_text(), json.loads((joint / "eval_results.json").read_text())
+    values = [f"{figures[name]:.3f}" for name in ("auroc", "auroc_q1", "auroc_q2", "auroc_q3", "auroc_q4", "auprc")]
+    values += [f"{figures[name]:,}" for name in ("steps", "windows", "n_parameters")] + [
+        f"{figures['passes']:.2f} passes"
+    ]
+    for value in values:
+        assert value in card, value
+    script = (repo_root / "weights" / "train_lamar_mini_rbp.sh").read_text()
+    assert re.findall(r"--max_steps (\d+)", script) == [str(figures["steps"])]
+
+
+# Motifs: Ray et al., Nature 499:172, 2013, and Dominguez et al., Molecular Cell 70:854, 2018.
+@pytest.mark.parametrize(
+    ("track", "motif", "least"),
+    [
+        ("PUM2_K562", "TGTATATA", 3.0),
+        ("QKI_K562", "ACTAACA", 2.0),
+        ("HNRNPL_HepG2", "ACACACACACAC", 2.0),
+        ("TARDBP_K562", "GTGTGTGTGTGT", 2.0),
+        ("RBFOX2_HepG2", "TGCATG", 0.5),
+    ],
+)
+def test_the_model_of_all_rbps_knows_motifs_from_their_letters_in_another_order(joint, track, motif, least):
+    rng = np.random.default_rng(1)
+    with_motif, without = [], []
+    for _ in range(30):
+        window = rng.choice(list("ACGT"), 101)
+        for letters, texts in ((list(motif), with_motif), (rng.permutation(list(motif)), without)):
+            window[47 : 47 + len(motif)] = letters
+            texts.append("".join(window))
+    model, _ = load_classifier(joint)
+    column = list(model.config.id2label.values()).index(track)
+    gain = (predict(model, with_motif, scale="logit") - predict(model, without, scale="logit"))[:, column]
+    assert gain.mean() > least
 
 
 def test_the_script_names_the_steps_of_the_cards(repo_root):
