@@ -353,7 +353,7 @@ def make_split(
         method, optional = parts.report["method"], () if len(parts.dev) else ("dev",)
         parts = _split(method, duplicates.kept, dataset.labels, None, parts.groups, optional=optional)
         report |= parts.report | {"seed": report["seed"], "dropped_duplicates": int((part != duplicates.kept).sum())}
-        logger.info("%s: %d copies left out of earlier parts", dataset.name, report["dropped_duplicates"])
+        logger.info("%s: copies left out of earlier parts: %d", dataset.name, report["dropped_duplicates"])
     train, test = ([dataset.sequences[i] for i in part] for part in (parts.train, parts.test))
     runs = SharedRuns(train, test)
     report["longest_shared_run"] = runs.longest()
@@ -368,7 +368,7 @@ def _tell(dataset: LabelledSet, split: Split, duplicates: Duplicates, allowed: b
     if counts["conflicting_duplicates"]:
         logger.warning("%s: %d sequences appear with different labels", dataset.name, counts["conflicting_duplicates"])
     if counts["duplicates_within_parts"]:
-        found = f"{counts['duplicates_within_parts']} sequences appear more than once in a part"
+        found = f"sequences repeated within a part: {counts['duplicates_within_parts']}"
         logger.info("%s: %s; copies are never on both sides of a fold or of validation", dataset.name, found)
     if not duplicates.across:
         return

@@ -85,7 +85,7 @@ def plan_folds(
         train, validation = inner_validation(labels, chosen, seed=seed + number, groups=groups)
         alone = without_copies(train, validation, split.copies, strata)
         if left_out := len(indices) - len(kept) + len(train) - len(alone):
-            logger.info("%s: %d training records left out, copies of others to be judged on", name, left_out)
+            logger.info("%s: training records left out, as copies of them judge the model: %d", name, left_out)
         return Fold(name, alone, validation, heldout)
 
     if cv_folds == 1 and (subsample_pos or subsample_neg):

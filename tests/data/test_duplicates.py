@@ -100,7 +100,7 @@ def test_the_case_of_one_sequence_six_times(cases_folder, cv_folds, caplog):
     assert split.report["duplicates_within_parts"] == 1
     assert split.report["duplicate_records"] == 5
     assert split.report["duplicates_across_parts"] == split.report["dropped_duplicates"] == 0
-    assert "cvdup: 1 sequences appear more than once in a part" in caplog.text
+    assert "cvdup: sequences repeated within a part: 1" in caplog.text
     for seed in range(10):
         for fold in plan_folds(dataset.labels, split, cv_folds, seed):
             assert not share_a_sequence(dataset, fold.train, fold.validation, fold.heldout, split.test)
@@ -129,7 +129,7 @@ def test_copies_on_several_chromosomes_judge_and_are_not_trained_on(cv_folds, n_
                 assert not share_a_sequence(dataset, fold.train, fold.validation, fold.heldout)
                 for one, two in ((fold.train, fold.validation), (fold.train, fold.heldout)):
                     assert not set(dataset.chrom[one]) & set(dataset.chrom[two])
-    assert "training records left out, copies of others to be judged on" in caplog.text
+    assert "training records left out, as copies of them judge the model: " in caplog.text
 
 
 @pytest.mark.parametrize("method", ["given", "random", "chromosome"])
@@ -191,7 +191,7 @@ def test_the_test_part_keeps_its_copy_on_request(caplog):
     assert report["labels"]["train"] == {"0": 4, "1": 5}
     assert (report["duplicates_across_parts"], report["dropped_duplicates"]) == (2, 4)
     assert (report["method"], report["seed"]) == ("given", None)
-    assert "toy: 4 copies left out of earlier parts" in caplog.text
+    assert "toy: copies left out of earlier parts: 4" in caplog.text
     assert report["longest_shared_run"] < 101
     for fold in plan_folds(dataset.labels, split, 3, 0):
         assert not {0, 1, 2, 12} & {*fold.train, *fold.validation, *fold.heldout}
