@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 from ..alphabet import COMPLEMENT
-from ..data.text_files import open_text, read_lines, read_table
+from ..data.text_files import open_text, read_lines, read_named_table
 from ..errors import InputError, excerpt, shortened
 
 __all__ = ["REASONS", "LeftOut", "Reason", "Variant", "read_variants"]
@@ -215,12 +215,12 @@ def _vcf_rows(path: str | PathLike) -> Iterator[_Row | LeftOut]:
 
 
 def _table_rows(path: str | PathLike) -> Iterator[_Row]:
-    columns, numbers = read_table(path)
+    columns, numbers, written = read_named_table(path)
     position = "pos" if "pos" in columns else "start"
     missing = [name for name in ("chrom", position, "ref", "alt") if name not in columns]
     if missing:
         raise InputError(
-            f"{path}: found columns {shortened(map(excerpt, columns))}, "
+            f"{path}: found columns {shortened(map(excerpt, written.values()))}, "
             "wanted chrom, pos (or start), ref, alt, or a VCF"
         )
     first = 1 if position == "pos" else 0

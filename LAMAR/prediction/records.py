@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..alphabet import reverse_complement
+from ..data.corpus_files import COLUMNS
 from ..data.sequences import (
     check_span,
     find_region,
+    is_missing,
     normalize_sequence,
     parse_region,
     read_fasta,
     record_name,
     warn_of_unused_coordinates,
 )
-from ..data.text_files import read_table
-from ..errors import InputError, shortened, similar
+from ..data.text_files import read_named_table
+from ..errors import InputError, excerpt, shortened, similar
 
 if TYPE_CHECKING:
     from ..genomics.genome import SequenceSource
@@ -135,7 +137,7 @@ def table_records(path: str | PathLike, column: str = "sequence") -> Iterator[Re
     ----------
     path : path
     column : str
-        Column of the sequences.
+        Column of the sequences; ``sequence`` and ``seq`` stand for each other.
 
     Raises
     ------
@@ -150,14 +152,19 @@ def table_records(path: str | PathLike, column: str = "sequence") -> Iterator[Re
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read as Parquet: {error}") from None
         rows = range(1, len(next(iter(columns.values()), ())) + 1)
+        written = list(columns)
     else:
-        columns, rows = read_table(path)
+        columns, rows, in_file = read_named_table(path)
+        written = list(in_file.values())
     columns = {name.lower(): values for name, values in columns.items()}
-    if column.lower() not in columns:
-        raise InputError(f"{path}: found columns {shortened(columns)}, wanted {column}")
-    names = columns.get("id") or columns.get("name") or [f"row_{row}" for row in rows]
-    for row, name, sequence in zip(rows, names, columns[column.lower()]):
-        yield _whole(str(name), normalize_sequence(str(sequence or ""), source=str(path), record=f"row {row}"))
+    wanted = dict.fromkeys((column.lower(), *COLUMNS)) if column.lower() in COLUMNS else [column.lower()]
+    chosen = next((name for name in wanted if name in columns), None)
+    if chosen is None:
+        raise InputError(f"{path}: found columns {shortened(map(excerpt, written))}, wanted {' or '.join(wanted)}")
+    names = columns.get("id") or columns.get("name") or [None] * len(rows)
+    for row, name, sequence in zip(rows, names, columns[chosen]):
+        letters = normalize_sequence(str(sequence or ""), source=str(path), record=f"row {row}")
+        yield _whole(f"row_{row}" if is_missing(name) else str(name), letters)
 
 
 def both_strands(records: Iterable[Record]) -> Iterator[Record]:

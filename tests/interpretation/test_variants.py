@@ -137,7 +137,7 @@ def test_one_bad_record_does_not_stop_the_others(tmp_path, genome_file, text, me
     [
         (VCF, "v.csv: found no variant"),
         (VCF + "1\t4\t.\tT\t<DEL>\n", "line 3: found alternative '<DEL>', wanted letters of ACGT .the only variant"),
-        ("chrom,pos,ref\n1,4,T\n", "found columns chrom, pos, ref, wanted chrom, pos"),
+        ("CHROM,Pos,ref\n1,4,T\n", "found columns CHROM, Pos, ref, wanted chrom, pos"),
     ],
 )
 def test_files_without_a_variant_to_score(tmp_path, genome_file, text, message):

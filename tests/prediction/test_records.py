@@ -101,7 +101,11 @@ def test_tables(tmp_path):
     assert [record.name for record in table_records(tmp_path / "t.tsv")] == ["row_2"]
     pd.DataFrame({"name": ["x"], "sequence": ["ACU"]}).to_parquet(tmp_path / "t.parquet")
     assert [(record.name, record.sequence) for record in table_records(tmp_path / "t.parquet")] == [("x", "ACT")]
-    with pytest.raises(InputError, match=r"t\.csv: found columns id, rna, wanted sequence"):
+    (tmp_path / "s.csv").write_text("ID,Seq\nx,ACU\n,ACA\nNA,ACC\n")
+    assert [record.name for record in table_records(tmp_path / "s.csv")] == ["x", "row_3", "row_4"]
+    with pytest.raises(InputError, match=r"s\.csv: found columns ID, Seq, wanted rna"):
+        list(table_records(tmp_path / "s.csv", "RNA"))
+    with pytest.raises(InputError, match=r"t\.csv: found columns ID, RNA, wanted sequence or seq"):
         list(table_records(tmp_path / "t.csv"))
     (tmp_path / "t.csv").write_text("sequence\nACGT\nMKVL\n")
     with pytest.raises(InputError, match=r"t\.csv: row 3: position 4: found 'L'"):
