@@ -46,7 +46,8 @@ from LAMAR.cli.demo import REPOSITORY
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.cli.prediction import SOURCES, predict
 
-DEMO = {"output_dir": REPOSITORY / "demo" / "prediction"}
+# Two RBPs, and tiles side by side, so that it takes a minute.
+DEMO = {"rbps": ["QKI", "PUM2"], "stride": 101, "top": 1, "output_dir": REPOSITORY / "demo" / "prediction"}
 
 
 def build_parser() -> argparse.ArgumentParser:
