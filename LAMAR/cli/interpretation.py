@@ -23,7 +23,7 @@ __all__ = [
 # Flags by parameter of the library, where the two differ.
 RENAMED = {"model": "model_path", "scale": "score", "token_budget": "batch_tokens", "sequences": "sequence"}
 # Arguments that may differ between the starts of one run.
-_NOT_RECORDED = ("overwrite", "interactive", "demo", "device", "batch_tokens", "output_dir")
+_NOT_RECORDED = ("overwrite", "interactive", "demo", "list", "device", "batch_tokens", "token_budget", "output_dir")
 
 
 def add_method_arguments(group) -> None:
@@ -81,12 +81,12 @@ def warn_of_collapses(model_path: str | Path) -> str | dict[str, str] | None:
 
 
 def run_record(arguments: argparse.Namespace, inputs: Sequence[Path], sha256: str, collapsed):
-    """Return the `LAMAR.interpretation.run_record.RunRecord` of a script's arguments."""
+    """Return the `LAMAR.interpretation.run_record.RunRecord` of a script's arguments, with or without a seed."""
     from ..interpretation.run_record import RunRecord
 
     return RunRecord(
         arguments={name: value for name, value in vars(arguments).items() if name not in _NOT_RECORDED},
-        seed=arguments.seed,
+        seed=getattr(arguments, "seed", None),
         inputs=inputs,
         weights={"model_path": str(arguments.model_path), "sha256": sha256},
         collapsed=collapsed,

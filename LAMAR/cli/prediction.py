@@ -17,8 +17,6 @@ DEFAULT_MODEL = REPOSITORY / "weights" / "lamar-mini-rbp"
 TOP = 10  # sites of a track and record where a model has no calibration
 ALL = "all"  # in place of a file of transcripts
 SOURCES = ("fasta", "bed", "transcripts", "table")
-# Arguments that may differ between the starts of one run: they change no number.
-_NOT_RECORDED = ("overwrite", "demo", "list", "device", "output_dir", "token_budget")
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -30,40 +28,21 @@ def predict(arguments: argparse.Namespace) -> None:
         For arguments that do not fit together, and what the library refuses.
     """
     _complete(arguments)
-    from ..interpretation.classifiers import load_classifier
-    from ..interpretation.run_record import RunRecord
     from ..prediction.predictor import Predictor
     from ..prediction.run import predict_records
     from ..prediction.scanning import positive_columns
-    from .interpretation import warn_of_collapses
+    from .interpretation import load_explained, run_record, taken
 
-    model, report = load_classifier(arguments.model_path)
+    model, report, collapsed = load_explained(arguments.model_path)
     if arguments.list:
         print("\n".join(positive_columns(model)[0]))
         return
-    collapsed = warn_of_collapses(arguments.model_path)
     top = arguments.top
-    if getattr(model, "calibration", None) is None:
-        top = top or TOP
-    predictor = Predictor(
-        model,
-        rbps=arguments.rbps,
-        tile=arguments.tile,
-        stride=arguments.stride,
-        prior=arguments.prior,
-        max_p=1.0 if top else arguments.q,
-        top=top,
-        device=arguments.device,
-        token_budget=arguments.token_budget,
-        bf16=arguments.bf16,
-    )
-    record = RunRecord(
-        arguments={name: value for name, value in vars(arguments).items() if name not in _NOT_RECORDED},
-        inputs=_inputs(arguments),
-        weights={"model_path": str(arguments.model_path), "sha256": report.sha256},
-        collapsed=collapsed,
-        overwrite=arguments.overwrite,
-    )
+    if top is None and getattr(model, "calibration", None) is None:
+        top = TOP
+    options = taken(arguments, ("rbps", "tile", "stride", "prior", "device", "token_budget", "bf16"))
+    predictor = Predictor(model, top=top, max_p=1.0 if top else arguments.q, **options)
+    record = run_record(arguments, _inputs(arguments), report.sha256, collapsed)
     with ExitStack() as stack:
         outcome = predict_records(
             _records(arguments, stack),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from ..statistics.calibration import Calibration
 from ..statistics.delong import delong_interval
@@ -176,7 +177,7 @@ def calibration_tables(
     errors : dict of dict
         By scale: ``expected_error``, and ``relative_to_prior``, the same divided by the prior.
     """
-    probabilities = dict(zip(SCALES, (1 / (1 + np.exp(-logits.astype(np.float64))), calibration.probabilities(logits))))
+    probabilities = dict(zip(SCALES, (expit(logits.astype(np.float64)), calibration.probabilities(logits))))
     rows, errors = [], {}
     for scale, values in probabilities.items():
         found = reliability(values, is_bound, is_background, calibration.prior)

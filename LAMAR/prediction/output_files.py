@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .calls import PValueCounts
-from .predictor import Predictor
+from .predictor import Predictor, StoredRecord
 from .records import Place
 from .tiling import Profile
-
-if TYPE_CHECKING:
-    from .run import StoredRecord
 
 __all__ = ["BED_NAME", "MEANING", "RECORDS_NAME", "bed_columns", "bedgraph_lines", "record_rows", "site_lines"]
 
@@ -30,9 +26,11 @@ def _scales(predictor: Predictor, counts: PValueCounts, track: np.ndarray, score
     """Return the columns of scores, shape (n,) each, that the model has."""
     columns = {"logit": score}
     if predictor.calibration is not None:
-        calibration = predictor.calibration
-        odds = calibration.slope[track] * score.astype(np.float64) + calibration.intercept[track]
-        columns |= {"probability": 1 / (1 + np.exp(-odds)), "p": p, "q": counts.q_values(p)}
+        columns |= {
+            "probability": predictor.calibration.probabilities_at(track, score),
+            "p": p,
+            "q": counts.q_values(p),
+        }
     return columns
 
 

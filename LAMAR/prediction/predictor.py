@@ -11,11 +11,11 @@ import torch
 from ..errors import InputError, similar
 from ..statistics.calibration import Calibration
 from .calls import PValueCounts, local_maxima
-from .records import Record
+from .records import Place, Record
 from .scanning import ScannedPiece, ScanOptions, positive_columns, scan_record, tile_length
 from .tiling import Profile
 
-__all__ = ["SITE_WIDTH", "Predictor", "RecordScores", "SiteTable", "choose_tracks"]
+__all__ = ["SITE_WIDTH", "Predictor", "RecordScores", "SiteTable", "StoredRecord", "choose_tracks"]
 
 SITE_WIDTH = 30  # a window's label is that of its middle 30 nt (`LAMAR.genomics.track_windows`)
 
@@ -47,7 +47,7 @@ class SiteTable:
 
     def take(self, rows: np.ndarray) -> SiteTable:
         """Return the sites at ``rows``, an index or a mask."""
-        return SiteTable(*(getattr(self, name)[rows] for name in ("track", "start", "end", "score", "p")))
+        return SiteTable(*(values[rows] for values in vars(self).values()))
 
     @classmethod
     def joined(cls, tables: Sequence[SiteTable]) -> SiteTable:
@@ -55,9 +55,7 @@ class SiteTable:
         if not tables:
             whole, real = np.empty(0, dtype=np.int64), np.empty(0)
             return cls(whole, whole, whole, real.astype(np.float32), real)
-        return cls(
-            *(np.concatenate([getattr(t, name) for t in tables]) for name in ("track", "start", "end", "score", "p"))
-        )
+        return cls(*map(np.concatenate, zip(*(vars(table).values() for table in tables))))
 
 
 @dataclass
@@ -83,6 +81,15 @@ class RecordScores:
     best_position: np.ndarray
     sites: SiteTable
     profiles: list[Profile] = field(default_factory=list)
+
+
+@dataclass
+class StoredRecord:
+    """A record's scores without its sequence."""
+
+    name: str
+    place: Place
+    scores: RecordScores
 
 
 def choose_tracks(names: Sequence[str], wanted: Sequence[str] | None) -> np.ndarray:
@@ -196,11 +203,9 @@ class Predictor:
 
     def p_values(self, tracks: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Return the p-value of each score, shape (n,), of its track, a column, int64 (n,); NaN without calibration."""
-        values = np.full(len(scores), np.nan)
-        for track in np.unique(tracks) if self.calibration is not None else ():
-            rows = tracks == track
-            values[rows] = self.calibration.p_values_of(track, scores[rows])
-        return values
+        return (
+            np.full(len(scores), np.nan) if self.calibration is None else self.calibration.p_values_at(tracks, scores)
+        )
 
     def _count(self, part: ScannedPiece, core: Profile) -> int:
         """Count the p-values at the middles of the tiles that lie in the piece; return the number of these tiles."""

@@ -13,26 +13,17 @@ from ..interpretation.run_record import RunRecord
 from ..runs import RunFolder, storage
 from .calls import PValueCounts
 from .output_files import BED_NAME, MEANING, RECORDS_NAME, bed_columns, bedgraph_lines, record_rows, site_lines
-from .predictor import Predictor, RecordScores, SiteTable
+from .predictor import Predictor, RecordScores, SiteTable, StoredRecord
 from .records import Place, Record
 from .tiling import Profile
 
-__all__ = ["PredictionRun", "StoredRecord", "predict_records"]
+__all__ = ["PredictionRun", "predict_records"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_NUCLEOTIDES = 200_000  # of the records that are predicted and saved together
 _PROFILES = "profiles"
 _OPEN_FILES = 200  # written at once; systems allow a process 1,024 or 256
-
-
-@dataclass
-class StoredRecord:
-    """A record's scores as a finished unit holds them, without its sequence."""
-
-    name: str
-    place: Place
-    scores: RecordScores
 
 
 @dataclass(frozen=True)
@@ -82,8 +73,12 @@ def _packed(record: Record, scores: RecordScores) -> dict:
     }
 
 
-def _unpacked(stored: dict) -> StoredRecord:
+def _place(stored: dict) -> Place:
     chrom, strand, starts, ends = stored["place"]
+    return Place(chrom, strand, tuple(starts), tuple(ends))
+
+
+def _unpacked(stored: dict) -> StoredRecord:
     kinds = {"track": np.int64, "start": np.int64, "end": np.int64, "score": np.float32, "p": np.float64}
     # JSON has no NaN: a value that is missing is None.
     sites = SiteTable(
@@ -92,7 +87,7 @@ def _unpacked(stored: dict) -> StoredRecord:
     best = np.array(stored["best_score"], dtype=float).astype(np.float32)
     position = np.array(stored["best_position"], dtype=np.int64)
     scores = RecordScores(stored["n_tiles"], stored["n_skipped"], best, position, sites)
-    return StoredRecord(stored["name"], Place(chrom, strand, tuple(starts), tuple(ends)), scores)
+    return StoredRecord(stored["name"], _place(stored), scores)
 
 
 def predict_records(
@@ -273,7 +268,7 @@ def _write_bedgraphs(finished: _Finished) -> None:
             for column, handle in zip(columns, handles):
                 handle.write(f'track type=bedGraph name="{names[column]}" description="mean logit"\n')
             for number in range(finished.n_batches):
-                places = [_unpacked(stored).place for stored in run.load_unit(_unit_name(number))["records"]]
+                places = [_place(stored) for stored in run.load_unit(_unit_name(number))["records"]]
                 for owner, profile in _load_profiles(_profile_file(run, number)):
                     for column, handle in zip(columns, handles):
                         handle.writelines(bedgraph_lines(places[owner], profile, column))

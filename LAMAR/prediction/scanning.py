@@ -143,13 +143,11 @@ def scan_record(
         plus, minus = plus[columns], minus[columns]
     run = {"token_budget": options.token_budget, "bf16": options.bf16}
     with undisturbed(model, device) as chosen:
+        ids, _ = encode_ragged([sequence], add_special_tokens=False)
         for start, end in segments(sequence):
-            ids, _ = encode_ragged([sequence[start:end]], add_special_tokens=False)
-            for piece in pieces(0, end - start, options.tile, options.stride, N_TILES, options.margin):
-                tiles = _encoded_tiles(ids, piece)
-                logits = predict_logits(model, tiles, device=chosen, **run)
+            for piece in pieces(start, end, options.tile, options.stride, N_TILES, options.margin):
+                logits = predict_logits(model, _encoded_tiles(ids, piece), device=chosen, **run)
                 scores = logits[:, plus] - np.where(minus >= 0, logits[:, minus], 0)
                 profile = profile_of(piece.starts, piece.ends, scores)
-                inside = profile.cut(max(piece.start - options.margin, 0), min(piece.end + options.margin, end - start))
-                moved = Piece(piece.start + start, piece.end + start, piece.starts + start, piece.ends + start)
-                yield ScannedPiece(moved, scores, Profile(inside.bounds + start, inside.scores))
+                left, right = max(piece.start - options.margin, start), min(piece.end + options.margin, end)
+                yield ScannedPiece(piece, scores, profile.cut(left, right))

@@ -115,10 +115,7 @@ class Calibration:
         numpy.ndarray of float64, shape (n, k)
         """
         logits = self._columns(logits)
-        values = np.empty_like(logits)
-        for j in range(logits.shape[1]):
-            values[:, j] = self.p_values_of(j, logits[:, j])
-        return values
+        return np.stack([self.p_values_of(j, column) for j, column in enumerate(logits.T)], axis=1)
 
     def p_values_of(self, track: int, logits: np.ndarray) -> np.ndarray:
         """Return `p_values` of logits of one track, the column ``track``; float64, shape (n,)."""
@@ -128,6 +125,18 @@ class Calibration:
         survival = _pareto_survival(logits[beyond] - grid[-1], self.scale[track], self.shape[track])
         values[beyond] = P_LEVELS[-1] * survival
         return np.maximum(values, 0.01 / max(self.n_background[track], 1))
+
+    def probabilities_at(self, tracks: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Return `probabilities` of single logits, shape (n,), each of its track, a column, int64 (n,); float64."""
+        return expit(np.asarray(logits, dtype=np.float64) * self.slope[tracks] + self.intercept[tracks])
+
+    def p_values_at(self, tracks: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Return `p_values` of single logits, shape (n,), each of its track, a column, int64 (n,); float64."""
+        values = np.empty(len(logits))
+        for track in np.unique(tracks):
+            chosen = tracks == track
+            values[chosen] = self.p_values_of(track, logits[chosen])
+        return values
 
     def _columns(self, logits: np.ndarray) -> np.ndarray:
         logits = np.asarray(logits, dtype=np.float64)

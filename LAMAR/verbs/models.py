@@ -234,7 +234,7 @@ def predict(
     ((2, 2), [1.0, 1.0])
     """
     model = loaded_classifier(model)
-    scale = _checked_scale(scale, model)
+    _check_scale(scale, model)
     encoded = EncodedSequences.encode(normalized_sequences(sequences))
     logits = classifiers.predict_logits(model, encoded, **options)
     task = classifiers.model_task(model)
@@ -245,12 +245,11 @@ def predict(
     return torch.from_numpy(logits).softmax(-1).numpy()
 
 
-def _checked_scale(scale: str, model: torch.nn.Module) -> str:
+def _check_scale(scale: str, model: torch.nn.Module) -> None:
     if scale not in PREDICTION_SCALES:
         raise InputError(f"`scale`: found {scale!r}, wanted one of {', '.join(PREDICTION_SCALES)}")
     if scale == "p_value" and getattr(model, "calibration", None) is None:
         raise InputError("`scale`: found p_value, but the model has no calibration.json; wanted probability or logit")
-    return scale
 
 
 def _on_scale(logits: np.ndarray, scale: str, model: torch.nn.Module) -> np.ndarray:
@@ -317,7 +316,7 @@ def scan(
     if not isinstance(sequence, str):
         raise InputError(f"`sequence`: found {sequence!r}, wanted a sequence as text")
     model = loaded_classifier(model)
-    scale = _checked_scale(scale, model)
+    _check_scale(scale, model)
     tile = tile_length(model) if tile is None else tile
     (normalized,) = normalized_sequences([sequence])
     scores = np.full((len(normalized), len(positive_columns(model)[0])), np.nan, dtype=np.float32)
