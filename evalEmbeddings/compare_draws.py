@@ -32,16 +32,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.cli.arguments import log_messages, path
+from LAMAR.cli.arguments import log_messages, path, script_parser
 from LAMAR.cli.demo import DEMO_DATA, NOTICE, demo_evaluation
 from LAMAR.cli.errors import exit_on_input_error
-from LAMAR.cli.evaluation_arguments import evaluation_parser
 from LAMAR.errors import InputError
 from LAMAR.evaluation.tables import METRICS
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = evaluation_parser(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("--results", type=path, nargs="+", metavar="DIR", default=[], help="evaluation runs")
     parser.add_argument(
         "--finetuned", nargs="+", metavar="NAME=DIR", default=[], help="--output_dir of finetune_rbp.py by variant"

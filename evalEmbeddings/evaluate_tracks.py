@@ -34,10 +34,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.cli.arguments import log_messages, parse_or_demo
+from LAMAR.cli.arguments import log_messages, parse_or_demo, script_parser
 from LAMAR.cli.demo import NOTICE
 from LAMAR.cli.errors import exit_on_input_error
-from LAMAR.cli.evaluation_arguments import evaluation_parser
 from LAMAR.cli.track_arguments import add_track_arguments, baselines_argument, tracks_argument
 from LAMAR.errors import InputError
 
@@ -48,7 +47,7 @@ DEMO = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = evaluation_parser(__doc__)
+    parser = script_parser(__doc__)
     add_track_arguments(parser)
     return parser
 

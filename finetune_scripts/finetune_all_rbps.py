@@ -37,7 +37,7 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
 from LAMAR.cli import joint_arguments
-from LAMAR.cli.arguments import OneLineParser, add_model_arguments, log_messages, parse_or_demo
+from LAMAR.cli.arguments import add_model_arguments, log_messages, parse_or_demo, script_parser
 from LAMAR.cli.demo_tracks import DEMO_TRAINING
 from LAMAR.cli.errors import exit_on_input_error
 
@@ -47,8 +47,7 @@ DEMO = {**DEMO_TRAINING, "output_dir": Path(__file__).resolve().parents[1] / "de
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     joint_arguments.add_data_arguments(parser.add_argument_group("data"))
     model = parser.add_argument_group("model")
     add_model_arguments(model)

@@ -41,7 +41,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.cli.arguments import OneLineParser, log_messages, number, parse_or_demo, path, positive
+from LAMAR.cli.arguments import (
+    add_inference_arguments,
+    log_messages,
+    number,
+    parse_or_demo,
+    path,
+    positive,
+    script_parser,
+)
 from LAMAR.cli.demo import REPOSITORY
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.cli.prediction import SOURCES, predict
@@ -52,8 +60,7 @@ DEMO = {"rbps": ["QKI", "PUM2"], "stride": 101, "top": 1, "output_dir": REPOSITO
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script's arguments."""
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     records = parser.add_argument_group("what is predicted")
     source = records.add_mutually_exclusive_group()
     source.add_argument("--fasta", type=path, help="FASTA file of RNA or its sense strand, gzipped or plain")
@@ -69,9 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     output = parser.add_argument_group("run")
     output.add_argument("--output_dir", type=path, help="folder of the results")
     output.add_argument("--bedgraph", action="store_true", help="write the score along the records, a file per track")
-    output.add_argument("--token_budget", type=positive(int), help="tokens per batch (default: by device)")
+    add_inference_arguments(output)
     output.add_argument("--bf16", action="store_true", help="run the model in bfloat16")
-    output.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
     output.add_argument("--overwrite", action="store_true", help="delete the run in --output_dir and start again")
     return parser
 

@@ -44,12 +44,12 @@ if __name__ == "__main__":
 
 from LAMAR.cli import pretrain_arguments
 from LAMAR.cli.arguments import (
-    OneLineParser,
     add_model_arguments,
     add_output_arguments,
     add_training_arguments,
     log_messages,
     parse_or_demo,
+    script_parser,
 )
 from LAMAR.cli.errors import exit_on_input_error
 
@@ -70,8 +70,7 @@ DEMO = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     pretrain_arguments.add_corpus_arguments(parser.add_argument_group("data"))
     model = parser.add_argument_group("model")
     add_model_arguments(model)

@@ -44,14 +44,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.cli.arguments import OneLineParser, path
+from LAMAR.cli.arguments import path, script_parser
 from LAMAR.cli.demo import DEMO_DATA
 from LAMAR.cli.errors import exit_on_input_error, with_flags
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--output_dir", type=path, default=DEMO_DATA, help="folder of the data set (%(default)s)")
     parser.add_argument("--seed", type=int, default=42, help="seed of everything random (%(default)s)")
     parser.add_argument("--windows_per_rbp", type=int, default=1000, help="positives per RBP, and negatives (1000)")

@@ -38,7 +38,6 @@ if __name__ == "__main__":
 
 from LAMAR.cli import demo
 from LAMAR.cli.arguments import (
-    OneLineParser,
     finite,
     fraction,
     log_messages,
@@ -46,6 +45,7 @@ from LAMAR.cli.arguments import (
     not_negative,
     path,
     positive,
+    script_parser,
     usable_workers,
 )
 from LAMAR.cli.errors import exit_on_input_error, with_flags
@@ -54,8 +54,7 @@ from LAMAR.genomics.choices import CENTERS, MATCHES, NEGATIVES
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
 
     data = parser.add_argument_group("inputs")
     data.add_argument("--peaks", type=path, help="file or folder of peaks (default: the synthetic demo set)")

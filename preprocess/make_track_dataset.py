@@ -52,15 +52,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
-from LAMAR.cli.arguments import OneLineParser, finite, log_messages, names, not_negative, path, positive
+from LAMAR.cli.arguments import finite, log_messages, names, not_negative, path, positive, script_parser
 from LAMAR.cli.demo import NOTICE
 from LAMAR.cli.demo_tracks import DEMO_PARTS, DEMO_TRACKS, demo_inputs
 from LAMAR.cli.errors import exit_on_input_error
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
 
     data = parser.add_argument_group("inputs")
     data.add_argument("--peaks", type=path, nargs="+", help="folders or files of peaks (default: the demo set)")

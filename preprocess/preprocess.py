@@ -42,14 +42,13 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
 from LAMAR.cli import demo
-from LAMAR.cli.arguments import OneLineParser, log_messages, output_prefix, path, positive, usable_workers
+from LAMAR.cli.arguments import log_messages, output_prefix, path, positive, script_parser, usable_workers
 from LAMAR.cli.errors import exit_on_input_error, with_flags
 from LAMAR.genomics.choices import SAMPLING
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, details = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     files = parser.add_argument_group("files")
     files.add_argument("--fasta", type=path, help="regions, gzipped or plain")
     files.add_argument("--bed", type=path, help="BED5 of the regions; the score is the number of binding sites")

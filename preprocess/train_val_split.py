@@ -30,7 +30,7 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
 
 from LAMAR.cli import demo
-from LAMAR.cli.arguments import OneLineParser, log_messages, not_negative, number, output_prefix, path
+from LAMAR.cli.arguments import log_messages, not_negative, number, output_prefix, path, script_parser
 from LAMAR.cli.errors import exit_on_input_error, with_flags
 from LAMAR.errors import InputError
 from LAMAR.genomics.choices import GROUPS
@@ -39,8 +39,7 @@ share = number(float, "more than 0 and less than 1", lambda value: 0 < value < 1
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, details = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--metadata", type=path, help="PREFIX_metadata.jsonl, .json or .parquet of preprocess.py")
     parser.add_argument("--val_fraction", type=share, default=0.02, help="share of windows for validation (0.02)")
     parser.add_argument("--group", choices=tuple(GROUPS), default="region", help="windows that stay together (region)")

@@ -37,7 +37,6 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
 from LAMAR.cli.arguments import (
-    OneLineParser,
     log_messages,
     not_negative,
     number,
@@ -45,6 +44,7 @@ from LAMAR.cli.arguments import (
     path,
     positive,
     region,
+    script_parser,
     target,
 )
 from LAMAR.cli.attribution import explain
@@ -58,8 +58,7 @@ DEMO = {"n_steps": 64, "n_figures": 3, "output_dir": REPOSITORY / "demo" / "attr
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script's arguments."""
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     _add_input(parser.add_argument_group("what is explained"))
     _add_methods(parser.add_argument_group("methods"))
     _add_variants(parser.add_argument_group("variants"))

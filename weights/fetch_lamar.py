@@ -27,14 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.cli.arguments import OneLineParser, log_messages, path
+from LAMAR.cli.arguments import log_messages, path, script_parser
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.errors import InputError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--context", type=int, choices=(2048, 4096), default=2048, help="tokens (default: %(default)s)")
     parser.add_argument("--revision", help="branch, tag or commit of the repository (default: its main branch)")
     parser.add_argument("--convert", type=path, metavar="PATH", help="take this file or folder; nothing is downloaded")

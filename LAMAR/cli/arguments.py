@@ -21,6 +21,8 @@ from .errors import FlagFormatter
 __all__ = [
     "OneLineParser",
     "add_column_arguments",
+    "add_device_argument",
+    "add_inference_arguments",
     "add_length_arguments",
     "add_model_arguments",
     "add_optimiser_arguments",
@@ -40,6 +42,7 @@ __all__ = [
     "path",
     "positive",
     "region",
+    "script_parser",
     "target",
     "usable_workers",
 ]
@@ -53,6 +56,12 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str):
         """Print one line on stderr and exit with code 2."""
         self.exit(2, f"error: {InputError(message)} (--help lists the options)\n")
+
+
+def script_parser(description: str) -> OneLineParser:
+    """Return an empty parser whose help shows a script's docstring as it is written."""
+    summary, _, epilog = description.partition("\n\n")
+    return OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def number(kind: type, wanted: str, valid: Callable[[float], bool]) -> Callable[[str], float]:
@@ -231,6 +240,17 @@ def add_length_arguments(group, default: int = 1026) -> None:
         help="largest number of tokens of a sequence, two of them special (default: %(default)s)",
     )
     group.add_argument("--truncate", action="store_true", help="truncate longer sequences instead of stopping")
+
+
+def add_device_argument(group) -> None:
+    """Add the argument of scripts that run a model without training it for the device."""
+    group.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
+
+
+def add_inference_arguments(group, budget: str = "token_budget") -> None:
+    """Add ``--device``, and before it the argument of that name for the tokens of a batch."""
+    group.add_argument(f"--{budget}", type=positive(int), help="tokens per batch (default: by device)")
+    add_device_argument(group)
 
 
 def add_optimiser_arguments(group) -> None:

@@ -14,8 +14,8 @@ from ..errors import InputError
 from ..evaluation.cnn.options import RECIPES, CnnOptions
 from ..evaluation.registries import VARIANTS, select_representations, weighted_variants
 from .arguments import (
-    OneLineParser,
     add_column_arguments,
+    add_device_argument,
     add_length_arguments,
     add_part_arguments,
     log_messages,
@@ -24,6 +24,7 @@ from .arguments import (
     parse_or_demo,
     path,
     positive,
+    script_parser,
 )
 from .demo import DEMO_DATA, NOTICE, demo_data
 from .errors import exit_on_input_error
@@ -37,7 +38,6 @@ __all__ = [
     "build_evaluation_parser",
     "complete_paths",
     "encoder_options",
-    "evaluation_parser",
     "geometry_options",
     "run_evaluation_script",
 ]
@@ -63,12 +63,6 @@ CNN_ARGUMENTS = {
 
 
 # ------------------------------------------------------------------------------------------------------ parsers
-
-
-def evaluation_parser(description: str) -> OneLineParser:
-    """Return an empty parser whose help shows a script's docstring as it is written."""
-    summary, _, epilog = description.partition("\n\n")
-    return OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_set_arguments(group) -> None:
@@ -108,7 +102,7 @@ def add_extraction_arguments(group, dtype: str = "float16") -> None:
     """Add the arguments of the extraction of embeddings."""
     group.add_argument("--extraction_batch_size", type=positive(int), help="records of the longest length per batch")
     group.add_argument("--dtype", choices=("float16", "float32"), default=dtype, help="default: %(default)s")
-    group.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
+    add_device_argument(group)
     group.add_argument("--cache_dir", type=path, help="embeddings on disk (default: OUTPUT_DIR/embeddings)")
 
 
@@ -122,7 +116,7 @@ def build_evaluation_parser(description: str, variants: Sequence[str]) -> argpar
     variants : sequence of str
         Variants that it evaluates by default; without any it has no arguments of encoders.
     """
-    parser = evaluation_parser(description)
+    parser = script_parser(description)
     data = parser.add_argument_group("data")
     add_set_arguments(data)
     data.add_argument(

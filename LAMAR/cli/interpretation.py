@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..interpretation.methods import BASELINES, DEFAULT_STEPS, MOST_STEPS
-from .arguments import not_negative, number, positive
+from .arguments import add_inference_arguments, not_negative, number, positive
 
 __all__ = [
     "RENAMED",
@@ -46,8 +46,7 @@ def add_method_arguments(group) -> None:
 
 def add_run_arguments(group, seeded: str) -> None:
     """Add the arguments of a run; ``seeded`` completes the help of ``--seed``."""
-    group.add_argument("--batch_tokens", type=positive(int), help="tokens per batch (default: by device)")
-    group.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
+    add_inference_arguments(group, "batch_tokens")
     group.add_argument("--seed", type=not_negative(int), default=42, help=f"{seeded} (default: %(default)s)")
     group.add_argument("--overwrite", action="store_true", help="delete the run in --output_dir and start again")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..evaluation.registries import select_representations
-from .arguments import add_run_arguments, not_negative, path, positive
+from ..evaluation.registries import MIN_BOUND, TRACK_BASELINES, select_representations
+from .arguments import add_inference_arguments, add_run_arguments, not_negative, path, positive
 
 __all__ = ["add_track_arguments", "baselines_argument", "tracks_argument"]
 
@@ -31,7 +31,7 @@ def add_track_arguments(parser) -> None:
     data.add_argument(
         "--min_bound",
         type=positive(int),
-        default=50,
+        default=MIN_BOUND,
         help="bound windows in the part that tracks have at least, unless they are named (default: %(default)s)",
     )
     method = parser.add_argument_group("methods and run")
@@ -39,11 +39,10 @@ def add_track_arguments(parser) -> None:
         "--baselines",
         nargs="+",
         choices=[*(entry.name for entry in select_representations("composition")), NONE],
-        default=["4mer", "dinucleotide"],
-        help="logistic regressions on composition, one per track (default: 4mer dinucleotide)",
+        default=list(TRACK_BASELINES),
+        help=f"logistic regressions on composition, one per track (default: {' '.join(TRACK_BASELINES)})",
     )
-    method.add_argument("--token_budget", type=positive(int), help="tokens per batch (default: by device)")
-    method.add_argument("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
+    add_inference_arguments(method)
     add_run_arguments(method, Path("results") / "tracks")
 
 

@@ -13,7 +13,9 @@ from ..registry import Entry, Registry
 
 __all__ = [
     "KINDS",
+    "MIN_BOUND",
     "REPRESENTATIONS",
+    "TRACK_BASELINES",
     "VARIANTS",
     "Representation",
     "Variant",
@@ -96,6 +98,8 @@ VARIANTS: Registry[Variant] = Registry(
 )
 
 KINDS = ("composition", "sequence", "probe", "embedding")  # in the order of tables and figures
+# Of the evaluation of a model of many RBPs: regressions beside it, and bound windows that a judged track has at least.
+TRACK_BASELINES, MIN_BOUND = ("4mer", "dinucleotide"), 50
 _COMPOSITION = "LAMAR.evaluation.probes:composition_baseline"
 
 REPRESENTATIONS: Registry[Representation] = Registry(

@@ -11,6 +11,7 @@ import numpy as np
 from ..data.tracks import TrackSet
 from ..errors import InputError, shortened, similar
 from ..statistics.track_metrics import size_quartiles
+from .registries import MIN_BOUND
 
 __all__ = ["FEWEST", "ChosenTracks", "choose_tracks"]
 
@@ -50,7 +51,7 @@ def choose_tracks(
     part: str,
     tracks: int | Sequence[str] | None = None,
     *,
-    min_bound: int = 50,
+    min_bound: int = MIN_BOUND,
     seed: int = 42,
     needs_training: bool = True,
 ) -> ChosenTracks:

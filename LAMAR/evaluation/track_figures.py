@@ -41,12 +41,9 @@ def plot_joint_vs_baseline(table: pd.DataFrame, part: str, notice: str = ""):
     joint = table[table["method"] == JOINT].set_index("track")
     others = table[table["method"] != JOINT]
     best = others.loc[others.groupby("track")["auroc"].idxmax()].set_index("track").loc[joint.index]
-    figure, axes = new_figure(5.6, 6.1, grid=0.3)
-    axis = axes[0, 0]
-    axis.set_axisbelow(True)
     values = np.concatenate([joint["auroc"], best["auroc"]])
     low, high = max(0.0, float(values.min()) - 0.03), min(1.0, float(values.max()) + 0.03)
-    axis.plot([low, high], [low, high], color="black", linewidth=0.8, linestyle="--", zorder=1)
+    figure, axis = _axis_with_diagonal(5.6, 6.1, (low, high))
     bars = {"linewidth": 0.7, "alpha": 0.35, "zorder": 2}
     for number in range(1, 5):
         chosen = (joint["quartile"] == number).to_numpy()
@@ -61,7 +58,6 @@ def plot_joint_vs_baseline(table: pd.DataFrame, part: str, notice: str = ""):
         label = f"quartile {number}, {sizes} train sites: above in {above} of {len(y)}"
         face = {"color": colour, "marker": MARKERS[number - 1], "edgecolor": "black", "linewidth": 0.4}
         axis.scatter(x["auroc"], y["auroc"], s=34, label=label, zorder=3, **face)
-    axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     names = [REPRESENTATIONS[name].label for name in others["method"].unique()]
     axis.set_xlabel(f"{'best of ' if len(names) > 1 else ''}{', '.join(names)} regression, AUROC on {part}")
     axis.set_ylabel(f"joint model, AUROC on {part}")
@@ -90,13 +86,10 @@ def plot_reliability(rows: pd.DataFrame, prior: float, part: str, notice: str = 
     -------
     matplotlib.figure.Figure
     """
-    figure, axes = new_figure(5.6, 5.9, grid=0.3)
-    axis = axes[0, 0]
-    axis.set_axisbelow(True)
     drawn = rows[rows["n_bound"] > 0]
     low = min(drawn["mean_probability"].min(), drawn["site_share"].min(), prior) / 2 if len(drawn) else prior / 2
     limits = 10 ** np.floor(np.log10(low)), 1.4
-    axis.plot(limits, limits, color="black", linewidth=0.8, linestyle="--", zorder=1)
+    figure, axis = _axis_with_diagonal(5.6, 5.9, limits)
     for scale in SCALES:
         part_rows = drawn[drawn["scale"] == scale]
         style = SCALE_STYLES[scale]
@@ -105,7 +98,7 @@ def plot_reliability(rows: pd.DataFrame, prior: float, part: str, notice: str = 
         axis.vlines(shown["mean_probability"], bottoms, shown["high"], color=style["color"], linewidth=1.2)
         axis.plot(part_rows["mean_probability"], part_rows["site_share"], markersize=5, linewidth=1.2, **style)
     axis.axhline(prior, color="#555555", linewidth=0.8, linestyle=":", zorder=1)
-    axis.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
+    axis.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     # Beside the axis, where no curve runs.
     axis.text(1.6, prior, "prior", fontsize=9, color="#555555", va="center", clip_on=False)
     axis.set_xlabel(f"mean probability of a bin, on {part}")
@@ -113,6 +106,16 @@ def plot_reliability(rows: pd.DataFrame, prior: float, part: str, notice: str = 
     axis.set_title(f"lines: 95 % intervals over tracks{_remark(notice)}", fontsize=10)
     axis.legend(frameon=False, fontsize=9, loc="upper left")
     return figure
+
+
+def _axis_with_diagonal(width: float, height: float, limits: tuple[float, float]):
+    """Return a figure, in inches, and its axis: square, both ways from one limit to the other, with the diagonal."""
+    figure, axes = new_figure(width, height, grid=0.3)
+    axis = axes[0, 0]
+    axis.set_axisbelow(True)
+    axis.plot(limits, limits, color="black", linewidth=0.8, linestyle="--", zorder=1)
+    axis.set(xlim=limits, ylim=limits, aspect="equal")
+    return figure, axis
 
 
 def _remark(notice: str) -> str:

@@ -20,16 +20,14 @@ from ..runs.checkpoint_folders import CALIBRATION
 from ..statistics.calibration import Calibration
 from . import track_figures, track_tables
 from .geometry_units import write_figures
-from .registries import select_representations
+from .registries import MIN_BOUND, TRACK_BASELINES, select_representations
 from .track_choice import ChosenTracks, choose_tracks
 from .track_tables import JOINT
 
-__all__ = ["BASELINES", "MIN_BOUND", "evaluate_tracks"]
+__all__ = ["evaluate_tracks"]
 
 logger = logging.getLogger(__name__)
 
-BASELINES = ("4mer", "dinucleotide")
-MIN_BOUND = 50
 PIECE = 8_192  # windows whose logits are one unit of work
 SCORES = "scores"
 
@@ -52,7 +50,7 @@ def evaluate_tracks(
     part: str = "test",
     tracks: int | Sequence[str] | None = None,
     min_bound: int = MIN_BOUND,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = TRACK_BASELINES,
     seed: int = 42,
     token_budget: int | None = None,
     device: str | None = None,

@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
-from LAMAR.cli.arguments import OneLineParser, log_messages, not_negative, number, path, positive, region, target
+from LAMAR.cli.arguments import log_messages, not_negative, number, path, positive, region, script_parser, target
 from LAMAR.cli.dependency import map_dependencies
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.cli.interpretation import RENAMED, add_method_arguments, add_run_arguments
@@ -47,8 +47,7 @@ from LAMAR.interpretation.analyses import ALL, PARITY_EPS, REDUCTIONS, analysis_
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the script's arguments."""
-    summary, _, epilog = __doc__.partition("\n\n")
-    parser = OneLineParser(description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     _add_input(parser.add_argument_group("what is mapped"))
     _add_maps(parser.add_argument_group("dependency maps"))
 

@@ -38,14 +38,14 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
 from LAMAR.cli import evaluation_arguments
-from LAMAR.cli.arguments import add_length_arguments, log_messages, parse_or_demo, path
+from LAMAR.cli.arguments import add_length_arguments, log_messages, parse_or_demo, path, script_parser
 from LAMAR.cli.demo import NOTICE
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.evaluation.registries import VARIANTS
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = evaluation_arguments.evaluation_parser(__doc__)
+    parser = script_parser(__doc__)
     data = parser.add_argument_group("data")
     evaluation_arguments.add_set_arguments(data)
     add_length_arguments(data, evaluation_arguments.MAX_LENGTH)

@@ -33,7 +33,7 @@ if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
 
 from LAMAR.cli import evaluation_arguments
-from LAMAR.cli.arguments import log_messages, parse_or_demo, path
+from LAMAR.cli.arguments import log_messages, parse_or_demo, path, script_parser
 from LAMAR.cli.demo import NOTICE, REPOSITORY
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.errors import InputError
@@ -42,7 +42,7 @@ DEMO = {"output_dir": REPOSITORY / "demo" / "geometry_finetuned"}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = evaluation_arguments.evaluation_parser(__doc__)
+    parser = script_parser(__doc__)
     data = parser.add_argument_group("models and data")
     data.add_argument(
         "--models_dir", type=path, help="a run of finetune_rbp.py, or a folder of runs (default: the demo set's)"
