@@ -169,7 +169,8 @@ def _warn_of_length(chosen: ChosenTracks, joint: _JointModel, part: str) -> None
 def _stored(run: RunFolder, unit: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """Return the array of a unit of work, computed now unless an earlier start has stored it undamaged."""
     path = run.folder(SCORES) / f"{unit}.npy"
-    if run.done(unit) and path.is_file() and storage.sha256_file(path) == run.load_unit(unit)["sha256"]:
+    earlier = run.find_unit(unit)
+    if earlier is not None and path.is_file() and storage.sha256_file(path) == earlier["sha256"]:
         return np.load(path)
     start = time.perf_counter()
     array = compute()

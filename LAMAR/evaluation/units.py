@@ -126,8 +126,8 @@ class _Units:
     ) -> dict:
         """Return the saved result of a unit, or compute, save and log it."""
         key = unit_name(self.name, representation, variant, layer, repeat)
-        if self.run.done(key):
-            return self.run.load_unit(key)
+        if (earlier := self.run.find_unit(key)) is not None:
+            return earlier
         saved = self.run.save_unit(key, compute())
         row = saved["row"]
         method = " ".join(str(row[column]) for column in ("representation", "variant") if row[column])

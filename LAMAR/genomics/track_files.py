@@ -94,8 +94,8 @@ def make_track_dataset(
     with RunFolder.open(
         output_dir, arguments=arguments, seed=options.seed, inputs=inputs, overwrite=overwrite
     ) as folder:
-        if folder.done(UNIT):
-            report = folder.load_unit(UNIT)
+        report = folder.find_unit(UNIT)
+        if report is not None:
             logger.info("made earlier, nothing to do: %s", output_dir)
         else:
             data, report = make_track_set(

@@ -203,7 +203,8 @@ def _score_in_units(
     for first in range(0, len(placed), VARIANTS_PER_UNIT):
         chunk, unit = placed[first : first + VARIANTS_PER_UNIT], f"variants {first}"
         last = numbers[first + len(chunk) - 1]
-        if not folder.done(unit) or not _are_rows_of(folder.load_unit(unit)["rows"], chunk):
+        saved = folder.find_unit(unit)
+        if saved is None or not _are_rows_of(saved["rows"], chunk):
             chunk_rows = score_variants(
                 model,
                 chunk,
@@ -214,9 +215,9 @@ def _score_in_units(
                 device=options.device,
                 progress=f"variants {numbers[first]}-{last} of {n_read}" if progress else None,
             )
-            folder.save_unit(unit, {"rows": chunk_rows})
+            saved = folder.save_unit(unit, {"rows": chunk_rows})
             logger.info("scored %d of %d variants%s", last, n_read, left_out)
-        rows += folder.load_unit(unit)["rows"]
+        rows += saved["rows"]
     return rows
 
 

@@ -202,9 +202,10 @@ def _map_record(folder, model, i: int, name: str, sequence: str, job: Dependency
     """Return the result of one record, computed and written unless an earlier start did."""
     options, unit, stem = job.maps, f"dependency {i}", record_stem(i, name)
     maps, blocks = folder.folder("maps"), folder.folder("blocks")
-    if folder.done(unit) and (maps / f"{stem}.npz").exists():
+    earlier = folder.find_unit(unit)
+    if earlier is not None and (maps / f"{stem}.npz").exists():
         estimate.skip(files.map_tokens(len(sequence)))
-        return folder.load_unit(unit)
+        return earlier
     dependencies = files.map_by_blocks(
         model,
         name,
@@ -249,11 +250,12 @@ def write_pairwise(
     rows: list[dict[str, Any]] = []
     for i, (name, sequence) in enumerate(records):
         unit, file = f"pairwise {i}", folder.folder("maps") / f"{record_stem(i, name)}_pairwise.npz"
-        if not (folder.done(unit) and file.exists()):
+        saved = folder.find_unit(unit)
+        if saved is None or not file.exists():
             label = f"{i + 1} of {len(records)}: pairs" if job.report.progress else None
             unit_rows = _pairs_of_record(folder, model, i, name, sequence, job, label)
-            folder.save_unit(unit, {"rows": unit_rows})
-        rows += folder.load_unit(unit)["rows"]
+            saved = folder.save_unit(unit, {"rows": unit_rows})
+        rows += saved["rows"]
     storage.write_csv(folder.file("pairwise.csv"), rows, files.PAIRWISE_COLUMNS)
 
 

@@ -81,9 +81,8 @@ def explain_records(
     for first in range(0, len(records), CHUNK):
         chunk, unit = records[first : first + CHUNK], f"records {first}"
         n_done = first + len(chunk)
-        if run_folder.done(unit):
-            plain = run_folder.load_unit(unit)
-        else:
+        plain = run_folder.find_unit(unit)
+        if plain is None:
             label = f"records {first + 1}-{n_done} of {len(records)}, " if report.progress else None
             results = explain(chunk, label)
             plain = run_folder.save_unit(unit, {"explanations": [result.to_plain() for result in results]})

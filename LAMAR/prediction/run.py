@@ -159,8 +159,8 @@ def _profile_file(run: RunFolder, number: int):
 def _finish_batch(batch: list[Record], number: int, predictor: Predictor, run: RunFolder, bedgraph: bool) -> dict:
     """Return the unit of a batch, predicted now or by an earlier start."""
     name = _unit_name(number)
-    if run.done(name):
-        return run.load_unit(name)
+    if (earlier := run.find_unit(name)) is not None:
+        return earlier
     predictor.p_counts = PValueCounts()
     found = [predictor.predict(record, keep_profiles=bedgraph) for record in batch]
     if bedgraph:

@@ -274,7 +274,8 @@ class RunFolder:
             raise InputError(f"{self.path}: found the name {name[:80]!r}, wanted 1 to 195 letters to name a file by")
         return self.path / UNITS / file
 
-    def _read_unit(self, name: str) -> dict[str, Any] | None:
+    def find_unit(self, name: str) -> dict[str, Any] | None:
+        """Return a saved unit's result; None unless it is saved and undamaged."""
         path = self._unit_path(name)
         if not os.path.exists(path):  # nor in a folder that may not be read
             return None
@@ -290,7 +291,7 @@ class RunFolder:
 
     def done(self, name: str) -> bool:
         """Return whether this unit's result is saved and undamaged."""
-        return self._read_unit(name) is not None
+        return self.find_unit(name) is not None
 
     def save_unit(self, name: str, result: Mapping[str, Any]) -> dict[str, Any]:
         """Save a unit's result, and return it as `load_unit` will.
@@ -306,7 +307,7 @@ class RunFolder:
 
     def load_unit(self, name: str) -> dict[str, Any]:
         """Return a saved unit's result; KeyError unless it is `done`."""
-        result = self._read_unit(name)
+        result = self.find_unit(name)
         if result is None:
             raise KeyError(f"unit {name!r} is not done")
         return result

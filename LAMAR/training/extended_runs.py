@@ -104,8 +104,8 @@ def open_run(
     recorded
         Further arguments that ``run.json`` holds.
     """
-    if not overwrite and (earlier := RunFolder(output_dir, is_writer=False)).done(MODEL):
-        _is_trained(earlier.load_unit(MODEL)["trained"], options, output_dir)
+    if not overwrite and (earlier := RunFolder(output_dir, is_writer=False).find_unit(MODEL)) is not None:
+        _is_trained(earlier["trained"], options, output_dir)
     return RunFolder.open(
         output_dir,
         arguments=options.recorded(**recorded, output_dir=output_dir, **processes_argument()),
@@ -120,7 +120,7 @@ def open_run(
 
 def earlier_results(run_folder: RunFolder, options) -> dict | None:
     """Return the results of the model in the folder if it is at the end that the options name, else None."""
-    unit = run_folder.load_unit(MODEL) if run_folder.done(MODEL) else None
+    unit = run_folder.find_unit(MODEL)
     if unit is None or not _is_trained(unit["trained"], options, run_folder.path):
         return None
     logger.info("trained earlier, nothing to do: %d steps", unit["results"]["steps"])
