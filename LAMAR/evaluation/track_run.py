@@ -116,7 +116,6 @@ def evaluate_tracks(
         inputs=[Path(data_path, WINDOWS), Path(data_path, TRACKS), Path(model_path, CALIBRATION)],
         weights={"model_path": str(model_path), "sha256": joint.sha256},
         overwrite=overwrite,
-        ignore=("output_dir",),  # the folder may be renamed or moved
     ) as run:
         scores = {JOINT: _joint_logits(run, chosen, joint, part, token_budget)}
         for name in baselines:

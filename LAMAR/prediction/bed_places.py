@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from os import PathLike
 
 from ..data.text_files import open_text, read_lines
-from ..errors import InputError
+from ..errors import InputError, quoted
 from .records import Place
 
 __all__ = ["bed_places"]
@@ -56,7 +56,7 @@ def _place(fields: list[str], where: str) -> tuple[tuple[str, Place], bool]:
         raise InputError(f"{where}: found {start} and {end}, wanted start < end")
     strand = fields[5].strip() if len(fields) > 5 else "."
     if strand not in ("+", "-", "."):
-        raise InputError(f"{where}: strand: found {strand[:80]!r}, wanted +, - or .")
+        raise InputError(f"{where}: strand: found {quoted(strand)}, wanted +, - or .")
     is_stranded, strand = strand != ".", "-" if strand == "-" else "+"
     starts, ends = _blocks(fields, start, end, where) if len(fields) >= 12 else ((start,), (end,))
     name = fields[3].strip() if len(fields) > 3 and fields[3].strip() not in ("", ".") else ""
@@ -66,7 +66,7 @@ def _place(fields: list[str], where: str) -> tuple[tuple[str, Place], bool]:
 
 def _whole_number(text: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise InputError(f"{where}: found {text[:80]!r}, wanted a whole number")
+        raise InputError(f"{where}: found {quoted(text)}, wanted a whole number")
     return int(text)
 
 
