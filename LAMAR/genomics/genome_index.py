@@ -14,6 +14,7 @@ import warnings
 import zlib
 from bisect import bisect_right
 from contextlib import suppress
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
@@ -73,9 +74,10 @@ class FastaIndex:
         try:
             return self._read(first, last + 1 - first).translate(None, b"\r\n")
         except _READ_ERRORS as error:
+            index = f"{self.path}.{'fai' if self._blocks is None else 'gzi'}"
             raise InputError(
                 f"{self.path}: record {self.names[record]}:{start}-{end}: cannot be read ({error}), wanted an "
-                f"undamaged file; or {self.path}.fai is the index of another file"
+                f"undamaged file; or {index} is the index of another file"
             ) from None
 
     def header(self, record: int) -> str:
@@ -102,6 +104,27 @@ class FastaIndex:
             with suppress(*_READ_ERRORS):
                 self._faidx.file.seek(0)
             raise
+
+    def blocks_agree_with_file(self) -> bool:
+        """Return whether the blocks of a compressed file follow each other as the index has them."""
+        if self._blocks is None:
+            return True
+        with open(self.path, "rb") as handle:
+            file = handle.fileno()
+            for block, following in pairwise(self._blocks):
+                if not 0 <= block.cstart < _LARGEST:
+                    return False
+                # RFC 1952 and section 4.1 of https://samtools.github.io/hts-specs/SAMv1.pdf
+                head = os.pread(file, 18, block.cstart)
+                size = int.from_bytes(head[16:], "little") + 1
+                length = int.from_bytes(os.pread(file, 4, block.cstart + size - 4), "little")
+                if (
+                    head[12:16] != b"BC\x02\x00"
+                    or following.cstart != block.cstart + size
+                    or following.ustart != block.ustart + length
+                ):
+                    return False
+        return True
 
     def agrees_with_file(self) -> bool:
         """Return whether the index can be that of the file: header, first line and end of each record fit."""
@@ -204,7 +227,12 @@ def _saved_index(path: str | PathLike, bgzip: bool) -> FastaIndex | None:
             return None
     except OSError:
         return None
-    return _open(path, bgzip, build_index=False, rebuild=False)
+    index = _open(path, bgzip, build_index=False, rebuild=False)
+    # Each block that another one is read for is a stretch of other letters.
+    if index is not None and not index.blocks_agree_with_file():
+        index.close()
+        return None
+    return index
 
 
 def _new_index(path: str | PathLike, bgzip: bool) -> FastaIndex | None:

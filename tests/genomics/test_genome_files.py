@@ -115,6 +115,28 @@ def test_a_damaged_index_of_blocks_is_renewed(tmp_path, content):
     assert index.read_bytes() == good
 
 
+@pytest.mark.parametrize("entry", [1, 2, 3, 4])
+@pytest.mark.parametrize("shift", [(1, 0), (0, 1), (-3, 2), (2**40, 0), (0, 2**63)])
+def test_an_index_with_another_block_is_renewed(tmp_path, entry, shift):
+    """Two blocks exchanged, say: the letters of one would be read for those of the other."""
+    sequence = "".join(np.random.default_rng(5).choice(list("ACGT"), 4000))
+    lines = "\n".join(sequence[i : i + 50] for i in range(0, 4000, 50))
+    path = write(tmp_path, f">chr1\n{lines}\n", "bgzip", block=700)
+    extract(path, ("chr1", 0, 1))
+    index = path.with_name(path.name + ".gzi")
+    good = index.read_bytes()
+    numbers = list(struct.unpack(f"<{len(good) // 8}Q", good))
+    if entry == 4:  # blocks 2 and 3 exchanged, whatever the shift
+        numbers[3], numbers[5] = numbers[5], numbers[3]
+    else:
+        for i, move in zip((2 * entry - 1, 2 * entry), shift):
+            numbers[i] = max(0, numbers[i] + move)
+    index.write_bytes(struct.pack(f"<{len(numbers)}Q", *numbers))
+    rows = [("chr1", start, start + 60) for start in range(0, 3900, 60)]
+    assert extract(path, *rows) == [sequence[start:end] for _, start, end in rows]
+    assert index.read_bytes() == good
+
+
 def test_damaged_blocks_are_named_and_never_read_as_others(tmp_path):
     """Each window of a damaged file is right, or an error of one line that names file and place."""
     sequence = "".join(np.random.default_rng(3).choice(list("ACGT"), 4000))
