@@ -121,15 +121,13 @@ def _shared(data: TrackSet, outputs: Sequence[str]) -> tuple[TrackSet, dict[str,
         names = f"{shortened(outputs, 3)} in the model, {shortened(data.names, 3)} in the data"
         raise InputError(f"`model_path`, `data_path`: found no common track ({names}), wanted one or more")
     if any(lacking.values()):
+        whose = {"not_in_data": "data set", "not_in_model": "model"}
         parts = [
-            f"{len(names)} tracks of the {owner} that the {other} lacks ({shortened(names, 4)})"
-            for names, owner, other in (
-                (lacking["not_in_data"], "model", "data set"),
-                (lacking["not_in_model"], "data set", "model"),
-            )
+            f"{len(names)} that the {whose[key]} lacks ({shortened(names, 4)})"
+            for key, names in lacking.items()
             if names
         ]
-        logger.warning("left out: %s", "; ".join(parts))
+        logger.warning("tracks left out: %s", "; ".join(parts))
     return data.select_tracks(ids), lacking
 
 

@@ -207,10 +207,9 @@ def p_value_rows(p_values: np.ndarray, is_background: np.ndarray, names: Sequenc
 
 def closing_table(summary: Mapping) -> str:
     """Return a run's ``summary.json`` as text: mean figures and gains by quartile, tests, calibration, p-values."""
-    lines = [
-        f"{summary['n_tracks']} tracks on part {summary['part']}: {summary['n_windows']:,} windows, of them "
-        f"{summary['n_background']:,} background. Mean AUROC (average precision):"
-    ]
+    tracks = f"{summary['n_tracks']} track{'s' if summary['n_tracks'] != 1 else ''} on part {summary['part']}"
+    windows = f"{summary['n_windows']:,} windows, of them {summary['n_background']:,} background"
+    lines = [f"{tracks}: {windows}. Mean AUROC (average precision):"]
     means = {(row["method"], row["quartile"]): row for row in summary["means"]}
     gains = {(row["baseline"], row["quartile"]): row for row in summary["gains"]}
     methods = list(dict.fromkeys(method for method, _ in means))

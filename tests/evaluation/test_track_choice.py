@@ -44,8 +44,7 @@ def test_tracks_that_one_of_them_lacks_are_left_out_with_one_warning(caplog):
         chosen = choose_tracks(EIGHT, outputs, "test", min_bound=2)
     (record,) = caplog.records
     assert record.getMessage() == (
-        "left out: 2 tracks of the model that the data set lacks (NEW_A, NEW_B); "
-        "2 tracks of the data set that the model lacks (T0_A, T1_B)"
+        "tracks left out: 2 that the data set lacks (NEW_A, NEW_B); 2 that the model lacks (T0_A, T1_B)"
     )
     assert chosen.lacking == {"not_in_data": ["NEW_A", "NEW_B"], "not_in_model": ["T0_A", "T1_B"]}
     assert chosen.data.names == EIGHT.names[2:]

@@ -249,13 +249,16 @@ def test_without_baselines_the_model_alone_is_judged(data, model, tmp_path, caps
     assert "reliability.png" in names
     (row,) = table(tmp_path / "out" / "tracks.csv")
     assert row["track"] == "TARDBP_HepG2"
-    assert "1 tracks on part dev" in capsys.readouterr().out
+    assert "1 track on part dev" in capsys.readouterr().out
 
 
 def test_tracks_that_the_model_lacks_are_left_out_with_a_warning(data, model, tmp_path, caplog):
     other = write_model(tmp_path / "model", data, ["TARDBP_HepG2", "NEW_A", "QKI_K562"])
     summary = run(data, other, tmp_path / "out", "--baselines", "none")
-    assert "left out: 1 tracks of the model that the data set lacks (NEW_A); 2 tracks of the data set" in caplog.text
+    assert (
+        "tracks left out: 1 that the data set lacks (NEW_A); 2 that the model lacks (PUM2_HepG2, PUM2_K562)"
+        in caplog.text
+    )
     assert (summary["not_in_data"], summary["not_in_model"]) == (["NEW_A"], ["PUM2_HepG2", "PUM2_K562"])
     # Outputs are found by name: QKI is the third of this model, and the first of the tracks judged.
     source = read_track_set(data)
