@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from .alphabet import PAD
+from .runs.progress import Progress
 from .tokenization import encode_ragged
 
 __all__ = ["EncodedSequences", "batched", "batched_logits", "pad_batch", "token_batches"]
@@ -138,7 +138,7 @@ def batched(
     token_budget : int, optional
         See `token_batches`; None chooses by device.
     progress : str, optional
-        Label of the progress bar; None shows none.
+        Label of the progress bar (`LAMAR.runs.progress.Progress`); None shows none.
 
     Yields
     ------
@@ -153,11 +153,11 @@ def batched(
     training = model.training
     model.eval()
     try:
-        with tqdm(total=len(sequences), desc=progress, disable=progress is None, leave=False, unit="seq") as bar:
+        with Progress(len(sequences), "sequences", progress or "", enabled=progress is not None) as shown:
             for indices in token_batches(sequences.lengths, token_budget):
                 ids, mask = pad_batch([sequences[i] for i in indices])
                 yield indices, function(ids.to(device), mask.to(device))
-                bar.update(len(indices))
+                shown.advance(len(indices))
     finally:
         model.train(training)
 

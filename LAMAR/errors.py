@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["InputError", "excerpt", "quoted", "shortened", "similar", "without_long_words"]
+__all__ = ["InputError", "counted", "excerpt", "quoted", "shortened", "similar", "without_long_words"]
 
 # Characters: of a value in a message; of a path, as file systems limit it; of a whole message.
 _VALUE, _PATH, _MESSAGE = 80, 4096, 6_000
@@ -25,6 +25,20 @@ class InputError(ValueError):
     def __init__(self, message: str):
         text = without_long_words(" ".join(str(message).split()))
         super().__init__(text if len(text) <= _MESSAGE else f"{text[: _MESSAGE // 2]} ... {text[-_MESSAGE // 2 :]}")
+
+
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """Return a number and what it counts: "1 fold", "1,200 folds".
+
+    Parameters
+    ----------
+    n : int
+    noun : str
+        Singular.
+    plural : str, optional
+        Default the singular and an s.
+    """
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def excerpt(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from LAMAR.errors import InputError, excerpt, quoted, shortened, similar
+from LAMAR.errors import InputError, counted, excerpt, quoted, shortened, similar
 
 
 def test_a_message_is_one_line():
@@ -53,3 +53,8 @@ def test_long_lists_say_how_many_are_left_out(n, text):
 def test_similar_names_have_the_same_target_first(name, text):
     assert similar(name, ["PUM2_K562", "QKI_K562", "QKI_HepG2"])[: len(text)] == text
     assert bool(similar(name, ["PUM2_K562", "QKI_K562", "QKI_HepG2"])) == bool(text)
+
+
+def test_counts_have_a_noun_that_fits():
+    assert [counted(n, "fold") for n in (0, 1, 2, 1200)] == ["0 folds", "1 fold", "2 folds", "1,200 folds"]
+    assert [counted(n, "entry", "entries") for n in (1, 2)] == ["1 entry", "2 entries"]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import InputError
+from ..runs.progress import BarSafeHandler
 from ..training.processes import is_main_process
 from .errors import FlagFormatter
 
@@ -329,7 +330,7 @@ def log_messages(training: bool = False, level: int = logging.INFO, renamed: Map
     """
     if training and not is_main_process():
         level = logging.ERROR
-    handler = logging.StreamHandler()
+    handler = BarSafeHandler()
     handler.setFormatter(FlagFormatter(renamed))
     logging.basicConfig(level=level, handlers=[handler])
     # Names that transformers 5 renames on its way to 6; peft still uses the old ones.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..batches import CPU_TOKEN_BUDGET, CUDA_TOKEN_BUDGET, EncodedSequences, pad_batch, token_batches
+from ..runs.progress import Progress
 from .attribution_results import GradientResult
 from .classifiers import model_task, resolve_region, resolve_scale, resolve_targets, target_scores, undisturbed
 from .edits import normalized_sequences
@@ -50,11 +50,11 @@ def encoded_batches(
     encoded: EncodedSequences, token_budget: int, device: torch.device, progress: str | None
 ) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
     """Yield record indices, token ids and attention mask of each batch; the caller decides about gradients."""
-    with tqdm(total=len(encoded), desc=progress, disable=progress is None, leave=False, unit="seq") as bar:
+    with Progress(len(encoded), "sequences", progress or "", enabled=progress is not None) as shown:
         for indices in token_batches(encoded.lengths, token_budget):
             ids, mask = pad_batch([encoded[i] for i in indices])
             yield indices, ids.to(device), mask.to(device)
-            bar.update(len(indices))
+            shown.advance(len(indices))
 
 
 def saliency(
