@@ -8,7 +8,6 @@ import tarfile
 
 import numpy as np
 import pytest
-
 from track_sets import write_small_set
 
 # Not needed for training, and absent from machines that come with PyTorch and transformers alone.
