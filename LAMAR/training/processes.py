@@ -9,6 +9,7 @@ import os
 
 __all__ = [
     "is_main_process",
+    "process_backend",
     "process_count",
     "process_device",
     "process_rank",
@@ -34,8 +35,21 @@ def is_main_process() -> bool:
     return process_rank() == 0
 
 
+def process_backend() -> str | None:
+    """Return how the processes of the run exchange tensors: ``nccl``, ``gloo``, or None for one process.
+
+    NCCL wants a GPU for each process of a machine. On CPUs, and where processes share a GPU, it is gloo.
+    """
+    import torch
+
+    if process_count() == 1:
+        return None
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", process_count()))
+    return "nccl" if torch.cuda.is_available() and n_local <= torch.cuda.device_count() else "gloo"
+
+
 def start_processes() -> None:
-    """Connect the processes of the run with each other (gloo on CPUs, NCCL on GPUs); one process needs no connection.
+    """Connect the processes of the run with each other (see `process_backend`); one process needs no connection.
 
     Calling it again has no effect.
     """
@@ -43,7 +57,10 @@ def start_processes() -> None:
 
 
 def process_device():
-    """Return the ``torch.device`` of this process: its own GPU where there is CUDA, else the CPU."""
+    """Return the ``torch.device`` of this process: a GPU where there is CUDA, its own if there are enough, or the CPU.
+
+    Where processes share GPUs, ``LOCAL_RANK`` becomes the number of this process's GPU.
+    """
     return _state().device
 
 
@@ -82,4 +99,8 @@ def _state():
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    has_gpu, backend = torch.cuda.is_available(), process_backend()
+    if has_gpu and backend == "gloo" and "LOCAL_RANK" in os.environ:
+        # accelerate uses the local rank as the number of a GPU.
+        os.environ["LOCAL_RANK"] = str(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return PartialState(cpu=not has_gpu, backend=backend)

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from ..errors import InputError
 from ..runs.storage import read_json_object, write_json
 from .options import TrainerOptions
-from .processes import process_count
+from .processes import process_backend
 
 __all__ = [
     "COMPLETE",
@@ -172,7 +172,7 @@ def training_arguments(options: TrainerOptions, folder: Path, **more) -> Trainin
         bf16=options.bf16,
         **_checkpointing_arguments(options.gradient_checkpointing),
         use_cpu=not cuda,
-        ddp_backend=("nccl" if cuda else "gloo") if process_count() > 1 else None,
+        ddp_backend=process_backend(),
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
