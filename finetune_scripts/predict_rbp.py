@@ -12,6 +12,10 @@ Transcripts by their ids, spliced, with sites in genomic coordinates:
     python finetune_scripts/predict_rbp.py --transcripts ids.txt --gtf gencode.gtf.gz --genome hg38.fa \\
         --output_dir results/ids
 
+What variants change, for every track, on the strands of the genes that they lie in:
+    python finetune_scripts/predict_rbp.py --vcf variants.vcf --gtf gencode.gtf.gz --genome hg38.fa \\
+        --output_dir results/variants
+
 A model of one's own, such as a fine-tuned classifier of 101-nt windows:
     python finetune_scripts/predict_rbp.py --fasta transcripts.fa --model_path models/QKI --tile 101 --top 20 \\
         --output_dir results/mine
@@ -26,7 +30,9 @@ windows of transcripts that score as high. A model without ``calibration.json`` 
 
 Outputs, in OUTPUT_DIR: ``sites.bed`` (0-based, half-open, blocks over splice junctions; its head explains the scores),
 ``records.csv`` (best score and number of sites of each record and track), ``tracks/TRACK.bedgraph`` with
-``--bedgraph``, ``run.json``. The same command resumes an interrupted run.
+``--bedgraph``, ``run.json``. With ``--vcf``: ``variants.csv`` (each variant and track: logits of the reference and of
+the alternative window, change, probabilities, p-values; windows are of the genome, unspliced) and ``left_out.csv``
+(variants that cannot be scored, and why). The same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -66,9 +72,15 @@ def build_parser() -> argparse.ArgumentParser:
     source.add_argument("--fasta", type=path, help="FASTA file of RNA or its sense strand, gzipped or plain")
     source.add_argument("--bed", type=path, help="intervals of --genome, BED3 to BED12; strand and blocks count")
     source.add_argument("--transcripts", type=path, help="file of transcript ids, one per line, or all; with --gtf")
+    source.add_argument("--vcf", type=path, help="VCF, or table of variants, of --genome; with --gtf or --strand")
     source.add_argument("--table", type=path, help="CSV, TSV or Parquet file with a column of sequences")
-    records.add_argument("--genome", type=path, help="FASTA file of the genome, for --bed and --transcripts")
-    records.add_argument("--gtf", type=path, help="annotation with the exons of --transcripts")
+    records.add_argument("--genome", type=path, help="FASTA file of the genome, for --bed, --transcripts and --vcf")
+    records.add_argument("--gtf", type=path, help="annotation: exons of --transcripts, genes that --vcf lies in")
+    records.add_argument(
+        "--strand",
+        choices=("+", "-", "both"),
+        help="of variants without --gtf, or in none of its genes (else left out)",
+    )
     records.add_argument("--sequence_column", default="sequence", help="of --table (default: %(default)s)")
     records.add_argument("--both_strands", action="store_true", help="predict the reverse complement too, as NAME(-)")
     _add_model(parser.add_argument_group("model"))

@@ -16,7 +16,9 @@ __all__ = ["DEFAULT_MODEL", "SOURCES", "predict"]
 DEFAULT_MODEL = REPOSITORY / "weights" / "lamar-mini-rbp"
 TOP = 10  # sites of a track and record where a model has no calibration
 ALL = "all"  # in place of a file of transcripts
-SOURCES = ("fasta", "bed", "transcripts", "table")
+SOURCES = ("fasta", "bed", "transcripts", "table", "vcf")
+# Arguments that say nothing about variants.
+_OF_RECORDS = ("stride", "top", "both_strands", "bedgraph")
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -29,7 +31,6 @@ def predict(arguments: argparse.Namespace) -> None:
     """
     _complete(arguments)
     from ..prediction.predictor import Predictor
-    from ..prediction.run import predict_records
     from ..prediction.scanning import positive_columns
     from .interpretation import load_explained, run_record, taken
 
@@ -43,6 +44,13 @@ def predict(arguments: argparse.Namespace) -> None:
     options = taken(arguments, ("rbps", "tile", "stride", "prior", "device", "token_budget", "bf16"))
     predictor = Predictor(model, top=top, max_p=1.0 if top else arguments.q, **options)
     record = run_record(arguments, _inputs(arguments), report.sha256, collapsed)
+    print((_predict_records if arguments.vcf is None else _predict_variants)(arguments, predictor, record))
+
+
+def _predict_records(arguments: argparse.Namespace, predictor, record) -> str:
+    """Predict records, and return the lines that end the run."""
+    from ..prediction.run import predict_records
+
     with ExitStack() as stack:
         outcome = predict_records(
             _records(arguments, stack),
@@ -54,7 +62,37 @@ def predict(arguments: argparse.Namespace) -> None:
             notice=NOTICE if arguments.demo else "",
             progress=sys.stderr.isatty(),
         )
-    print(_closing(outcome, arguments))
+    return _closing(outcome, arguments)
+
+
+def _predict_variants(arguments: argparse.Namespace, predictor, record) -> str:
+    """Score variants, and return the lines that end the run."""
+    from ..interpretation.variant_windows import load_variants
+    from ..prediction.variant_run import predict_variants
+
+    genes_of = choose = None
+    if arguments.gtf is not None:
+        from ..genomics.annotation import read_gtf
+        from ..prediction.variants import GeneStrands
+
+        choose = GeneStrands(read_gtf(arguments.gtf), arguments.strand)
+        genes_of = choose.genes_of
+    strand = "both" if choose is not None else arguments.strand
+    placed, left_out = load_variants(arguments.vcf, arguments.genome, strand, predictor.options.tile, choose)
+    outcome = predict_variants(
+        placed,
+        left_out,
+        predictor,
+        arguments.output_dir,
+        record,
+        genes_of=genes_of,
+        progress=sys.stderr.isatty(),
+    )
+    lines = [f"variants: {outcome.n_variants:,}, each on one strand; left out: {outcome.n_left_out:,}"]
+    for window, track, change in outcome.strongest:
+        one = window.variant
+        lines.append(f"  {one.chrom}:{one.pos} {one.ref}>{one.alt} ({one.strand}): {track} {change:+.3f}")
+    return "\n".join([*lines, f"outputs: {arguments.output_dir}"])
 
 
 def _inputs(arguments: argparse.Namespace) -> list[Path]:
@@ -65,14 +103,7 @@ def _inputs(arguments: argparse.Namespace) -> list[Path]:
 
 def _complete(arguments: argparse.Namespace) -> None:
     """Fill in defaults, and refuse what cannot work before anything heavy is imported."""
-    given = [name for name in SOURCES if getattr(arguments, name) is not None]
-    if arguments.bed is not None or arguments.transcripts is not None:
-        if arguments.genome is None:
-            raise InputError(f"`genome`: not given, wanted the FASTA file that `{given[0]}` refers to")
-    elif arguments.genome is not None:
-        raise InputError("`genome`: given, but it goes with `bed` or `transcripts`")
-    if (arguments.transcripts is None) != (arguments.gtf is None):
-        raise InputError("`transcripts` and `gtf`: found one of them, wanted both")
+    _check_sources(arguments)
     if arguments.demo and not arguments.list and arguments.model_path is not None:
         raise InputError("`fasta`: not given, wanted records to predict (or `bed`, `transcripts` or `table`)")
     if arguments.model_path is None:
@@ -86,6 +117,26 @@ def _complete(arguments: argparse.Namespace) -> None:
         arguments.fasta = demo_data() / "transcripts.fa"
     if arguments.output_dir is None and not arguments.list:
         raise InputError("`output_dir`: not given, wanted a folder for the results")
+
+
+def _check_sources(arguments: argparse.Namespace) -> None:
+    """Refuse sources without what they need, and arguments that do not go with them."""
+    genomic = [name for name in ("bed", "transcripts", "vcf") if getattr(arguments, name) is not None]
+    if genomic and arguments.genome is None:
+        raise InputError(f"`genome`: not given, wanted the FASTA file that `{genomic[0]}` refers to")
+    if not genomic and arguments.genome is not None:
+        raise InputError("`genome`: given, but it goes with `bed`, `transcripts` or `vcf`")
+    if arguments.vcf is None:
+        if (arguments.transcripts is None) != (arguments.gtf is None):
+            raise InputError("`transcripts` and `gtf`: found one of them, wanted both")
+        if arguments.strand is not None:
+            raise InputError("`strand`: given, but it goes with `vcf`")
+        return
+    if arguments.gtf is None and arguments.strand is None:
+        raise InputError("`gtf`, `strand`: not given, wanted the genes that variants lie in, or a strand")
+    for name in _OF_RECORDS:
+        if getattr(arguments, name):
+            raise InputError(f"`{name}`: given, but it does not go with `vcf`")
 
 
 def _records(arguments: argparse.Namespace, stack: ExitStack) -> Iterator:

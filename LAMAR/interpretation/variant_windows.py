@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -12,12 +12,15 @@ import pandas as pd
 
 from ..alphabet import reverse_complement
 from ..errors import InputError
+from ..genomics.builds import build_of, vcf_build
 from ..genomics.genome import SequenceSource, open_genome
 from .variants import REASONS, LeftOut, Variant, read_variants
 
 __all__ = ["VariantWindow", "load_variants", "place_variants"]
 
 logger = logging.getLogger(__name__)
+
+_MISFITS = ("reference_differs", "not_in_genome")  # reasons of which another build is the likely cause
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,11 @@ class VariantWindow:
 
 
 def load_variants(
-    path: str | PathLike, genome: str | PathLike, strand: str, variant_window: int
+    path: str | PathLike,
+    genome: str | PathLike,
+    strand: str,
+    variant_window: int,
+    choose: Callable[[list[Variant]], tuple[list[Variant], list[LeftOut]]] | None = None,
 ) -> tuple[list[VariantWindow], list[LeftOut]]:
     """Read variants and place them in windows of a genome.
 
@@ -62,6 +69,8 @@ def load_variants(
         See `LAMAR.genomics.genome.open_genome`.
     variant_window : int
         Length of the windows, nt.
+    choose : callable, optional
+        Divides the variants that were read into those to place and those to leave out.
 
     Returns
     -------
@@ -73,11 +82,16 @@ def load_variants(
     ------
     InputError
         If a file cannot be read, no variant can be scored, or more than half of those of a kind that is scored are
-        malformed or do not fit the genome, as with another build.
+        malformed or do not fit the genome, as with another build. Where the lengths of chromosomes tell the builds of
+        genome and VCF, the message names them.
     """
     variants, left_out = read_variants(path, strand)
+    if choose is not None:
+        variants, others = choose(variants)
+        left_out += others
     with open_genome(genome) as source:
         placed, misplaced = place_variants(variants, source, variant_window)
+        builds = _builds(path, source) if any(one.reason in _MISFITS for one in misplaced) else ""
     left_out += misplaced
     n_placed = len({(window.variant.place, window.variant.alt) for window in placed})
     faults = [one for one in left_out if REASONS[one.reason].is_fault]
@@ -87,10 +101,18 @@ def load_variants(
             raise InputError(f"{path}: found no variant")
         first = (faults or left_out)[0]
         counts = f"{len(left_out)} of {total} variants cannot be scored" if total > 1 else "the only variant"
-        raise InputError(f"{path}: {first.place}: {first.found} ({counts})")
+        raise InputError(f"{path}: {first.place}: {first.found} ({counts}){builds}")
     if left_out:
-        logger.warning("%s: left out %d of %d variants: %s", path, len(left_out), total, _summary(left_out))
+        logger.warning("%s: left out %d of %d variants: %s%s", path, len(left_out), total, _summary(left_out), builds)
     return placed, left_out
+
+
+def _builds(path: str | PathLike, genome: SequenceSource) -> str:
+    """Return what the lengths of chromosomes say about the builds of a file of variants and a genome, or ""."""
+    whole = genome.contigs[genome.contigs["start"] == 0]
+    found = {str(genome.path): build_of(dict(zip(whole["chrom"], whole["end"]))), str(path): vcf_build(path)}
+    known = [f"{name} is {build}" for name, build in found.items() if build]
+    return f"; by the lengths of chromosomes, {' and '.join(known)}" if known else ""
 
 
 def _summary(left_out: Sequence[LeftOut]) -> str:

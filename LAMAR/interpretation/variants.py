@@ -37,6 +37,7 @@ REASONS = {
     "contig_too_short": Reason("in contigs that are shorter than the window", True),
     "no_nucleotides": Reason("whose alternative is not written as A, C, G, T", False),
     "no_change": Reason("whose alternative is the reference", False),
+    "no_gene": Reason("that lie in no gene", False),
     "too_long": Reason("that change more than half of the window", False),
     "end_of_contig": Reason("too near the end of a contig", False),
 }

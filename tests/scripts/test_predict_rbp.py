@@ -128,6 +128,31 @@ def test_intervals_transcripts_and_tables_give_the_scores_of_their_sequence(join
         assert 50 <= int(site["start"]) < int(site["end"]) <= 260
 
 
+def test_variants_on_the_minus_strand_have_the_scores_of_the_complement(joint, tmp_path, capsys):
+    genome = random_sequence(200, 3)
+    letter = "G" if genome[99] != "G" else "C"
+    (tmp_path / "g.fa").write_text(f">chr1\n{genome}\n")
+    (tmp_path / "a.gtf").write_text('1\ts\texon\t51\t150\t.\t-\t.\tgene_id "G"; transcript_id "T";\n')
+    (tmp_path / "v.vcf").write_text(f"#CHROM\tPOS\tID\tREF\tALT\n1\t100\tx\t{genome[99]}\t{letter},*\n1\t7\ty\tA\n")
+    window = genome[89:110]
+    alleles = [window, window[:10] + letter + window[11:]]
+    by_hand = [allele[::-1].translate(str.maketrans("ACGT", "TGCA")) for allele in alleles]
+    (tmp_path / "t.fa").write_text("".join(f">{i}\n{allele}\n" for i, allele in enumerate(by_hand)))
+    wanted = predict(joint, tmp_path / "fasta", "--fasta", tmp_path / "t.fa", "--top", 1)
+    words = ["--model_path", joint, "--vcf", tmp_path / "v.vcf", "--genome", tmp_path / "g.fa"]
+    words += ["--output_dir", tmp_path / "out"]
+    assert "--gtf, --strand: not given" in error(capsys, *words)
+    assert "--stride: given, but it does not go with --vcf" in error(capsys, *words, "--strand", "-", "--stride", 3)
+    assert script.main([str(word) for word in [*words, "--gtf", tmp_path / "a.gtf"]]) == 0
+    assert "variants: 1, each on one strand; left out: 2" in capsys.readouterr().out
+    with (tmp_path / "out" / "variants.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    for scale in ("logit", "probability", "p"):
+        for allele, expected in (("reference", wanted[:3]), ("alternative", wanted[3:])):
+            assert [row[f"{allele}_{scale}"] for row in rows] == [one[f"best_{scale}"] for one in expected]
+    assert {(row["strand"], row["genes"]) for row in rows} == {("-", "G")}
+
+
 def test_both_strands(joint, fasta, tmp_path):
     rows = predict(joint, tmp_path / "out", "--fasta", fasta, "--both_strands")
     assert [row["record"] for row in rows[::3]] == ["one", "one(-)", "two", "two(-)"]
@@ -167,7 +192,7 @@ def test_arguments_that_do_not_fit_end_in_one_line(joint, fasta, tmp_path, capsy
     assert "--genome: not given, wanted the FASTA file that --bed refers to" in error(capsys, *fixed, *bed)
     message = error(capsys, *fixed, *bed, "--genome", tmp_path / "g.fa")
     assert "record chr1:0-50(+): found chr1:0-50, which" in message
-    assert "--genome: given, but it goes with --bed or --transcripts" in error(
+    assert "--genome: given, but it goes with --bed, --transcripts or --vcf" in error(
         capsys, *fixed, "--fasta", fasta, "--genome", tmp_path / "g.fa"
     )
     assert "--transcripts and --gtf: found one of them" in error(
