@@ -22,15 +22,20 @@ _TAIL = ("scale", "shape")
 
 
 def write_calibration(path: str | PathLike, calibration: Calibration) -> None:
-    """Write a calibration as JSON, atomically; numbers have six significant digits."""
+    """Write a calibration as JSON, atomically; numbers have six significant digits.
+
+    One without probabilities has no prior, slopes and intercepts.
+    """
     tracks = {}
     for j, name in enumerate(calibration.names):
-        track = {key: _rounded(getattr(calibration, key)[j]) for key in _NUMBERS}
+        numbers = _NUMBERS if calibration.has_probabilities else ()
+        track = {key: _rounded(getattr(calibration, key)[j]) for key in numbers}
         track |= {key: int(getattr(calibration, key)[j]) for key in _COUNTS}
         track["quantiles"] = [_rounded(value) for value in calibration.quantiles[j]]
         track["tail"] = {key: _rounded(getattr(calibration, key)[j]) for key in _TAIL}
         tracks[name] = track
-    head = {"format_version": FORMAT_VERSION, "prior": calibration.prior, "negatives": calibration.negatives}
+    prior = calibration.prior if calibration.has_probabilities else None
+    head = {"format_version": FORMAT_VERSION, "prior": prior, "negatives": calibration.negatives}
     write_json(Path(path), {**head, "p_levels": P_LEVELS.tolist(), "tracks": tracks})
 
 
@@ -65,11 +70,15 @@ def read_calibration(path: str | PathLike, names: Sequence[str] | None = None) -
             what = f"such as {differing[0]}" if differing else "their order differs"
             raise InputError(f"{path}: found {len(stored)} tracks that are not the model's {len(names)} ({what})")
         tracks = list(content["tracks"].values())
-        columns = {key: np.array([track[key] for track in tracks]) for key in (*_NUMBERS, *_COUNTS, "quantiles")}
+        has_probabilities = content["prior"] is not None
+        numbers = _NUMBERS if has_probabilities else ()
+        columns = {key: np.array([track[key] for track in tracks]) for key in (*numbers, *_COUNTS, "quantiles")}
+        columns |= {} if has_probabilities else dict.fromkeys(_NUMBERS)
         columns |= {key: np.array([track["tail"][key] for track in tracks]) for key in _TAIL}
         if columns["quantiles"].shape != (len(stored), len(P_LEVELS)):
             raise InputError(f"{path}: found quantiles of shape {columns['quantiles'].shape}")
-        return Calibration(stored, float(content["prior"]), negatives=content["negatives"], **columns)
+        prior = float(content["prior"]) if has_probabilities else 1.0
+        return Calibration(stored, prior, negatives=content["negatives"], **columns)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise

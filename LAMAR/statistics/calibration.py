@@ -24,7 +24,7 @@ from scipy.special import expit
 
 from ..errors import InputError
 
-__all__ = ["P_LEVELS", "TAIL", "Calibration", "fit_calibration", "fit_logistic", "fit_tail"]
+__all__ = ["P_LEVELS", "TAIL", "Calibration", "background_calibration", "fit_calibration", "fit_logistic", "fit_tail"]
 
 TAIL = 0.05  # share of the background windows that the tail is fitted to
 # Shares of background windows at or above each quantile of the grid, falling to TAIL.
@@ -44,8 +44,8 @@ class Calibration:
         Tracks, in the order of the logits' columns.
     prior : float
         Sites per background window that the probabilities assume.
-    slope, intercept : numpy.ndarray of float64, shape (k,)
-        Probability ``1 / (1 + exp(-(slope * logit + intercept)))``.
+    slope, intercept : numpy.ndarray of float64, shape (k,), or None
+        Probability ``1 / (1 + exp(-(slope * logit + intercept)))``; None where no bound windows were known.
     quantiles : numpy.ndarray of float64, shape (k, len(P_LEVELS))
         Logits that a share `P_LEVELS` of the background windows reach; ascending.
     scale, shape : numpy.ndarray of float64, shape (k,)
@@ -55,13 +55,14 @@ class Calibration:
     n_background : numpy.ndarray of int64, shape (k,)
         Background windows that each track was fitted to.
     negatives : str
-        ``background``, or ``unbound`` where the data had no background windows and all unbound ones were used.
+        ``background``; ``unbound`` where the data had no background windows and all unbound ones were used; ``scan``
+        where the scores are those along sequences that a user gave (`background_calibration`).
     """
 
     names: list[str]
     prior: float
-    slope: np.ndarray
-    intercept: np.ndarray
+    slope: np.ndarray | None
+    intercept: np.ndarray | None
     quantiles: np.ndarray
     scale: np.ndarray
     shape: np.ndarray
@@ -75,14 +76,25 @@ class Calibration:
         arrays = {name: values[columns] for name, values in arrays.items() if isinstance(values, np.ndarray)}
         return replace(self, names=[self.names[column] for column in columns], **arrays)
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Return whether bound windows were known, without which there are p-values only."""
+        return self.slope is not None
+
+    def with_background(self, other: Calibration) -> Calibration:
+        """Return this recalibration with the background distribution of another calibration of the same tracks."""
+        names = ("quantiles", "scale", "shape", "n_background", "negatives")
+        return replace(self, **{name: getattr(other, name) for name in names})
+
     def at_prior(self, prior: float) -> Calibration:
         """Return the calibration for another number of sites per background window, by Bayes' rule.
 
         Raises
         ------
         InputError
-            A prior that is not above 0 and at most 1.
+            A prior that is not above 0 and at most 1, or a calibration without probabilities.
         """
+        self._require_probabilities()
         if not 0 < prior <= 1:
             raise InputError(f"`prior`: found {prior}, wanted more than 0, at most 1")
         return replace(self, prior=float(prior), intercept=self.intercept + math.log(prior / self.prior))
@@ -97,7 +109,13 @@ class Calibration:
         Returns
         -------
         numpy.ndarray of float64, shape (n, k)
+
+        Raises
+        ------
+        InputError
+            The calibration has none.
         """
+        self._require_probabilities()
         return expit(self._columns(logits) * self.slope + self.intercept)
 
     def p_values(self, logits: np.ndarray) -> np.ndarray:
@@ -137,6 +155,10 @@ class Calibration:
             chosen = tracks == track
             values[chosen] = self.p_values_of(track, logits[chosen])
         return values
+
+    def _require_probabilities(self) -> None:
+        if not self.has_probabilities:
+            raise InputError("calibration: found p-values only, wanted probabilities too, which need bound windows")
 
     def _columns(self, logits: np.ndarray) -> np.ndarray:
         logits = np.asarray(logits, dtype=np.float64)
@@ -189,8 +211,9 @@ def fit_calibration(
         is_fitted = len(sites) and len(background)
         fits.append(fit_logistic(sites, background, prior, slope_prior=pooled[0]) if is_fitted else pooled)
         reference = background if len(background) else rest
-        quantiles.append(np.quantile(reference, 1 - P_LEVELS))
-        tails.append(fit_tail(reference[reference > quantiles[-1][-1]] - quantiles[-1][-1]))
+        grid, tail = _distribution(reference)
+        quantiles.append(grid)
+        tails.append(tail)
     return Calibration(
         names=list(names),
         prior=float(prior),
@@ -202,6 +225,37 @@ def fit_calibration(
         n_bound=np.array([len(sites) for sites, _ in pairs]),
         n_background=np.array([len(background) for _, background in pairs]),
         negatives="background" if has_background else "unbound",
+    )
+
+
+def _distribution(logits: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return the quantiles at `P_LEVELS`, and scale and shape of the tail beyond."""
+    quantiles = np.quantile(logits, 1 - P_LEVELS)
+    return quantiles, fit_tail(logits[logits > quantiles[-1]] - quantiles[-1])
+
+
+def background_calibration(logits: np.ndarray, names: Sequence[str], n_independent: int) -> Calibration:
+    """Return a calibration without probabilities, from scores where nothing is known to bind.
+
+    Parameters
+    ----------
+    logits : numpy.ndarray of float, shape (n, k)
+    names : sequence of str, length k
+    n_independent : int
+        Number of independent scores among the n, as overlapping tiles are not; it limits how small p-values become.
+    """
+    fits = [_distribution(column) for column in np.asarray(logits, dtype=np.float64).T]
+    return Calibration(
+        names=list(names),
+        prior=1.0,
+        slope=None,
+        intercept=None,
+        quantiles=np.array([quantiles for quantiles, _ in fits]),
+        scale=np.array([scale for _, (scale, _) in fits]),
+        shape=np.array([shape for _, (_, shape) in fits]),
+        n_bound=np.zeros(len(fits), dtype=np.int64),
+        n_background=np.full(len(fits), n_independent),
+        negatives="scan",
     )
 
 

@@ -257,7 +257,7 @@ def _on_scale(logits: np.ndarray, scale: str, model: torch.nn.Module) -> np.ndar
     calibration = getattr(model, "calibration", None)
     if scale == "logit":
         return logits
-    if calibration is None:
+    if calibration is None or (scale == "probability" and not calibration.has_probabilities):
         return torch.from_numpy(logits).sigmoid().numpy()
     convert = calibration.p_values if scale == "p_value" else calibration.probabilities
     return convert(logits).astype(np.float32)
