@@ -17,22 +17,24 @@ What variants change, for every track, on the strands of the genes that they lie
         --output_dir results/variants
 
 A model of one's own, such as a fine-tuned classifier of 101-nt windows:
-    python finetune_scripts/predict_rbp.py --fasta transcripts.fa --model_path models/QKI --tile 101 --top 20 \\
-        --output_dir results/mine
+    python finetune_scripts/predict_rbp.py --fasta transcripts.fa --model_path models/QKI --tile 101 \\
+        --calibrate_on more_transcripts.fa --output_dir results/mine
 
 Without arguments it predicts the transcripts of the synthetic demo set.
 
 A record is cut into overlapping tiles of the length that the model was trained on. A nucleotide's score is the mean
 logit of the tiles that cover it; runs of ten or more N are left out. Sites are local maxima of the score, called by
-their false discovery rate over all tiles and tracks of the run (``--q``), or the highest of each track and record
-(``--top``). Probabilities assume ``--prior`` sites per background window; the p-value is the share of background
-windows of transcripts that score as high. A model without ``calibration.json`` has logits only.
+their false discovery rate over all tiles of their track in the run (``--q``; ``--family all``: of all tracks), or the
+highest of each track and record (``--top``). Probabilities assume ``--prior`` sites per background window; the p-value
+is the share of background windows of transcripts that score as high. A model without ``calibration.json`` has logits
+only, or p-values with ``--calibrate_on``: sequences without labels say nothing about probabilities.
 
 Outputs, in OUTPUT_DIR: ``sites.bed`` (0-based, half-open, blocks over splice junctions; its head explains the scores),
 ``records.csv`` (best score and number of sites of each record and track), ``tracks/TRACK.bedgraph`` with
-``--bedgraph``, ``run.json``. With ``--vcf``: ``variants.csv`` (each variant and track: logits of the reference and of
-the alternative window, change, probabilities, p-values; windows are of the genome, unspliced) and ``left_out.csv``
-(variants that cannot be scored, and why). The same command resumes an interrupted run.
+``--bedgraph``, ``tracks/TRACK.bw`` with ``--bigwig``, ``matrix.parquet`` (tiles x tracks) with ``--matrix``,
+``calibration.json`` with ``--calibrate_on``, ``run.json``. With ``--vcf``: ``variants.csv`` (each variant and track:
+logits of the reference and of the alternative window, change, probabilities, p-values; windows are of the genome,
+unspliced) and ``left_out.csv`` (variants that cannot be scored, and why). The same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ from LAMAR.cli.arguments import (
 from LAMAR.cli.demo import REPOSITORY
 from LAMAR.cli.errors import exit_on_input_error
 from LAMAR.cli.prediction import SOURCES, predict
+from LAMAR.prediction.families import FAMILIES
 
 # Two RBPs, and tiles side by side, so that it takes a minute.
 DEMO = {"rbps": ["QKI", "PUM2"], "stride": 101, "top": 1, "output_dir": REPOSITORY / "demo" / "prediction"}
@@ -88,6 +91,12 @@ def build_parser() -> argparse.ArgumentParser:
     output = parser.add_argument_group("run")
     output.add_argument("--output_dir", type=path, help="folder of the results")
     output.add_argument("--bedgraph", action="store_true", help="write the score along the records, a file per track")
+    output.add_argument(
+        "--bigwig", action="store_true", default=None, help="the same as bigWig (pip install 'LAMAR[bigwig]')"
+    )
+    output.add_argument(
+        "--matrix", action="store_true", default=None, help="write the logits of all tiles: matrix.parquet"
+    )
     add_inference_arguments(output)
     output.add_argument("--bf16", action="store_true", help="run the model in bfloat16")
     output.add_argument("--overwrite", action="store_true", help="delete the run in --output_dir and start again")
@@ -106,6 +115,12 @@ def _add_model(group) -> None:
     group.add_argument(
         "--tile", type=positive(int), help="nt of a tile (default: the length that the model was trained on)"
     )
+    group.add_argument(
+        "--calibrate_on",
+        type=path,
+        help="FASTA file of sequences like those to predict: p-values are shares of its tiles; or the calibration.json "
+        "of a run that did so (default: the model's calibration)",
+    )
     group.add_argument("--stride", type=positive(int), help="nt between two tiles (default: a quarter of a tile)")
 
 
@@ -113,6 +128,11 @@ def _add_calls(group) -> None:
     share = "more than 0, at most 1", lambda value: 0 < value <= 1
     group.add_argument(
         "--q", type=number(float, *share), default=0.05, help="largest false discovery rate (default: %(default)s)"
+    )
+    group.add_argument(
+        "--family",
+        choices=tuple(FAMILIES),
+        help="tests that --q is over: those of each track, or of all tracks together (default: track)",
     )
     group.add_argument(
         "--top", type=positive(int), help="sites of each track and record, in place of --q (without calibration: 10)"

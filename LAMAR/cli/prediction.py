@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ TOP = 10  # sites of a track and record where a model has no calibration
 ALL = "all"  # in place of a file of transcripts
 SOURCES = ("fasta", "bed", "transcripts", "table", "vcf")
 # Arguments that say nothing about variants.
-_OF_RECORDS = ("stride", "top", "both_strands", "bedgraph")
+_OF_RECORDS = ("stride", "top", "both_strands", "family", "bedgraph", "bigwig", "matrix")
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -39,7 +38,7 @@ def predict(arguments: argparse.Namespace) -> None:
         print("\n".join(positive_columns(model)[0]))
         return
     top = arguments.top
-    if top is None and getattr(model, "calibration", None) is None:
+    if top is None and arguments.calibrate_on is None and getattr(model, "calibration", None) is None:
         top = TOP
     options = taken(arguments, ("rbps", "tile", "stride", "prior", "device", "token_budget", "bf16"))
     predictor = Predictor(model, top=top, max_p=1.0 if top else arguments.q, **options)
@@ -49,18 +48,27 @@ def predict(arguments: argparse.Namespace) -> None:
 
 def _predict_records(arguments: argparse.Namespace, predictor, record) -> str:
     """Predict records, and return the lines that end the run."""
-    from ..prediction.run import predict_records
+    from ..prediction.run import Outputs, predict_records
 
     with ExitStack() as stack:
+        source = _Source(arguments, stack)
+        outputs = Outputs(
+            q=arguments.q,
+            family=arguments.family,
+            bedgraph=arguments.bedgraph,
+            bigwig=bool(arguments.bigwig),
+            matrix=bool(arguments.matrix),
+            sizes=source.sizes,
+            notice=NOTICE if arguments.demo else "",
+        )
         outcome = predict_records(
-            _records(arguments, stack),
+            source.records(),
             predictor,
             arguments.output_dir,
             record,
-            q=arguments.q,
-            bedgraph=arguments.bedgraph,
-            notice=NOTICE if arguments.demo else "",
-            progress=sys.stderr.isatty(),
+            outputs,
+            background=_background(arguments),
+            n_nucleotides=source.n_nucleotides,
         )
     return _closing(outcome, arguments)
 
@@ -86,7 +94,7 @@ def _predict_variants(arguments: argparse.Namespace, predictor, record) -> str:
         arguments.output_dir,
         record,
         genes_of=genes_of,
-        progress=sys.stderr.isatty(),
+        background=_background(arguments),
     )
     lines = [f"variants: {outcome.n_variants:,}, each on one strand; left out: {outcome.n_left_out:,}"]
     for window, track, change in outcome.strongest:
@@ -95,15 +103,25 @@ def _predict_variants(arguments: argparse.Namespace, predictor, record) -> str:
     return "\n".join([*lines, f"outputs: {arguments.output_dir}"])
 
 
+def _background(arguments: argparse.Namespace):
+    """Return the `LAMAR.prediction.background.Background` of the command line, or None."""
+    from ..prediction.background import Background
+
+    path = arguments.calibrate_on
+    return None if path is None else Background(path, is_single=arguments.vcf is not None)
+
+
 def _inputs(arguments: argparse.Namespace) -> list[Path]:
     """Return the files that the run reads."""
-    values = (getattr(arguments, name) for name in (*SOURCES, "genome", "gtf"))
+    values = (getattr(arguments, name) for name in (*SOURCES, "genome", "gtf", "calibrate_on"))
     return [value for value in values if value is not None and str(value) != ALL]
 
 
 def _complete(arguments: argparse.Namespace) -> None:
     """Fill in defaults, and refuse what cannot work before anything heavy is imported."""
     _check_sources(arguments)
+    if arguments.vcf is None and arguments.family is None:
+        arguments.family = "track"
     if arguments.demo and not arguments.list and arguments.model_path is not None:
         raise InputError("`fasta`: not given, wanted records to predict (or `bed`, `transcripts` or `table`)")
     if arguments.model_path is None:
@@ -139,24 +157,51 @@ def _check_sources(arguments: argparse.Namespace) -> None:
             raise InputError(f"`{name}`: given, but it does not go with `vcf`")
 
 
-def _records(arguments: argparse.Namespace, stack: ExitStack) -> Iterator:
-    """Return the records of the input, on both strands if asked for; ``stack`` closes the genome."""
-    from ..prediction import records
+class _Source:
+    """The records of the command line, read once to see that they can be and how many nucleotides they have.
 
-    if arguments.fasta is not None:
-        found = records.fasta_records(arguments.fasta)
-    elif arguments.table is not None:
-        found = records.table_records(arguments.table, arguments.sequence_column)
-    else:
-        from ..genomics.genome import open_genome
-        from ..prediction.bed_places import bed_places
+    Attributes
+    ----------
+    n_nucleotides : int
+    sizes : dict of int, optional
+        Lengths of the genome's contigs by name.
+    """
 
-        if arguments.bed is not None:
-            places = bed_places(arguments.bed)
+    def __init__(self, arguments: argparse.Namespace, stack: ExitStack):
+        """``stack`` closes the genome."""
+        from ..prediction import records
+
+        self._strands = 2 if arguments.both_strands else 1
+        self.sizes = None
+        if arguments.fasta is not None:
+            from ..data.sequences import read_fasta
+
+            self._open = lambda: records.fasta_records(arguments.fasta)
+            n_nucleotides = sum(len(sequence) for _, sequence in read_fasta(arguments.fasta))
+        elif arguments.table is not None:
+            table = list(records.table_records(arguments.table, arguments.sequence_column))
+            self._open = lambda: table
+            n_nucleotides = sum(len(record.sequence) for record in table)
         else:
-            places = records.transcript_places(_transcript_names(arguments.transcripts), arguments.gtf)
-        found = records.genomic_records(places, stack.enter_context(open_genome(arguments.genome)))
-    return records.without_repeats(records.both_strands(found) if arguments.both_strands else found)
+            from ..genomics.genome import open_genome
+            from ..prediction.bed_places import bed_places
+
+            if arguments.bed is not None:
+                places = bed_places(arguments.bed)
+            else:
+                places = records.transcript_places(_transcript_names(arguments.transcripts), arguments.gtf)
+            genome = stack.enter_context(open_genome(arguments.genome))
+            self.sizes = dict(zip(genome.contigs["chrom"], genome.contigs["end"].tolist()))
+            self._open = lambda: records.genomic_records(places, genome)
+            n_nucleotides = sum(len(place) for _, place in places)
+        self.n_nucleotides = n_nucleotides * self._strands
+
+    def records(self) -> Iterator:
+        """Return the records, on both strands if asked for."""
+        from ..prediction.records import both_strands, without_repeats
+
+        found = self._open()
+        return without_repeats(both_strands(found) if self._strands == 2 else found)
 
 
 def _transcript_names(argument: str | Path) -> list[str] | None:
@@ -181,5 +226,6 @@ def _closing(outcome, arguments: argparse.Namespace) -> str:
     ranked = sorted(outcome.sites_by_track.items(), key=lambda item: (-item[1], item[0]))
     most = [f"{name} {n:,}" for name, n in ranked if n]
     lines.append(f"sites: {outcome.n_sites:,}{f' ({shortened(most, 8)})' if most else ''}")
+    lines += outcome.remarks
     lines.append(f"outputs: {arguments.output_dir}")
     return "\n".join(lines)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from ..errors import InputError, similar
+from ..runs.progress import Progress
 from ..statistics.calibration import Calibration
 from .calls import PValueCounts, local_maxima
 from .records import Place, Record
 from .scanning import ScannedPiece, ScanOptions, positive_columns, scan_record, tile_length
 from .tiling import Profile
 
-__all__ = ["SITE_WIDTH", "Predictor", "RecordScores", "SiteTable", "StoredRecord", "choose_tracks"]
+__all__ = ["SITE_WIDTH", "Predictor", "RecordScores", "SiteTable", "StoredRecord", "TileScores", "choose_tracks"]
 
 SITE_WIDTH = 30  # a window's label is that of its middle 30 nt (`LAMAR.genomics.track_windows`)
 
@@ -58,6 +59,25 @@ class SiteTable:
         return cls(*map(np.concatenate, zip(*(vars(table).values() for table in tables))))
 
 
+@dataclass(frozen=True, eq=False)
+class TileScores:
+    """Logits of tiles.
+
+    Attributes
+    ----------
+    starts, ends : numpy.ndarray of int64, shape (n,)
+        0-based, half-open, in the record.
+    logits : numpy.ndarray of float32, shape (n, k)
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    logits: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
 @dataclass
 class RecordScores:
     """What is kept of a record.
@@ -73,6 +93,8 @@ class RecordScores:
     sites : SiteTable
     profiles : list of Profile
         Scores along the record, if they are kept.
+    tiles : list of TileScores
+        Scores of its tiles, if they are kept.
     """
 
     n_tiles: int
@@ -81,6 +103,7 @@ class RecordScores:
     best_position: np.ndarray
     sites: SiteTable
     profiles: list[Profile] = field(default_factory=list)
+    tiles: list[TileScores] = field(default_factory=list)
 
 
 @dataclass
@@ -178,28 +201,43 @@ class Predictor:
         elif prior is not None:
             raise InputError("`prior`: given, but the model has no calibration.json")
         self.max_p, self.top = max_p, top
-        self.p_counts = PValueCounts()
+        self.p_counts = PValueCounts(len(self.names))
 
-    def predict(self, record: Record, keep_profiles: bool = False) -> RecordScores:
-        """Return the scores of a record; its tiles are added to `p_counts`."""
-        n_tiles, n_covered, tables, profiles = 0, 0, [], []
+    def predict(
+        self,
+        record: Record,
+        keep_profiles: bool = False,
+        keep_tiles: bool = False,
+        progress: Progress | None = None,
+    ) -> RecordScores:
+        """Return the scores of a record; its tiles are added to `p_counts`, and its nucleotides to ``progress``."""
+        n_tiles, n_covered, tables, profiles, tiles = 0, 0, [], [], []
         best = np.full(len(self.names), -np.inf, dtype=np.float32)
         position = np.full(len(self.names), -1, dtype=np.int64)
         for part in scan_record(self.model, record.sequence, self.options, self.columns, self.device):
             core = part.profile.cut(part.piece.start, part.piece.end)
             n_covered += part.piece.end - part.piece.start
-            n_tiles += self._count(part, core)
+            answered = part.answered()
+            n_tiles += int(answered.sum())
+            self._count(part, core, answered)
             row = core.scores.argmax(axis=0)
             highest = core.scores[row, np.arange(len(best))]
             middle = (core.bounds[row] + core.bounds[row + 1]) // 2
             position = np.where(highest > best, middle, position)
             best = np.maximum(best, highest)
             tables.append(self._sites(part, len(record.sequence)))
+            if progress is not None:
+                progress.advance(part.piece.end - part.piece.start)
             if keep_profiles:
                 profiles.append(core)
+            if keep_tiles:
+                piece = part.piece
+                tiles.append(TileScores(piece.starts[answered], piece.ends[answered], part.logits[answered]))
         sites = self._highest(SiteTable.joined(tables))
         best[position < 0] = np.nan
-        return RecordScores(n_tiles, len(record.sequence) - n_covered, best, position, sites, profiles)
+        if progress is not None:
+            progress.advance(len(record.sequence) - n_covered)
+        return RecordScores(n_tiles, len(record.sequence) - n_covered, best, position, sites, profiles, tiles)
 
     def p_values(self, tracks: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Return the p-value of each score, shape (n,), of its track, a column, int64 (n,); NaN without calibration."""
@@ -207,14 +245,10 @@ class Predictor:
             np.full(len(scores), np.nan) if self.calibration is None else self.calibration.p_values_at(tracks, scores)
         )
 
-    def _count(self, part: ScannedPiece, core: Profile) -> int:
-        """Count the p-values at the middles of the tiles that lie in the piece; return the number of these tiles."""
-        middles = (part.piece.starts + part.piece.ends) // 2
-        middles = middles[(part.piece.start <= middles) & (middles < part.piece.end)]
-        if self.calibration is not None and len(middles):
-            rows = np.searchsorted(core.bounds, middles, side="right") - 1
-            self.p_counts.add(self.calibration.p_values(core.scores[rows]))
-        return len(middles)
+    def _count(self, part: ScannedPiece, core: Profile, answered: np.ndarray) -> None:
+        """Count the p-values at the middles of the tiles that the piece answers for."""
+        if self.calibration is not None and answered.any():
+            self.p_counts.add(self.calibration.p_values(core.at(part.middles()[answered])))
 
     def _sites(self, part: ScannedPiece, length: int) -> SiteTable:
         """Return the local maxima in a piece whose p-value is small enough."""

@@ -3,27 +3,70 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from ..interpretation.run_record import RunRecord
 from ..runs import RunFolder, storage
-from .calls import PValueCounts
-from .output_files import BED_NAME, MEANING, RECORDS_NAME, bed_columns, bedgraph_lines, record_rows, site_lines
-from .predictor import Predictor, RecordScores, SiteTable, StoredRecord
+from ..runs.progress import Progress
+from .background import Background, calibrate
+from .calls import DiscoveryRates, PValueCounts
+from .matrix_file import MATRIX_NAME, write_matrix
+from .output_files import BED_NAME, RECORDS_NAME, bed_columns, meaning_of, record_rows, remark_on_calls, site_lines
+from .predictor import Predictor, StoredRecord, TileScores
 from .records import Place, Record
+from .stored_records import (
+    load_profiles,
+    load_tiles,
+    pack_counts,
+    pack_record,
+    save_profiles,
+    save_tiles,
+    unpack_counts,
+    unpack_place,
+    unpack_record,
+)
 from .tiling import Profile
+from .track_files import require_bigwig, write_bedgraphs, write_bigwigs
 
-__all__ = ["PredictionRun", "predict_records"]
+__all__ = ["Outputs", "PredictionRun", "predict_records"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_NUCLEOTIDES = 200_000  # of the records that are predicted and saved together
-_PROFILES = "profiles"
-_OPEN_FILES = 200  # written at once; systems allow a process 1,024 or 256
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How sites are called, and what is written beside ``sites.bed`` and ``records.csv``.
+
+    Attributes
+    ----------
+    q : float
+        Largest false discovery rate of a site. It has no meaning for a model without calibration, or where the
+        predictor has ``top``: all sites that the predictor keeps are written then.
+    family : str
+        Tests that the rate refers to, of `LAMAR.prediction.families.FAMILIES`.
+    bedgraph, bigwig : bool
+        Write each track's mean logit along the records (`LAMAR.prediction.track_files`).
+    matrix : bool
+        Write the logits of all tiles (`LAMAR.prediction.matrix_file`).
+    sizes : mapping of int, optional
+        Lengths of chromosomes by name, for bigWig files.
+    notice : str
+        What the head of ``sites.bed`` says of demonstration data.
+    """
+
+    q: float = 0.05
+    family: str = "track"
+    bedgraph: bool = False
+    bigwig: bool = False
+    matrix: bool = False
+    sizes: Mapping[str, int] | None = None
+    notice: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +79,8 @@ class PredictionRun:
         Nucleotides in runs of N are skipped.
     sites_by_track : dict of int
         Number of sites by track.
+    remarks : list of str
+        What the scores mean, and how sites were called.
     """
 
     n_records: int
@@ -44,6 +89,7 @@ class PredictionRun:
     n_skipped: int
     n_sites: int
     sites_by_track: dict[str, int]
+    remarks: list[str] = field(default_factory=list)
 
 
 def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
@@ -59,49 +105,17 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
         yield group
 
 
-def _packed(record: Record, scores: RecordScores) -> dict:
-    """Return what is stored of a record, ready for JSON."""
-    place, sites = record.place, scores.sites
-    return {
-        "name": record.name,
-        "place": [place.chrom, place.strand, list(place.starts), list(place.ends)],
-        "n_tiles": scores.n_tiles,
-        "n_skipped": scores.n_skipped,
-        "best_score": scores.best_score.tolist(),
-        "best_position": scores.best_position.tolist(),
-        "sites": {name: values.tolist() for name, values in vars(sites).items()},
-    }
-
-
-def _place(stored: dict) -> Place:
-    chrom, strand, starts, ends = stored["place"]
-    return Place(chrom, strand, tuple(starts), tuple(ends))
-
-
-def _unpacked(stored: dict) -> StoredRecord:
-    kinds = {"track": np.int64, "start": np.int64, "end": np.int64, "score": np.float32, "p": np.float64}
-    # JSON has no NaN: a value that is missing is None.
-    sites = SiteTable(
-        **{name: np.array(stored["sites"][name], dtype=float).astype(kind) for name, kind in kinds.items()}
-    )
-    best = np.array(stored["best_score"], dtype=float).astype(np.float32)
-    position = np.array(stored["best_position"], dtype=np.int64)
-    scores = RecordScores(stored["n_tiles"], stored["n_skipped"], best, position, sites)
-    return StoredRecord(stored["name"], _place(stored), scores)
-
-
 def predict_records(
     records: Iterable[Record],
     predictor: Predictor,
     output_dir: str,
     record: RunRecord,
+    outputs: Outputs | None = None,
     *,
-    q: float = 0.05,
-    bedgraph: bool = False,
-    notice: str = "",
-    progress: bool = False,
+    background: Background | None = None,
+    n_nucleotides: int | None = None,
 ) -> PredictionRun:
-    """Predict records and write ``sites.bed``, ``records.csv`` and, on request, ``tracks/TRACK.bedgraph``.
+    """Predict records and write ``sites.bed``, ``records.csv`` and what ``outputs`` asks for.
 
     Records are read, predicted and saved in batches, which a later start of the same run does not predict again; memory
     does not grow with their number. Sites are called at the end, when all p-values are known.
@@ -114,161 +128,141 @@ def predict_records(
     output_dir : path
     record : RunRecord
         What ``run.json`` records.
-    q : float
-        Largest false discovery rate of a site, over all tiles and tracks of the run. It has no meaning for a model
-        without calibration, or with ``predictor.top``: all sites that the predictor keeps are written then.
-    bedgraph : bool
-        Write each track's mean logit along the records.
-    notice : str
-        What the head of ``sites.bed`` says of demonstration data.
-    progress : bool
-        Show a bar of nucleotides.
+    outputs : Outputs, optional
+    background : Background, optional
+        What to calibrate the predictor on before anything is predicted.
+    n_nucleotides : int, optional
+        Of all records, for the time that is left.
 
     Raises
     ------
     InputError
-        Records that cannot be read; or the folder holds another run.
+        Records that cannot be read; the folder holds another run; or a package is missing.
     """
-    from tqdm.auto import tqdm
-
+    outputs = outputs or Outputs()
+    if outputs.bigwig:
+        require_bigwig()
     with record.open(output_dir) as run:
-        n_batches = 0
-        counts, totals = PValueCounts(), np.zeros(4, dtype=np.int64)
-        with tqdm(unit="nt", unit_scale=True, disable=not progress, leave=False) as bar:
+        if background is not None:
+            calibrate(run, predictor, background)
+        batches = _Batches(run, predictor, outputs)
+        counts, totals = PValueCounts(len(predictor.names)), np.zeros(4, dtype=np.int64)
+        with Progress(n_nucleotides, "nt", "predicting") as progress:
             for batch in _batches(records):
-                unit = _finish_batch(batch, n_batches, predictor, run, bedgraph)
-                counts.counts += _expanded(unit["p_counts"])
-                totals += [len(batch), sum(len(r.sequence) for r in batch), unit["n_tiles"], unit["n_skipped"]]
-                n_batches += 1
-                bar.update(sum(len(r.sequence) for r in batch))
-        calls_by_q = predictor.calibration is not None and predictor.top is None
-        finished = _Finished(run, n_batches, predictor, counts, q if calls_by_q else None)
-        outcome = _write(finished, [int(value) for value in totals], bedgraph, notice)
-        run.finish({"records": outcome.n_records, "tiles": outcome.n_tiles, "sites": outcome.n_sites})
+                size = sum(len(r.sequence) for r in batch)
+                unit = batches.finish(batch, progress)
+                counts.counts += unpack_counts(unit["p_counts"], counts.counts.shape[1])
+                totals += [len(batch), size, unit["n_tiles"], unit["n_skipped"]]
+        outcome = _write(batches, counts.rates(outputs.family), [int(value) for value in totals])
+        summary = {"records": outcome.n_records, "tiles": outcome.n_tiles, "sites": outcome.n_sites}
+        run.finish(summary | {"remarks": outcome.remarks})
     return outcome
 
 
-def _unit_name(number: int) -> str:
-    return f"batch_{number:06d}"
+class _Batches:
+    """The batches of a run: predicted once, saved, and read again when the results are written."""
 
+    def __init__(self, run: RunFolder, predictor: Predictor, outputs: Outputs):
+        self.run, self.predictor, self.outputs = run, predictor, outputs
+        self.n = 0
+        kinds = (("profiles", outputs.bedgraph or outputs.bigwig), ("tiles", outputs.matrix))
+        self._folders = {kind: run.folder(kind, is_work=True) for kind, is_kept in kinds if is_kept}
 
-def _profile_file(run: RunFolder, number: int):
-    return run.folder(_PROFILES, is_work=True) / f"{_unit_name(number)}.npz"
+    @staticmethod
+    def _name(number: int) -> str:
+        return f"batch_{number:06d}"
 
+    def _file(self, kind: str, number: int) -> Path:
+        return self._folders[kind] / f"{self._name(number)}.npz"
 
-def _finish_batch(batch: list[Record], number: int, predictor: Predictor, run: RunFolder, bedgraph: bool) -> dict:
-    """Return the unit of a batch, predicted now or by an earlier start."""
-    name = _unit_name(number)
-    if (earlier := run.find_unit(name)) is not None:
-        return earlier
-    predictor.p_counts = PValueCounts()
-    found = [predictor.predict(record, keep_profiles=bedgraph) for record in batch]
-    if bedgraph:
-        profiles = [profile for scores in found for profile in scores.profiles]
-        owner = [i for i, scores in enumerate(found) for _ in scores.profiles]
-        _save_profiles(_profile_file(run, number), profiles, owner)
-    counts = predictor.p_counts.counts
-    filled = np.flatnonzero(counts)
-    return run.save_unit(
-        name,
-        {
-            "records": [_packed(record, scores) for record, scores in zip(batch, found)],
-            "n_tiles": sum(scores.n_tiles for scores in found),
-            "n_skipped": sum(scores.n_skipped for scores in found),
-            "p_counts": [filled.tolist(), counts[filled].tolist()],
-        },
-    )
+    def finish(self, batch: list[Record], progress: Progress) -> dict:
+        """Return the unit of the next batch, predicted now or by an earlier start."""
+        number, self.n = self.n, self.n + 1
+        if (earlier := self._find(number)) is not None:
+            progress.skip(sum(len(record.sequence) for record in batch))
+            return earlier
+        predictor, kept = self.predictor, {f"keep_{kind}": True for kind in self._folders}
+        predictor.p_counts = PValueCounts(len(predictor.names))
+        found = [predictor.predict(record, progress=progress, **kept) for record in batch]
+        for kind, save in (("profiles", save_profiles), ("tiles", save_tiles)):
+            if kind in self._folders:
+                save(self._file(kind, number), found)
+        return self.run.save_unit(
+            self._name(number),
+            {
+                "records": [pack_record(record, scores) for record, scores in zip(batch, found)],
+                "n_tiles": sum(scores.n_tiles for scores in found),
+                "n_skipped": sum(scores.n_skipped for scores in found),
+                "p_counts": pack_counts(predictor.p_counts.counts),
+                "sha256": {kind: storage.sha256_file(self._file(kind, number)) for kind in self._folders},
+            },
+        )
 
+    def _find(self, number: int) -> dict | None:
+        """Return the unit of a batch that an earlier start finished, with undamaged files; None without one."""
+        unit = self.run.find_unit(self._name(number))
+        if unit is None:
+            return None
+        for kind, digest in unit["sha256"].items():
+            file = self._file(kind, number)
+            if not file.is_file() or storage.sha256_file(file) != digest:
+                logger.warning("%s: missing or damaged, computed again", file)
+                return None
+        return unit
 
-def _expanded(sparse: list[list[int]]) -> np.ndarray:
-    counts = PValueCounts().counts
-    counts[sparse[0]] = sparse[1]
-    return counts
-
-
-def _save_profiles(path, profiles: list[Profile], owner: list[int]) -> None:
-    lengths = np.array([len(profile) for profile in profiles], dtype=np.int64)
-    arrays = {
-        "owner": np.array(owner, dtype=np.int64),
-        "lengths": lengths,
-        "bounds": np.concatenate([profile.bounds for profile in profiles] or [lengths]),
-        "scores": np.concatenate([profile.scores for profile in profiles] or [np.empty((0, 0), dtype=np.float32)]),
-    }
-    with storage.atomic_write(path, "wb") as handle:
-        np.savez(handle, **arrays)
-
-
-def _load_profiles(path) -> Iterator[tuple[int, Profile]]:
-    """Yield the number of a record in its batch, and one of its profiles."""
-    with np.load(path, allow_pickle=False) as arrays:
-        stored = {name: arrays[name] for name in arrays.files}
-    first_bound = first_row = 0
-    for owner, length in zip(stored["owner"].tolist(), stored["lengths"].tolist()):
-        bounds = stored["bounds"][first_bound : first_bound + length + 1]
-        yield owner, Profile(bounds, stored["scores"][first_row : first_row + length])
-        first_bound, first_row = first_bound + length + 1, first_row + length
-
-
-@dataclass
-class _Finished:
-    """A run whose batches are all saved; ``q`` is None where sites are not called by their false discovery rate."""
-
-    run: RunFolder
-    n_batches: int
-    predictor: Predictor
-    counts: PValueCounts
-    q: float | None
+    def units(self) -> Iterator[tuple[int, list[dict]]]:
+        """Yield the number and the records, as they are stored, of each batch."""
+        for number in range(self.n):
+            yield number, self.run.load_unit(self._name(number))["records"]
 
     def records(self) -> Iterator[StoredRecord]:
-        """Yield the records with the sites that are called."""
-        for number in range(self.n_batches):
-            for stored in self.run.load_unit(_unit_name(number))["records"]:
-                found = _unpacked(stored)
-                if self.q is not None:
-                    sites = found.scores.sites
-                    found.scores.sites = sites.take(self.counts.q_values(sites.p) <= self.q)
-                yield found
+        """Yield the records with all candidates for sites."""
+        for _, stored in self.units():
+            yield from map(unpack_record, stored)
+
+    def profiles(self) -> Iterator[tuple[Place, Profile]]:
+        """Yield the parts of the records, where they lie, and their scores."""
+        for number, stored in self.units():
+            places = [unpack_place(one) for one in stored]
+            for owner, profile in load_profiles(self._file("profiles", number)):
+                yield places[owner], profile
+
+    def tiles(self) -> Iterator[tuple[list[str], TileScores]]:
+        """Yield the names of the records of the tiles of each batch, and the tiles."""
+        for number, stored in self.units():
+            names = [one["name"] for one in stored]
+            owner, tiles = load_tiles(self._file("tiles", number))
+            if len(tiles):
+                yield [names[i] for i in owner.tolist()], tiles
 
 
-def _write(finished: _Finished, totals: list[int], bedgraph: bool, notice: str) -> PredictionRun:
-    run, predictor = finished.run, finished.predictor
+def _write(batches: _Batches, rates: DiscoveryRates, totals: list[int]) -> PredictionRun:
+    run, predictor, outputs = batches.run, batches.predictor, batches.outputs
+    calls_by_q = predictor.calibration is not None and predictor.top is None
     by_track = np.zeros(len(predictor.names), dtype=np.int64)
-
-    def lines() -> Iterator[str]:
-        for stored in finished.records():
-            by_track[:] += np.bincount(stored.scores.sites.track, minlength=len(by_track))
-            yield from site_lines(stored, predictor, finished.counts)
-
-    header = [notice] if notice else []
-    header += [MEANING if predictor.calibration is not None else "The model has no calibration: scores are logits."]
-    if finished.q is not None:
-        header.append(
-            f"Sites with a false discovery rate of {finished.q:g} or less over {finished.counts.total:,} tests."
-        )
+    remarks = [meaning_of(predictor.calibration, outputs.family)]
+    remarks += [remark_on_calls(rates, outputs.q)] if calls_by_q else []
     with storage.atomic_write(run.file(BED_NAME)) as handle:
+        header = [outputs.notice, *remarks] if outputs.notice else remarks
         handle.writelines(f"# {' '.join(text.split())}\n" for text in header)
         handle.write("#" + "\t".join(bed_columns(predictor)) + "\n")
-        handle.writelines(lines())
-    rows = (row for stored in finished.records() for row in record_rows(stored, predictor, finished.counts))
-    storage.write_csv(run.file(RECORDS_NAME), rows)
-    if bedgraph:
-        _write_bedgraphs(finished)
+
+        def rows() -> Iterator[dict]:
+            # Both tables from one pass over the saved batches.
+            for stored in batches.records():
+                sites = stored.scores.sites
+                if calls_by_q:
+                    sites = stored.scores.sites = sites.take(rates.q_values(sites.track, sites.p) <= outputs.q)
+                by_track[:] += np.bincount(sites.track, minlength=len(by_track))
+                handle.writelines(site_lines(stored, predictor, rates))
+                yield from record_rows(stored, predictor, rates)
+
+        storage.write_csv(run.file(RECORDS_NAME), rows())
+    if outputs.bedgraph:
+        write_bedgraphs(run.folder("tracks"), predictor.names, batches.profiles)
+    if outputs.bigwig:
+        write_bigwigs(run.folder("tracks"), predictor.names, batches.profiles, outputs.sizes)
+    if outputs.matrix:
+        write_matrix(run.file(MATRIX_NAME), predictor.names, batches.tiles(), "mean logit of each tile and track")
     names = predictor.names
-    return PredictionRun(*totals, int(by_track.sum()), dict(zip(names, by_track.tolist())))
-
-
-def _write_bedgraphs(finished: _Finished) -> None:
-    """Write one file per track, from the saved profiles."""
-    run, names = finished.run, finished.predictor.names
-    folder = run.folder("tracks")
-    for first in range(0, len(names), _OPEN_FILES):
-        columns = range(first, min(first + _OPEN_FILES, len(names)))
-        with ExitStack() as stack:
-            handles = [stack.enter_context(storage.atomic_write(folder / f"{names[j]}.bedgraph")) for j in columns]
-            for column, handle in zip(columns, handles):
-                handle.write(f'track type=bedGraph name="{names[column]}" description="mean logit"\n')
-            for number in range(finished.n_batches):
-                places = [_place(stored) for stored in run.load_unit(_unit_name(number))["records"]]
-                for owner, profile in _load_profiles(_profile_file(run, number)):
-                    for column, handle in zip(columns, handles):
-                        handle.writelines(bedgraph_lines(places[owner], profile, column))
+    return PredictionRun(*totals, int(by_track.sum()), dict(zip(names, by_track.tolist())), remarks)

@@ -75,6 +75,15 @@ class ScannedPiece:
     logits: np.ndarray
     profile: Profile
 
+    def middles(self) -> np.ndarray:
+        """Return the middle of each tile; int64, shape (n,)."""
+        return (self.piece.starts + self.piece.ends) // 2
+
+    def answered(self) -> np.ndarray:
+        """Return whether a tile has its middle in the piece, as each tile has in one of them; bool, shape (n,)."""
+        middles = self.middles()
+        return (self.piece.start <= middles) & (middles < self.piece.end)
+
 
 def positive_columns(model: torch.nn.Module) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the names of a model's scores, and which logits they are the difference of.

@@ -77,6 +77,10 @@ class Profile:
         bounds[0], bounds[-1] = start, end
         return Profile(bounds, self.scores[first:last])
 
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Return the scores of nucleotides, int64 (n,), that the profile has; float32, shape (n, k)."""
+        return self.scores[np.searchsorted(self.bounds, positions, side="right") - 1]
+
     def per_nucleotide(self) -> np.ndarray:
         """Return the score of every nucleotide; float32, shape (``bounds[-1] - bounds[0]``, k)."""
         return np.repeat(self.scores, np.diff(self.bounds), axis=0)

@@ -12,6 +12,8 @@ from ..interpretation.run_record import RunRecord
 from ..interpretation.variant_windows import VariantWindow
 from ..interpretation.variants import LeftOut, Variant
 from ..runs import RunFolder, storage
+from ..runs.progress import Progress
+from .background import Background, calibrate
 from .predictor import Predictor
 from .variants import score_windows, variant_rows
 
@@ -20,7 +22,7 @@ __all__ = ["VariantRun", "predict_variants"]
 logger = logging.getLogger(__name__)
 
 VARIANTS_NAME, LEFT_OUT_NAME = "variants.csv", "left_out.csv"
-VARIANTS_PER_UNIT = 500
+VARIANTS_PER_UNIT = 200
 _SCORES = "scores"
 
 
@@ -49,7 +51,7 @@ def predict_variants(
     record: RunRecord,
     *,
     genes_of: Callable[[Variant], str] | None = None,
-    progress: bool = False,
+    background: Background | None = None,
 ) -> VariantRun:
     """Score variants for every track and write ``variants.csv`` and, where there are any, ``left_out.csv``.
 
@@ -65,23 +67,21 @@ def predict_variants(
         What ``run.json`` records.
     genes_of : callable, optional
         As for `LAMAR.prediction.variants.variant_rows`.
-    progress : bool
-        Show a bar of variants.
+    background : Background, optional
+        What to calibrate the predictor on before anything is predicted.
 
     Raises
     ------
     InputError
         The folder holds another run.
     """
-    from tqdm.auto import tqdm
-
     starts = range(0, len(placed), VARIANTS_PER_UNIT)
     with record.open(output_dir) as run:
-        with tqdm(total=len(placed), unit="variant", disable=not progress, leave=False) as bar:
+        if background is not None:
+            calibrate(run, predictor, background)
+        with Progress(len(placed), "variants") as progress:
             for first in starts:
-                chunk = placed[first : first + VARIANTS_PER_UNIT]
-                _finish_chunk(chunk, first, predictor, run)
-                bar.update(len(chunk))
+                _finish_chunk(placed[first : first + VARIANTS_PER_UNIT], first, predictor, run, progress)
         strongest: list[tuple[VariantWindow, str, float]] = []
 
         def rows() -> Iterator[dict]:
@@ -103,17 +103,21 @@ def _score_file(run: RunFolder, first: int):
     return run.folder(_SCORES, is_work=True) / f"variants_{first:08d}.npy"
 
 
-def _finish_chunk(chunk: Sequence[VariantWindow], first: int, predictor: Predictor, run: RunFolder) -> None:
+def _finish_chunk(
+    chunk: Sequence[VariantWindow], first: int, predictor: Predictor, run: RunFolder, progress: Progress
+) -> None:
     """Score variants and save them, unless an earlier start did."""
     name, path = f"variants {first}", _score_file(run, first)
     keys = [[window.variant.place, window.variant.alt, window.variant.strand] for window in chunk]
     saved = run.find_unit(name)
     if saved is not None and saved["variants"] == keys and path.is_file():
         if storage.sha256_file(path) == saved["sha256"]:
+            progress.skip(len(chunk))
             return
         logger.warning("%s: damaged, computed again", path)
     with storage.atomic_write(path, "wb") as handle:
         np.save(handle, score_windows(predictor, chunk))
+    progress.advance(len(chunk))
     run.save_unit(name, {"variants": keys, "sha256": storage.sha256_file(path)})
 
 

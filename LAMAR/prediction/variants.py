@@ -135,10 +135,9 @@ def variant_rows(
     scales = {"logit": scores}
     if (calibration := predictor.calibration) is not None:
         flat = scores.reshape(-1, scores.shape[2])
-        scales |= {
-            "probability": calibration.probabilities(flat).reshape(scores.shape),
-            "p": calibration.p_values(flat).reshape(scores.shape),
-        }
+        if calibration.has_probabilities:
+            scales["probability"] = calibration.probabilities(flat).reshape(scores.shape)
+        scales["p"] = calibration.p_values(flat).reshape(scores.shape)
     for i, window in enumerate(windows):
         variant = window.variant
         head = {name: getattr(variant, name) for name in ("id", "chrom", "pos", "ref", "alt", "strand")}

@@ -158,6 +158,14 @@ class Progress:
             self._next = now + self.every_s
             logger.info("%s", self.message(now - self._started))
 
+    def skip(self, n: int) -> None:
+        """Add ``n`` units that an earlier start has done; the speed does not count them."""
+        self._done_earlier += n
+        self.done += n
+        if self._bar is not None:
+            self._bar.initial += n
+            self._bar.update(n)
+
     def message(self, seconds: float) -> str:
         """Return the line that is logged ``seconds`` after the start."""
         parts = [f"{self.done:,} {self.unit}"]

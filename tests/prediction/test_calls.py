@@ -45,20 +45,39 @@ def test_maxima_agree_with_each_score_compared_with_its_neighbours():
     assert list(zip(*local_maxima(Profile(bounds, scores), 40))) == wanted
 
 
-def test_q_values_are_those_of_benjamini_and_hochberg():
+@pytest.mark.parametrize("family", ["track", "all"])
+def test_q_values_are_those_of_benjamini_and_hochberg(family):
     rng = np.random.default_rng(0)
-    p = np.concatenate([rng.uniform(0, 1e-4, 60), rng.uniform(size=940)])
-    counts = PValueCounts()
+    p = rng.uniform(size=(500, 2))
+    p[:60, 0] = rng.uniform(0, 1e-4, 60)
+    counts = PValueCounts(2)
     for part in np.split(p, 10):
-        counts.add(part.reshape(-1, 2))
+        counts.add(part)
     assert counts.total == 1000
-    found, exact = counts.q_values(p), false_discovery_control(p)
+    rates = counts.rates(family)
+    assert (rates.n_tracks, rates.n_tests) == (2, 500 if family == "track" else 1000)
+    tracks = np.arange(2)[None].repeat(500, axis=0)
+    found = rates.q_values(tracks.ravel(), p.ravel()).reshape(p.shape)
+    exact = false_discovery_control(p, axis=0 if family == "track" else None).reshape(p.shape)
     assert (found >= exact * (1 - 1e-9)).all()
     assert (found <= np.minimum(exact * 10 ** (1 / 200) * (1 + 1e-9), 1)).all()
 
 
+def test_a_track_has_the_rates_that_it_has_alone():
+    rng = np.random.default_rng(1)
+    p = rng.uniform(size=(300, 4)) ** 3
+    counts, alone = PValueCounts(4), PValueCounts(1)
+    counts.add(p)
+    alone.add(p[:, 2:3])
+    two, zero = np.full(300, 2), np.zeros(300, dtype=int)
+    found = counts.rates("track").q_values(two, p[:, 2])
+    np.testing.assert_array_equal(found, alone.rates("track").q_values(zero, p[:, 2]))
+    np.testing.assert_array_equal(found, alone.rates("all").q_values(zero, p[:, 2]))
+
+
 def test_extreme_p_values_are_counted():
-    counts = PValueCounts()
-    counts.add(np.array([0.0, 1e-30, 1e-12, 1.0]))
+    counts = PValueCounts(1)
+    counts.add(np.array([[0.0], [1e-30], [1e-12], [1.0]]))
     # Three of four at the smallest p-value that is told apart.
-    assert counts.q_values(np.array([0.0, 1.0])).tolist() == pytest.approx([1e-12 * 4 / 3, 1.0])
+    found = counts.rates("track").q_values(np.zeros(2, dtype=int), np.array([0.0, 1.0]))
+    assert found.tolist() == pytest.approx([1e-12 * 4 / 3, 1.0])

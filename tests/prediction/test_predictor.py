@@ -41,7 +41,7 @@ def test_p_values_are_those_of_the_scores_and_all_tiles_are_counted():
         assert value == p[middle, track]
     assert predictor.p_counts.total == 493 * 2
     # At stride 1 the tiles' middles are nucleotides 4 to 496.
-    assert (predictor.p_counts.counts[200:].sum()) == (p[4:497] <= 0.1).sum()
+    assert predictor.p_counts.counts[:, 200:].sum() == (p[4:497] <= 0.1).sum()
 
 
 @pytest.mark.parametrize("n_tiles", [3, 20, 41])

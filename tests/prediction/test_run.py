@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 from counting_model import calibrated, planted, random_sequence
 
@@ -13,9 +13,10 @@ from LAMAR import scan
 from LAMAR.errors import InputError
 from LAMAR.interpretation.run_record import RunRecord
 from LAMAR.prediction import run as run_module
+from LAMAR.prediction import scanning
 from LAMAR.prediction.predictor import Predictor
 from LAMAR.prediction.records import Place, Record
-from LAMAR.prediction.run import predict_records
+from LAMAR.prediction.run import Outputs, predict_records
 
 RECORDS = [
     Record("planted", planted(), Place("planted", "+", (0,), (500,))),
@@ -26,7 +27,10 @@ RECORDS = [
 
 
 def predicted(folder: Path, records=RECORDS, predictor=None, **options):
-    return predict_records(records, predictor or Predictor(calibrated(), stride=1), folder, RunRecord(), **options)
+    outputs = Outputs(**options)
+    return predict_records(
+        records, predictor or Predictor(calibrated(), stride=1, max_p=0.9), folder, RunRecord(), outputs
+    )
 
 
 def bed(folder: Path) -> tuple[list[str], list[dict]]:
@@ -41,23 +45,41 @@ def table(path: Path) -> list[dict]:
         return list(csv.DictReader(handle))
 
 
-def test_sites_are_those_below_the_false_discovery_rate(tmp_path):
-    outcome = predicted(tmp_path, q=0.9)
+@pytest.mark.parametrize("family", ["track", "all"])
+def test_sites_are_those_below_the_false_discovery_rate(tmp_path, family):
+    outcome = predicted(tmp_path, q=0.6, family=family)
     comments, sites = bed(tmp_path)
-    assert "false discovery rate of 0.9 or less over" in "\n".join(comments)
-    assert outcome.n_sites == len(sites) == sum(outcome.sites_by_track.values()) > 3
-    assert all(float(site["q"]) <= 0.9 for site in sites)
-    everything = Predictor(calibrated(), stride=1)
-    for record in RECORDS:
-        everything.predict(record)
+    tests = 493 + 53 + 1  # of a track
+    remark = {
+        "track": f"0.6 or less over {tests} tests, those of its track. Where nothing binds, a track has a site with a "
+        "chance of up to 0.6: 1.2 of the 2 tracks of this run.",
+        "all": f"0.6 or less over {2 * tests:,} tests, those of all tracks.",
+    }
+    assert comments[1] == f"# Sites with a false discovery rate of {remark[family]}"
+    assert outcome.remarks[1] == comments[1][2:]
+    assert ("of all tiles of its track in this run" in comments[0]) is (family == "track")
+    assert outcome.n_sites == len(sites) == sum(outcome.sites_by_track.values()) >= 3
+    assert all(float(site["q"]) <= 0.6 for site in sites)
+    everything = Predictor(calibrated(), stride=1, max_p=1)
+    tables = [everything.predict(record).sites for record in RECORDS]
+    rates = everything.p_counts.rates(family)
+    wanted = [
+        (record.name, "AT"[track], p)
+        for record, table_ in zip(RECORDS, tables)
+        for track, p, rate in zip(table_.track, table_.p, rates.q_values(table_.track, table_.p))
+        if rate <= 0.6
+    ]
     found = [(s["record"], s["track"], float(s["p"])) for s in sites]
-    wanted = []
-    for record in RECORDS:
-        table_ = everything.predict(record).sites
-        q = everything.p_counts.q_values(table_.p)  # counted twice by now: rates stay the same
-        wanted += [(record.name, "AT"[t], p) for t, p, rate in zip(table_.track, table_.p, q) if rate <= 0.9]
     assert [name for name, *_ in found] == [name for name, *_ in wanted]
     assert [p for *_, p in found] == pytest.approx([p for *_, p in wanted], rel=1e-5)
+
+
+def test_what_a_track_calls_does_not_depend_on_the_others(tmp_path):
+    predicted(tmp_path / "both", q=0.6)
+    predicted(tmp_path / "one", q=0.6, predictor=Predictor(calibrated(), stride=1, rbps=["T"], max_p=0.6))
+    both, one = ([line for line in bed(tmp_path / name)[1] if line["track"] == "T"] for name in ("both", "one"))
+    assert one
+    assert one == both
 
 
 def test_sites_lie_on_the_chromosome_of_their_record(tmp_path):
@@ -100,22 +122,6 @@ def test_records_have_their_best_score_on_all_scales(tmp_path):
         assert int(row["n_sites"]) == sum((site["record"], site["track"]) == (name, track) for site in sites)
 
 
-def test_bedgraphs_have_the_score_of_every_nucleotide(tmp_path):
-    predicted(tmp_path, bedgraph=True)
-    model = calibrated()
-    values: dict[tuple[str, int], float] = {}
-    for line in (tmp_path / "tracks" / "T.bedgraph").read_text().splitlines()[1:]:
-        chrom, start, end, value = line.split("\t")
-        values |= {(chrom, i): float(value) for i in range(int(start), int(end))}
-    assert len(values) == 500 + 60 + 5
-    for record in RECORDS:
-        if record.name != "empty":
-            scores = scan(model, record.sequence, stride=1)[:, 1]
-            places = [record.place.blocks(i, i + 1)[0][0] for i in range(len(scores))]
-            found = [values[record.place.chrom, place] for place in places]
-            np.testing.assert_allclose(found, scores, rtol=1e-5)
-
-
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "BATCH_NUCLEOTIDES", 100)
     predicted(tmp_path / "whole", bedgraph=True)
@@ -129,13 +135,42 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     assert not (tmp_path / "parts" / "sites.bed").exists()
 
     class Unused(Predictor):
-        def predict(self, record, keep_profiles=False):
+        def predict(self, record, **options):
             assert record.name != "planted"  # the first batch was finished
-            return super().predict(record, keep_profiles)
+            return super().predict(record, **options)
 
-    predicted(tmp_path / "parts", predictor=Unused(calibrated(), stride=1), bedgraph=True)
+    predicted(tmp_path / "parts", predictor=Unused(calibrated(), stride=1, max_p=0.9), bedgraph=True)
     for name in ("sites.bed", "records.csv", "tracks/A.bedgraph", "tracks/T.bedgraph"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_damaged_scores_are_computed_again(tmp_path, caplog):
+    predicted(tmp_path, bedgraph=True, matrix=True)
+    names = ("sites.bed", "tracks/A.bedgraph", "matrix.parquet")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    (tmp_path / "profiles" / "batch_000000.npz").write_bytes(b"damaged")
+    (tmp_path / "tracks" / "A.bedgraph").unlink()
+    predicted(tmp_path, bedgraph=True, matrix=True)
+    assert "missing or damaged, computed again" in caplog.text
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+
+
+def test_the_matrix_has_each_tile_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "BATCH_NUCLEOTIDES", 100)
+    monkeypatch.setattr(scanning, "N_TILES", 20)
+    predicted(tmp_path, predictor=Predictor(calibrated(), stride=3), matrix=True)
+    file = parquet.ParquetFile(tmp_path / "matrix.parquet")
+    assert file.num_row_groups == 3  # one of each batch
+    assert b"logit" in file.schema_arrow.metadata[b"meaning"]
+    assert [str(file.schema_arrow.field(name).type) for name in "AT"] == ["float", "float"]
+    rows = file.read().to_pylist()
+    sequences = {record.name: record.sequence for record in RECORDS}
+    starts = {"planted": [*range(0, 492, 3), 492], "spliced": [*range(0, 52, 3), 52], "short": [0]}
+    wanted = [(name, start, min(start + 8, len(sequences[name]))) for name in starts for start in starts[name]]
+    assert [(row["record"], row["start"], row["end"]) for row in rows] == wanted
+    for row in rows:
+        tile = sequences[row["record"]][row["start"] : row["end"]]
+        assert (row["A"], row["T"]) == (tile.count("A"), tile.count("T"))
 
 
 def test_batches_change_nothing(tmp_path, monkeypatch):
