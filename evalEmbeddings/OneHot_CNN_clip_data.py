@@ -19,6 +19,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
 
 from LAMAR.cli.evaluation_arguments import run_evaluation_script
 

@@ -23,7 +23,6 @@ repeats), pairs.csv (within data sets), pairs_over_sets.csv, run.json.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -31,6 +30,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
 
 from LAMAR.cli.arguments import log_messages, path, script_parser
 from LAMAR.cli.demo import DEMO_DATA, NOTICE, demo_evaluation

@@ -25,7 +25,6 @@ summary.json; joint_vs_baseline and reliability as PNG and SVG; scores/, the sco
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -33,6 +32,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
 
 from LAMAR.cli.arguments import log_messages, parse_or_demo, script_parser
 from LAMAR.cli.demo import NOTICE

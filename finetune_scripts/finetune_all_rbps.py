@@ -26,8 +26,6 @@ Outputs, in OUTPUT_DIR: ``config.json`` (with the tracks' names), ``model.safete
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
 import sys
 from pathlib import Path
@@ -35,6 +33,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
+import logging
 
 from LAMAR.cli import joint_arguments
 from LAMAR.cli.arguments import add_model_arguments, log_messages, parse_or_demo, script_parser

@@ -39,15 +39,19 @@ unspliced) and ``left_out.csv`` (variants that cannot be scored, and why). The s
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
+from collections.abc import Sequence
 
 from LAMAR.cli.arguments import (
     add_inference_arguments,

@@ -30,8 +30,6 @@ Outputs, in OUTPUT_DIR: ``config.json``, ``model.safetensors``, tokenizer, ``tra
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
 import sys
 from pathlib import Path
@@ -39,8 +37,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
     # Windows differ in length, and on CPUs each new shape of a bfloat16 product leaves megabytes of code in this cache.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "200")
+
+import argparse
+import logging
 
 from LAMAR.cli import pretrain_arguments
 from LAMAR.cli.arguments import (

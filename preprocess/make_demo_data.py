@@ -35,7 +35,6 @@ truth.json: format, format_version, synthetic, statement, seed, arguments, windo
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -43,6 +42,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
 
 from LAMAR.cli.arguments import path, script_parser
 from LAMAR.cli.demo import DEMO_DATA

@@ -42,15 +42,19 @@ cell, accession, n_peaks, windows bound and unknown by part), report.txt, report
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
+from dataclasses import fields
 
 from LAMAR.cli.arguments import finite, log_messages, names, not_negative, path, positive, script_parser
 from LAMAR.cli.demo import NOTICE

@@ -31,15 +31,18 @@ without strand is read on the strands of its peaks, as the transcribed RNA: once
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # no model here: spares the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
 
 from LAMAR.cli import demo
 from LAMAR.cli.arguments import log_messages, output_prefix, path, positive, script_parser, usable_workers
@@ -97,5 +100,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that staged files are removed
     sys.exit(main())

@@ -17,8 +17,6 @@ script takes it as --pretrain_path or --pretrained_weights.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
 import sys
 from pathlib import Path
@@ -26,6 +24,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
+import logging
 
 from LAMAR.cli.arguments import log_messages, path, script_parser
 from LAMAR.cli.errors import exit_on_input_error

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from ..errors import InputError, without_long_words
+from .signals import print_end, raised_signals
 
 __all__ = ["FlagFormatter", "exit_on_input_error", "with_flags"]
 
@@ -63,25 +64,31 @@ def exit_on_input_error(function: Callable, *args, renamed: Mapping[str, str] | 
         - 0 when the call returns
         - 2 after an `InputError`, printed as one line on stderr with parameters as flags, on a full disk, and for names
           that are too long
-        - 130 after Ctrl-C, as shells have it
+        - 130 after Ctrl-C, 143 after SIGTERM and 129 when the terminal is closed, as shells have it
 
         Any other exception is an error of this code and not of the user, and keeps its traceback.
     """
-    try:
-        function(*args, **kwargs)
-    except InputError as error:
-        print(f"error: {with_flags(str(error), renamed)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            message = f"no space left on the device ({error.filename or 'while writing outputs'})"
-        elif error.errno == errno.ENAMETOOLONG:
-            message = f"{str(error.filename)[:80]}...: found a name of more letters than the file system takes"
-        else:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 2
+    with raised_signals() as received:
+        try:
+            function(*args, **kwargs)
+        except BaseException as error:
+            if received or isinstance(error, KeyboardInterrupt):
+                return print_end(*received[:1])
+            if (message := _user_message(error)) is None:
+                raise
+            print(f"error: {with_flags(message, renamed)}", file=sys.stderr)
+            return 2
     return 0
+
+
+def _user_message(error: BaseException) -> str | None:
+    """Return the line for an error that a user can mend, or None for an error of this code."""
+    if isinstance(error, InputError):
+        return str(error)
+    if not isinstance(error, OSError):
+        return None
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the device ({error.filename or 'while writing outputs'})"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:80]}...: found a name of more letters than the file system takes"
+    return None

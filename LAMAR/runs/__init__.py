@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -145,7 +146,7 @@ class RunFolder:
         try:
             self._begin(record, overwrite, resume, ignore, may_grow)
         except BaseException:
-            self.close()
+            self.__exit__(*sys.exc_info())
             raise
         return self
 
@@ -346,7 +347,7 @@ class RunFolder:
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
-            if kind is not None and self.is_writer and self.record["status"] == "running":
+            if kind is not None and self.is_writer and self.record.get("status") == "running":
                 has_work = any(any((self.path / name).glob("*")) for name in self._work)
                 if issubclass(kind, InputError) and self.record["starts"] == 1 and not has_work:
                     self.discard()

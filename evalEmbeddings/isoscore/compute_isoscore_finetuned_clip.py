@@ -21,16 +21,20 @@ PNG and SVG; run.json. An interrupted run resumes.
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == "__main__":
     os.environ.setdefault("LAMAR_LIGHT", "1")  # --help and errors of arguments come before the import of torch
+    from LAMAR.cli.signals import answer_signals
+
+    answer_signals()
+
+import argparse
+import subprocess
+from collections.abc import Sequence
 
 from LAMAR.cli import evaluation_arguments
 from LAMAR.cli.arguments import log_messages, parse_or_demo, path, script_parser
