@@ -223,9 +223,12 @@ class OutputFiles:
     def __init__(self, prefix: Path, names: Sequence[str], record: str):
         self.prefix = prefix
         *self.paths, self.record = (prefix.with_name(f"{prefix.name}_{name}") for name in (*names, record))
+        self._begun = self.record.with_name(f".{self.record.name}.begun")
 
     def are_complete(self, wanted: Mapping[str, Any], inputs: Sequence[str], ignore: Sequence[str] = ()) -> bool:
         """Return whether all files exist, made with the same arguments from inputs of the same content.
+
+        Files of such a run that was killed while they appeared are no obstacle: they are made again.
 
         Parameters
         ----------
@@ -255,6 +258,9 @@ class OutputFiles:
             earlier = read_json(self.record)
             if earlier["files"] == self._sizes() and identity(earlier) == identity(wanted):
                 return True
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            if identity(read_json(self._begun)) == identity(wanted):
+                return False
         for path in (self.record, *self.paths):
             if path.exists():
                 raise InputError(
@@ -277,7 +283,7 @@ class OutputFiles:
         made = [folder for folder in self.prefix.absolute().parents if not folder.exists()]
         try:
             self.prefix.parent.mkdir(parents=True, exist_ok=True)
-            for path in (*self.paths, self.record):
+            for path in (*self.paths, self.record, self._begun):
                 remove_leftovers(path)
             yield
         except BaseException as error:
@@ -288,11 +294,13 @@ class OutputFiles:
                 raise InputError(f"`output` {self.prefix}: cannot be written ({error.strerror})") from None
             raise
 
-    def retract(self) -> None:
+    def retract(self, record: Mapping[str, Any]) -> None:
         """Remove an earlier run's record, and its files that this run will not replace.
 
-        To be called when all files of this run are written and about to appear.
+        To be called when all files of this run are written and about to appear. ``record`` is kept in a hidden file
+        until `finish`, so that a kill in between leaves files that the next start knows for its own.
         """
+        write_json(self._begun, record)
         with suppress(OSError, ValueError, KeyError, TypeError):
             for name in read_json(self.record)["files"]:
                 if name not in {path.name for path in self.paths}:
@@ -302,6 +310,7 @@ class OutputFiles:
     def finish(self, record: Mapping[str, Any]) -> None:
         """Write the record, with the sizes of the files."""
         write_json(self.record, {**record, "files": self._sizes()})
+        self._begun.unlink(missing_ok=True)
 
     def finished(self, summary: str) -> FinishedFiles:
         """Return the files with a summary that ends in their names."""

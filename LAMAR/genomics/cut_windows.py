@@ -116,7 +116,7 @@ def cut_windows(
                 tally.covered[result.peak_rows] = True
             check_counts(tally, context, fasta, bed, eclip, exclude_chroms)
             stats |= summarise(tally, context, n_read)
-            outputs.retract()
+            outputs.retract(stats)
         outputs.finish(stats | {"wall_time_s": round(time.monotonic() - began, 3)})
     warn_of_omissions(tally, stats, fasta, bed, eclip)
     return outputs.finished(closing_table(stats))

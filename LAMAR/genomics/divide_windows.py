@@ -106,7 +106,7 @@ def divide_windows(
         counts = {"windows": members.sum(), "nucleotides": lengths[members].sum()}
         report[side] = counts | {"groups": len(np.unique(groups[members]))}
     with outputs.folder():
-        sequences = _write_sides(metadata, form, outputs, validation, compared)
+        sequences = _write_sides(metadata, form, outputs, report, validation, compared)
         report["val_fraction_reached"] = round(float(validation.mean()), 6)
         report[f"sharing_{RUN}mer"] = _sharing(sequences, bool(compared.all()))
         outputs.finish(report | {"wall_time_s": round(time.monotonic() - began, 3)})
@@ -185,7 +185,7 @@ def _choose_compared(validation: np.ndarray, lengths: np.ndarray, seed: int) -> 
 
 
 def _write_sides(
-    path: Path, form: str, outputs: OutputFiles, validation: np.ndarray, compared: np.ndarray
+    path: Path, form: str, outputs: OutputFiles, report: dict, validation: np.ndarray, compared: np.ndarray
 ) -> tuple[list[str], list[str]]:
     """Write all files but the record; return the sequences to compare, of the training and the validation part."""
     schema = None
@@ -212,7 +212,7 @@ def _write_sides(
                 flush(side)
         flush(0)
         flush(1)
-        outputs.retract()
+        outputs.retract(report)
     return sequences
 
 
