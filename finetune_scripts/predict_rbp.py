@@ -30,7 +30,8 @@ is the share of background windows of transcripts that score as high. A model wi
 only, or p-values with ``--calibrate_on``: sequences without labels say nothing about probabilities.
 
 Outputs, in OUTPUT_DIR: ``sites.bed`` (0-based, half-open, blocks over splice junctions; its head explains the scores),
-``records.csv`` (best score and number of sites of each record and track), ``tracks/TRACK.bedgraph`` with
+``records.csv`` (best score and number of sites of each record and track), ``report.html`` (heat maps of the first 200
+records, in one page that needs no other file), ``tracks/TRACK.bedgraph`` with
 ``--bedgraph``, ``tracks/TRACK.bw`` with ``--bigwig``, ``matrix.parquet`` (tiles x tracks) with ``--matrix``,
 ``calibration.json`` with ``--calibrate_on``, ``run.json``. With ``--vcf``: ``variants.csv`` (each variant and track:
 logits of the reference and of the alternative window, change, probabilities, p-values; windows are of the genome,

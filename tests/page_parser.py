@@ -8,7 +8,7 @@ import html.parser
 class PageParser(html.parser.HTMLParser):
     """Checks that tags nest, and collects text, scripts and addresses."""
 
-    VOID = frozenset({"meta", "img", "br", "link"})
+    VOID = frozenset({"meta", "img", "br", "link", "col"})
 
     def __init__(self, page: str):
         super().__init__()

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..runs import page
 from ..statistics.metrics import METRICS
 from ..statistics.rank_tests import mean_ranks
-from . import page, tables
+from . import tables
 from .registries import REPRESENTATIONS, reference_representations, select_representations
 from .results import Results, method_values
 

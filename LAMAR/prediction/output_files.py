@@ -11,7 +11,16 @@ from .calls import DiscoveryRates
 from .families import FAMILIES
 from .predictor import Predictor, StoredRecord
 
-__all__ = ["BED_NAME", "RECORDS_NAME", "bed_columns", "meaning_of", "record_rows", "remark_on_calls", "site_lines"]
+__all__ = [
+    "BED_NAME",
+    "RECORDS_NAME",
+    "bed_columns",
+    "meaning_of",
+    "record_rows",
+    "remark_on_calls",
+    "score_columns",
+    "site_lines",
+]
 
 BED_NAME, RECORDS_NAME = "sites.bed", "records.csv"
 _BED6 = ("chrom", "start", "end", "track", "score", "strand")
@@ -43,7 +52,9 @@ def remark_on_calls(rates: DiscoveryRates, q: float) -> str:
     )
 
 
-def _scales(predictor: Predictor, rates: DiscoveryRates, track: np.ndarray, score: np.ndarray, p: np.ndarray) -> dict:
+def score_columns(
+    predictor: Predictor, rates: DiscoveryRates, track: np.ndarray, score: np.ndarray, p: np.ndarray
+) -> dict:
     """Return the columns of scores, shape (n,) each, that the model has."""
     columns, calibration = {"logit": score}, predictor.calibration
     if calibration is not None:
@@ -56,7 +67,7 @@ def _scales(predictor: Predictor, rates: DiscoveryRates, track: np.ndarray, scor
 def bed_columns(predictor: Predictor) -> list[str]:
     """Return the names of the columns of ``sites.bed``: BED12, the record, and scores."""
     none = np.empty(0, dtype=np.int64)
-    scores = _scales(predictor, predictor.p_counts.rates("track"), none, none, none)
+    scores = score_columns(predictor, predictor.p_counts.rates("track"), none, none, none)
     return [*_BED6, *_BLOCKS, "record", *scores]
 
 
@@ -72,7 +83,7 @@ def site_lines(stored: StoredRecord, predictor: Predictor, rates: DiscoveryRates
     sites, place = stored.scores.sites, stored.place
     if not len(sites):
         return
-    scales = _scales(predictor, rates, sites.track, sites.score, sites.p)
+    scales = score_columns(predictor, rates, sites.track, sites.score, sites.p)
     for i in range(len(sites)):
         blocks = place.blocks(int(sites.start[i]), int(sites.end[i]))
         start, end = blocks[0][0], blocks[-1][1]
@@ -92,7 +103,7 @@ def record_rows(stored: StoredRecord, predictor: Predictor, rates: DiscoveryRate
     n_sites = np.bincount(scores.sites.track, minlength=len(columns))
     known = np.isfinite(scores.best_score)
     p = predictor.p_values(columns, scores.best_score)
-    scales = _scales(predictor, rates, columns, scores.best_score, np.where(known, p, 1.0))
+    scales = score_columns(predictor, rates, columns, scores.best_score, np.where(known, p, 1.0))
     for j, name in enumerate(predictor.names):
         row = {"record": stored.name, "length": len(stored.place), "skipped": scores.n_skipped, "track": name}
         row |= {f"best_{key}": float(_text(values[j])) if known[j] else None for key, values in scales.items()}

@@ -12,6 +12,7 @@ from ..errors import InputError, similar
 from ..runs.progress import Progress
 from ..statistics.calibration import Calibration
 from .calls import PValueCounts, local_maxima
+from .heat import HeatCells
 from .records import Place, Record
 from .scanning import ScannedPiece, ScanOptions, positive_columns, scan_record, tile_length
 from .tiling import Profile
@@ -95,6 +96,8 @@ class RecordScores:
         Scores along the record, if they are kept.
     tiles : list of TileScores
         Scores of its tiles, if they are kept.
+    heat : HeatCells or None
+        Highest scores in cells along the record, if they are kept.
     """
 
     n_tiles: int
@@ -104,15 +107,24 @@ class RecordScores:
     sites: SiteTable
     profiles: list[Profile] = field(default_factory=list)
     tiles: list[TileScores] = field(default_factory=list)
+    heat: HeatCells | None = None
 
 
 @dataclass
 class StoredRecord:
-    """A record's scores without its sequence."""
+    """A record's scores without its sequence.
+
+    Attributes
+    ----------
+    name, place, scores
+    heat : (int, numpy.ndarray of float32, shape (n_cells, k)) or None
+        Width and scores of the cells (`LAMAR.prediction.heat.HeatCells`) of a record that is drawn.
+    """
 
     name: str
     place: Place
     scores: RecordScores
+    heat: tuple[int, np.ndarray] | None = None
 
 
 def choose_tracks(names: Sequence[str], wanted: Sequence[str] | None) -> np.ndarray:
@@ -208,10 +220,12 @@ class Predictor:
         record: Record,
         keep_profiles: bool = False,
         keep_tiles: bool = False,
+        keep_heat: bool = False,
         progress: Progress | None = None,
     ) -> RecordScores:
         """Return the scores of a record; its tiles are added to `p_counts`, and its nucleotides to ``progress``."""
         n_tiles, n_covered, tables, profiles, tiles = 0, 0, [], [], []
+        heat = HeatCells(len(record.sequence), len(self.names), self.options.stride) if keep_heat else None
         best = np.full(len(self.names), -np.inf, dtype=np.float32)
         position = np.full(len(self.names), -1, dtype=np.int64)
         for part in scan_record(self.model, record.sequence, self.options, self.columns, self.device):
@@ -228,6 +242,8 @@ class Predictor:
             tables.append(self._sites(part, len(record.sequence)))
             if progress is not None:
                 progress.advance(part.piece.end - part.piece.start)
+            if heat is not None:
+                heat.add(core)
             if keep_profiles:
                 profiles.append(core)
             if keep_tiles:
@@ -237,7 +253,7 @@ class Predictor:
         best[position < 0] = np.nan
         if progress is not None:
             progress.advance(len(record.sequence) - n_covered)
-        return RecordScores(n_tiles, len(record.sequence) - n_covered, best, position, sites, profiles, tiles)
+        return RecordScores(n_tiles, len(record.sequence) - n_covered, best, position, sites, profiles, tiles, heat)
 
     def p_values(self, tracks: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Return the p-value of each score, shape (n,), of its track, a column, int64 (n,); NaN without calibration."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,14 @@ from .matrix_file import MATRIX_NAME, write_matrix
 from .output_files import BED_NAME, RECORDS_NAME, bed_columns, meaning_of, record_rows, remark_on_calls, site_lines
 from .predictor import Predictor, StoredRecord, TileScores
 from .records import Place, Record
+from .report import MOST_RECORDS, REPORT_NAME, Report
 from .stored_records import (
+    load_heat,
     load_profiles,
     load_tiles,
     pack_counts,
     pack_record,
+    save_heat,
     save_profiles,
     save_tiles,
     unpack_counts,
@@ -41,7 +44,7 @@ BATCH_NUCLEOTIDES = 200_000  # of the records that are predicted and saved toget
 
 @dataclass(frozen=True)
 class Outputs:
-    """How sites are called, and what is written beside ``sites.bed`` and ``records.csv``.
+    """How sites are called, and what is written beside ``sites.bed``, ``records.csv`` and ``report.html``.
 
     Attributes
     ----------
@@ -57,7 +60,7 @@ class Outputs:
     sizes : mapping of int, optional
         Lengths of chromosomes by name, for bigWig files.
     notice : str
-        What the head of ``sites.bed`` says of demonstration data.
+        What the head of ``sites.bed`` and of ``report.html`` says of demonstration data.
     """
 
     q: float = 0.05
@@ -115,7 +118,7 @@ def predict_records(
     background: Background | None = None,
     n_nucleotides: int | None = None,
 ) -> PredictionRun:
-    """Predict records and write ``sites.bed``, ``records.csv`` and what ``outputs`` asks for.
+    """Predict records and write ``sites.bed``, ``records.csv``, ``report.html`` and what ``outputs`` asks for.
 
     Records are read, predicted and saved in batches, which a later start of the same run does not predict again; memory
     does not grow with their number. Sites are called at the end, when all p-values are known.
@@ -153,7 +156,8 @@ def predict_records(
                 unit = batches.finish(batch, progress)
                 counts.counts += unpack_counts(unit["p_counts"], counts.counts.shape[1])
                 totals += [len(batch), size, unit["n_tiles"], unit["n_skipped"]]
-        outcome = _write(batches, counts.rates(outputs.family), [int(value) for value in totals])
+        model_name = Path((record.weights or {}).get("model_path", "the model")).name
+        outcome = _write(batches, counts.rates(outputs.family), [int(value) for value in totals], model_name)
         summary = {"records": outcome.n_records, "tiles": outcome.n_tiles, "sites": outcome.n_sites}
         run.finish(summary | {"remarks": outcome.remarks})
     return outcome
@@ -164,8 +168,8 @@ class _Batches:
 
     def __init__(self, run: RunFolder, predictor: Predictor, outputs: Outputs):
         self.run, self.predictor, self.outputs = run, predictor, outputs
-        self.n = 0
-        kinds = (("profiles", outputs.bedgraph or outputs.bigwig), ("tiles", outputs.matrix))
+        self.n = self.n_records = 0
+        kinds = (("profiles", outputs.bedgraph or outputs.bigwig), ("tiles", outputs.matrix), ("heat", True))
         self._folders = {kind: run.folder(kind, is_work=True) for kind, is_kept in kinds if is_kept}
 
     @staticmethod
@@ -178,14 +182,16 @@ class _Batches:
     def finish(self, batch: list[Record], progress: Progress) -> dict:
         """Return the unit of the next batch, predicted now or by an earlier start."""
         number, self.n = self.n, self.n + 1
+        kinds = [kind for kind in self._folders if kind != "heat" or self.n_records < MOST_RECORDS]
+        self.n_records += len(batch)
         if (earlier := self._find(number)) is not None:
             progress.skip(sum(len(record.sequence) for record in batch))
             return earlier
-        predictor, kept = self.predictor, {f"keep_{kind}": True for kind in self._folders}
+        predictor, kept = self.predictor, {f"keep_{kind}": True for kind in kinds}
         predictor.p_counts = PValueCounts(len(predictor.names))
         found = [predictor.predict(record, progress=progress, **kept) for record in batch]
-        for kind, save in (("profiles", save_profiles), ("tiles", save_tiles)):
-            if kind in self._folders:
+        for kind, save in (("profiles", save_profiles), ("tiles", save_tiles), ("heat", save_heat)):
+            if kind in kinds:
                 save(self._file(kind, number), found)
         return self.run.save_unit(
             self._name(number),
@@ -194,7 +200,7 @@ class _Batches:
                 "n_tiles": sum(scores.n_tiles for scores in found),
                 "n_skipped": sum(scores.n_skipped for scores in found),
                 "p_counts": pack_counts(predictor.p_counts.counts),
-                "sha256": {kind: storage.sha256_file(self._file(kind, number)) for kind in self._folders},
+                "sha256": {kind: storage.sha256_file(self._file(kind, number)) for kind in kinds},
             },
         )
 
@@ -216,9 +222,12 @@ class _Batches:
             yield number, self.run.load_unit(self._name(number))["records"]
 
     def records(self) -> Iterator[StoredRecord]:
-        """Yield the records with all candidates for sites."""
-        for _, stored in self.units():
-            yield from map(unpack_record, stored)
+        """Yield the records with all candidates for sites, and the heat of the first ones."""
+        for number, stored in self.units():
+            file = self._file("heat", number)
+            heats = load_heat(file) if file.is_file() else [None] * len(stored)
+            for one, heat in zip(stored, heats):
+                yield replace(unpack_record(one), heat=heat)
 
     def profiles(self) -> Iterator[tuple[Place, Profile]]:
         """Yield the parts of the records, where they lie, and their scores."""
@@ -236,28 +245,32 @@ class _Batches:
                 yield [names[i] for i in owner.tolist()], tiles
 
 
-def _write(batches: _Batches, rates: DiscoveryRates, totals: list[int]) -> PredictionRun:
+def _write(batches: _Batches, rates: DiscoveryRates, totals: list[int], model_name: str) -> PredictionRun:
     run, predictor, outputs = batches.run, batches.predictor, batches.outputs
     calls_by_q = predictor.calibration is not None and predictor.top is None
     by_track = np.zeros(len(predictor.names), dtype=np.int64)
     remarks = [meaning_of(predictor.calibration, outputs.family)]
     remarks += [remark_on_calls(rates, outputs.q)] if calls_by_q else []
+    report = Report(predictor, rates, totals[0])
     with storage.atomic_write(run.file(BED_NAME)) as handle:
         header = [outputs.notice, *remarks] if outputs.notice else remarks
         handle.writelines(f"# {' '.join(text.split())}\n" for text in header)
         handle.write("#" + "\t".join(bed_columns(predictor)) + "\n")
 
         def rows() -> Iterator[dict]:
-            # Both tables from one pass over the saved batches.
+            # Tables and page from one pass over the saved batches.
             for stored in batches.records():
                 sites = stored.scores.sites
                 if calls_by_q:
                     sites = stored.scores.sites = sites.take(rates.q_values(sites.track, sites.p) <= outputs.q)
                 by_track[:] += np.bincount(sites.track, minlength=len(by_track))
+                report.add(stored)
                 handle.writelines(site_lines(stored, predictor, rates))
                 yield from record_rows(stored, predictor, rates)
 
         storage.write_csv(run.file(RECORDS_NAME), rows())
+    with storage.atomic_write(run.file(REPORT_NAME)) as handle:
+        handle.write(report.page(model_name, totals[1], remarks, outputs.notice))
     if outputs.bedgraph:
         write_bedgraphs(run.folder("tracks"), predictor.names, batches.profiles)
     if outputs.bigwig:

@@ -13,10 +13,12 @@ from .records import Place, Record
 from .tiling import Profile
 
 __all__ = [
+    "load_heat",
     "load_profiles",
     "load_tiles",
     "pack_counts",
     "pack_record",
+    "save_heat",
     "save_profiles",
     "save_tiles",
     "unpack_counts",
@@ -115,3 +117,16 @@ def load_tiles(path: str | PathLike) -> tuple[np.ndarray, TileScores]:
     """Return the tiles of a batch, and the number of the record of each, int64, shape (n,)."""
     stored = _load(path)
     return np.repeat(stored["owner"], stored["lengths"]), TileScores(stored["starts"], stored["ends"], stored["logits"])
+
+
+def save_heat(path: str | PathLike, found: Sequence[RecordScores]) -> None:
+    """Save the cells of the records of a batch."""
+    heats = [scores.heat for scores in found]
+    cells, widths = [heat.scores for heat in heats], [np.array([heat.width]) for heat in heats]
+    _save(path, list(range(len(heats))), cells, cells=cells, widths=widths)
+
+
+def load_heat(path: str | PathLike) -> list[tuple[int, np.ndarray]]:
+    """Return the width of the cells of each record of a batch, and their scores, float32, shape (n_cells, k)."""
+    stored = _load(path)
+    return list(zip(stored["widths"].tolist(), np.split(stored["cells"], np.cumsum(stored["lengths"])[:-1])))

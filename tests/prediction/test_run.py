@@ -140,7 +140,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
             return super().predict(record, **options)
 
     predicted(tmp_path / "parts", predictor=Unused(calibrated(), stride=1, max_p=0.9), bedgraph=True)
-    for name in ("sites.bed", "records.csv", "tracks/A.bedgraph", "tracks/T.bedgraph"):
+    for name in ("sites.bed", "records.csv", "report.html", "tracks/A.bedgraph", "tracks/T.bedgraph"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -177,7 +177,7 @@ def test_batches_change_nothing(tmp_path, monkeypatch):
     predicted(tmp_path / "one")
     monkeypatch.setattr(run_module, "BATCH_NUCLEOTIDES", 1)
     predicted(tmp_path / "many")
-    for name in ("sites.bed", "records.csv"):
+    for name in ("sites.bed", "records.csv", "report.html"):
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-__all__ = ["Markup", "count", "document", "missing", "number", "p_value", "paragraph", "table", "text"]
+__all__ = ["Markup", "cell", "count", "document", "missing", "number", "p_value", "paragraph", "table", "text"]
 
 _STYLE = """
 body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: #fff; color: #1a1a1a; overflow-wrap: anywhere;
@@ -49,6 +49,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const heads = Array.from(table.tHead.rows[0].cells);
   heads.forEach((head, column) => {
+    if (!head.dataset.first) return;
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = head.textContent;
@@ -102,7 +103,8 @@ def number(value, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\u2212")
 
 
-def _cell(value) -> str:
+def cell(value) -> str:
+    """Return a cell of a table, escaped: text, a number, or a pair of text and the number to sort by."""
     if isinstance(value, tuple):  # (text, value to sort by)
         key = "" if missing(value[1]) else float(value[1])
         return f'<td class="n" data-v="{key}">{text(value[0])}</td>'
@@ -110,7 +112,7 @@ def _cell(value) -> str:
         return f'<td class="t">{text(value)}</td>'
     if hasattr(value, "__index__"):
         return f'<td class="n" data-v="{int(value)}">{int(value):,}</td>'
-    return _cell((number(value), value))
+    return cell((number(value), value))
 
 
 def count(value) -> int | None:
@@ -131,7 +133,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence], caption: str = "", asce
     ascending : iterable of str
         Headings of columns that the first click sorts upwards, as it does the first column; it sorts others downwards.
     """
-    rows = [f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows]
+    rows = [f"<tr>{''.join(map(cell, row))}</tr>" for row in rows]
     if not rows:
         return "<p>None.</p>"
     ascending = {head[0], *ascending}
@@ -150,7 +152,15 @@ def paragraph(*sentences: str, kind: str = "") -> str:
     return f"{opening}{' '.join(map(text, sentences))}</p>"
 
 
-def document(title: str, lead: str, sections: Mapping[str, tuple[str, str]], notice: str = "") -> str:
+def document(
+    title: str,
+    lead: str,
+    sections: Mapping[str, tuple[str, str]],
+    notice: str = "",
+    *,
+    style: str = "",
+    script: str = "",
+) -> str:
     """Return a page as one HTML document.
 
     Parameters
@@ -162,6 +172,8 @@ def document(title: str, lead: str, sections: Mapping[str, tuple[str, str]], not
         Heading and markup of each section, by its id.
     notice : str
         Warning above all else.
+    style, script : str
+        What a page adds to the style sheet and the script that all pages have.
     """
     links = "".join(f'<li><a href="#{key}">{text(heading)}</a></li>' for key, (heading, _) in sections.items())
     body = "\n".join(
@@ -173,7 +185,7 @@ def document(title: str, lead: str, sections: Mapping[str, tuple[str, str]], not
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{text(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
         f"<h1>{text(title)}</h1>\n{paragraph(notice, kind='warn') if notice else ''}{paragraph(lead)}\n"
-        f"<nav><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+        f"<nav><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n<script>{_SCRIPT}{script}</script>\n</body>\n</html>\n"
     )
