@@ -240,6 +240,8 @@ class Predictor:
             position = np.where(highest > best, middle, position)
             best = np.maximum(best, highest)
             tables.append(self._sites(part, len(record.sequence)))
+            if self.top is not None:  # else the maxima of a long record fill the memory
+                tables = [self._highest(SiteTable.joined(tables))]
             if progress is not None:
                 progress.advance(part.piece.end - part.piece.start)
             if heat is not None:
@@ -249,7 +251,7 @@ class Predictor:
             if keep_tiles:
                 piece = part.piece
                 tiles.append(TileScores(piece.starts[answered], piece.ends[answered], part.logits[answered]))
-        sites = self._highest(SiteTable.joined(tables))
+        sites = SiteTable.joined(tables)
         best[position < 0] = np.nan
         if progress is not None:
             progress.advance(len(record.sequence) - n_covered)
@@ -278,9 +280,7 @@ class Predictor:
         return sites.take((part.piece.start <= middle) & (middle < part.piece.end) & ~(p > self.max_p))
 
     def _highest(self, sites: SiteTable) -> SiteTable:
-        """Return the ``top`` sites of each track, or all."""
-        if self.top is None or not len(sites):
-            return sites
+        """Return the ``top`` sites of each track."""
         order = np.lexsort((sites.start, -sites.score, sites.track))
         tracks = sites.track[order]
         first = np.searchsorted(tracks, tracks)  # of each track's run

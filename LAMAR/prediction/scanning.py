@@ -17,7 +17,7 @@ from .tiling import Piece, Profile, pieces, profile_of, segments
 
 __all__ = ["ScanOptions", "ScannedPiece", "positive_columns", "scan_record", "tile_length"]
 
-N_TILES = 4_096  # of a piece: some 100,000 nucleotides at the default stride
+N_TILES = 2_048  # of a piece: some 50,000 nucleotides at the default stride
 
 
 def tile_length(model: torch.nn.Module) -> int:
