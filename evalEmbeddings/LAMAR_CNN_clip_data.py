@@ -21,7 +21,8 @@ scored on test. Methods (`representation` in the tables):
 Repeats differ in the CNN's seed, and with --subsample_* in the training records of every method. Layers are block
 indices from 0; negatives count from the end.
 
-Outputs in OUTPUT_DIR: results.csv, predictions.csv, split_report.json, run.json. An interrupted run resumes.
+Outputs in OUTPUT_DIR: results.csv (`learned` is 0 for a CNN whose validation loss stayed at that of class
+frequencies), predictions.csv, split_report.json, run.json. An interrupted run resumes.
 Embeddings are kept in --cache_dir and read from there the next time. Figures: evalEmbeddings/plot_results.py
 """
 

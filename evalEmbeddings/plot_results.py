@@ -9,8 +9,8 @@ Without arguments it reports on the evaluation of the demo set, demo/evaluation.
 
 Each folder holds results.csv, predictions.csv, split_report.json and run.json, as LAMAR_CNN_clip_data.py writes them.
 
-Outputs in OUTPUT_DIR: report.html (one file, inline images); figures as PNG and SVG: boxes_METRIC, bars, scatter,
-layers; summary.csv, wilcoxon.csv, mean_ranks.csv, delong.csv; run.json.
+Outputs in OUTPUT_DIR: report.html (one file, inline images); figures as PNG and SVG: bars, scatter, layers, from
+three data sets on boxes_METRIC; summary.csv, wilcoxon.csv, mean_ranks.csv, delong.csv; run.json.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
         notice=notice,
         overwrite=overwrite,
     )
-    print(closing_table(report, arguments.metric))
+    print(closing_table(report))
     print(f"report: {output_dir / 'report.html'}")
 
 

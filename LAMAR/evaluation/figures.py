@@ -17,6 +17,7 @@ from .registries import REPRESENTATIONS, VARIANTS, Representation, reference_rep
 from .results import Results, method_values
 
 __all__ = [
+    "FEWEST_FOR_BOX",
     "PANELS_PER_PAGE",
     "error_bars",
     "plot_bars",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 PANELS_PER_PAGE = 20
+FEWEST_FOR_BOX = 3  # data sets; fewer are drawn as points alone
 NAMED = 8  # data sets that the scatter has room to name
 
 
@@ -106,7 +108,7 @@ def plot_boxes(results: Results, metric: str = "auroc"):
     for i, method in enumerate(values.columns):
         points = values[method].dropna().to_numpy()
         style = styles[method]
-        if len(points) > 2:
+        if len(points) >= FEWEST_FOR_BOX:
             box = axis.boxplot(
                 points,
                 positions=[i],

@@ -256,6 +256,7 @@ def result(
     pooling: str = "",
     repeat: int = 0,
     chosen: bool = True,
+    learned: bool | None = None,
 ) -> dict:
     """Return one unit's row of ``results.csv`` and its test probabilities.
 
@@ -272,6 +273,8 @@ def result(
         Wall time of the unit.
     variant, layer, pooling, repeat, chosen
         Columns of the table; "" for what the representation does not have.
+    learned : bool, optional
+        Whether training lowered the validation loss, see `LAMAR.evaluation.cnn.model.has_learned`; CNNs only.
 
     Returns
     -------
@@ -287,6 +290,7 @@ def result(
     row |= {name: figures[name] for name in METRICS}
     row |= {"n_train": len(parts.train), "n_test": len(parts.test), "n_parameters": n_parameters}
     row |= {"seconds": round(seconds, 3), "chosen": int(chosen)}
+    row["learned"] = None if learned is None else int(learned)
     return {"row": row, "probabilities": [float(value) for value in probabilities]}
 
 

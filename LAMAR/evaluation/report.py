@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from ..runs import RunFolder, storage
 from ..runs.figures import save_figure
 from ..statistics.metrics import METRICS
-from ..statistics.rank_tests import mean_ranks, wilcoxon_table
 from . import figures, tables
-from .report_html import FigureOnPage, above_dinucleotide, build_report
-from .results import Results, method_values, paired_tests, read_results, summarise
+from .report_html import FigureOnPage, below_remarks, build_report
+from .report_tables import Report, below_composition, report_tables
+from .results import Results, read_results
 
 __all__ = ["Report", "closing_table", "write_report"]
 
 logger = logging.getLogger(__name__)
 
 READ = ("results.csv", "predictions.csv", "split_report.json")
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """Tables of a report.
-
-    Attributes
-    ----------
-    summary : DataFrame
-        One row per data set and method, see `LAMAR.evaluation.results.summarise`.
-    wilcoxon : DataFrame
-        Tests of pairs of methods over data sets.
-    mean_ranks : DataFrame
-        Mean rank of each method over data sets.
-    delong : DataFrame
-        Tests within data sets, see `LAMAR.evaluation.results.paired_tests`.
-    above_dinucleotide : DataFrame
-        See `LAMAR.evaluation.report_html.above_dinucleotide`.
-    """
-
-    summary: pd.DataFrame
-    wilcoxon: pd.DataFrame
-    mean_ranks: pd.DataFrame
-    delong: pd.DataFrame
-    above_dinucleotide: pd.DataFrame
 
 
 def write_report(
@@ -98,49 +70,33 @@ def write_report(
         overwrite=overwrite,
     ) as run:
         logger.info("%d data sets, %d methods: intervals and tests", len(joined.datasets), len(joined.methods))
-        summary = summarise(joined, metric, n_boot, seed)
-        values = method_values(joined, metric)
-        report = Report(
-            summary,
-            wilcoxon_table(values),
-            mean_ranks(values)[0],
-            paired_tests(joined),
-            above_dinucleotide(joined, metric),
-        )
+        report = report_tables(joined, metric, n_boot, seed)
         for name in ("summary", "wilcoxon", "mean_ranks", "delong"):
             storage.write_csv(run.file(f"{name}.csv"), getattr(report, name))
-        drawn = _draw(run, joined, summary, metric)
-        page = build_report(joined, summary, report.wilcoxon, report.delong, drawn, metric, notice)
+        page = build_report(joined, report, _draw(run, joined, report), notice)
         with storage.atomic_write(run.file("report.html")) as handle:
             handle.write(page)
-        below = _n_below(report)
-        run.finish({"data_sets": len(joined.datasets), "methods": len(joined.methods), "not_above": below})
+        below = below_composition(report.composition).drop_duplicates(["dataset", "method"])
+        run.finish({"data_sets": len(joined.datasets), "methods": len(joined.methods), "not_above": len(below)})
     return report
 
 
-def _n_below(report: Report) -> int:
-    return int(report.above_dinucleotide["exceeds"].map(lambda value: value is False).sum())
-
-
-def closing_table(report: Report, metric: str = "auroc") -> str:
-    """Return the mean score and rank of each method as text, and how many scores are not above dinucleotides."""
+def closing_table(report: Report) -> str:
+    """Return the mean score and rank of each method as text, and how many scores are not above composition's."""
     lines = [
-        f"  {row.method:<30} mean {metric.upper()} {row.mean:.3f}, mean rank {row.mean_rank:.2f}"
+        f"  {row.method:<30} mean {report.metric.upper()} {row.mean:.3f}, mean rank {row.mean_rank:.2f}"
         for row in report.mean_ranks.itertuples()
     ]
-    if below := _n_below(report):
-        n = len(report.above_dinucleotide)
-        lines.append(f"{below} of {n} scores of models are not above their data set's dinucleotide baseline")
-    return "\n".join(lines)
+    return "\n".join(lines + below_remarks(report))
 
 
 # ----------------------------------------------------------------------------------------------------- figures
 
 
-def _draw(run: RunFolder, results: Results, summary: pd.DataFrame, metric: str) -> list[FigureOnPage]:
+def _draw(run: RunFolder, results: Results, report: Report) -> list[FigureOnPage]:
     """Write every figure as PNG and SVG; return them as the page shows them."""
     drawn = []
-    for stem, title, caption, pages in _plan(results, summary, metric):
+    for stem, title, caption, pages in _plan(results, report):
         for i, figure in enumerate(pages, start=1):
             numbered = len(pages) > 1
             name = f"{stem}_{i}" if numbered else stem
@@ -151,8 +107,9 @@ def _draw(run: RunFolder, results: Results, summary: pd.DataFrame, metric: str) 
     return drawn
 
 
-def _plan(results: Results, summary: pd.DataFrame, metric: str) -> Iterator[tuple[str, str, str, list]]:
+def _plan(results: Results, report: Report) -> Iterator[tuple[str, str, str, list]]:
     """Yield file name, title, caption and pages of every figure, in the order of the page."""
+    metric, summary = report.metric, report.summary
     label = METRICS[metric].label
     caption = (
         "Bars are the score of the mean prediction over repeats, lines its 95 % bootstrap interval over test records."
@@ -169,6 +126,8 @@ def _plan(results: Results, summary: pd.DataFrame, metric: str) -> Iterator[tupl
         "data sets that have all layers of a curve."
     )
     yield "layers", f"{label} by layer", caption, [layers] if layers else []
+    if report.values.notna().sum().max() < figures.FEWEST_FOR_BOX:
+        return
     caption = "Boxes: quartiles and median over data sets, whiskers to 1.5 times their range; points are data sets."
     for name in (metric, *(name for name in tables.METRICS if name != metric)):
         yield f"boxes_{name}", f"{METRICS[name].label} by method", caption, [figures.plot_boxes(results, name)]

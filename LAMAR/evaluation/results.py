@@ -79,7 +79,7 @@ def _check_unit(path: Path, table: pd.DataFrame) -> None:
 
 def _read_table(path: Path) -> pd.DataFrame:
     text = [name for name in UNIT if name not in ("layer", "repeat")]
-    table = read_csv(path, text, ["layer", "repeat", *METRICS, *SIZES], ["chosen"])
+    table = read_csv(path, text, ["layer", "repeat", *METRICS, *SIZES], ["chosen", "learned"])
     refuse_cells(path, table, "dataset", table["dataset"] == "", "a name")
     wanted = f"one of {', '.join(REPRESENTATIONS)}"
     refuse_cells(path, table, "representation", ~table["representation"].isin(REPRESENTATIONS), wanted)
@@ -87,6 +87,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     check_metrics(path, table)
     table["chosen"] = table.get("chosen", 1)
     refuse_cells(path, table, "chosen", ~table["chosen"].isin([0, 1]), "0 or 1")
+    table["learned"] = table.get("learned", math.nan)  # runs of earlier versions have no such column
+    refuse_cells(path, table, "learned", table["learned"].notna() & ~table["learned"].isin([0, 1]), "0, 1 or nothing")
     return table.astype({"chosen": bool})
 
 
@@ -275,9 +277,10 @@ def summarise(results: Results, metric: str = "auroc", n_boot: int = 1000, seed:
     Returns
     -------
     DataFrame
-        Columns dataset, method, representation, n_repeats, n_train, n_test, n_parameters; for every metric its mean
-        over repeats; ``sd`` of ``metric`` over repeats (n - 1; NaN for one); ``pooled``, the metric of the mean
-        probability over repeats, with ``low`` and ``high``, its 95 % bootstrap interval (NaN without predictions).
+        Columns dataset, method, representation, n_train, n_test, n_parameters, n_repeats, ``n_unlearned`` (repeats
+        whose training learned next to nothing); for every metric its mean over repeats; ``sd`` of ``metric`` over
+        repeats (n - 1; NaN for one); ``pooled``, the metric of the mean probability over repeats, with ``low`` and
+        ``high``, its 95 % bootstrap interval (NaN without predictions).
     """
     chosen = results.table[results.table["chosen"]]
     groups = chosen.groupby(["dataset", "method"])
@@ -285,6 +288,7 @@ def summarise(results: Results, metric: str = "auroc", n_boot: int = 1000, seed:
     summary["sd"] = groups[metric].std()
     summary = summary.join(groups[["representation", "n_train", "n_test", "n_parameters"]].first())
     summary["n_repeats"] = groups.size()
+    summary["n_unlearned"] = groups["learned"].agg(lambda learned: int((learned == 0).sum()))
     predicted = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # undefined values become empty cells
@@ -303,8 +307,8 @@ def summarise(results: Results, metric: str = "auroc", n_boot: int = 1000, seed:
 def paired_tests(results: Results) -> pd.DataFrame:
     """Test each method on embeddings against the references within each data set, by DeLong's test.
 
-    References are the representations with a ``reference_line``: one-hot, dinucleotides and 4-mers. Probabilities are
-    means over repeats.
+    References are the representations with a ``reference_line`` (one-hot, dinucleotides and 4-mers), and for methods on
+    trained weights the same method on random weights. Probabilities are means over repeats.
 
     Returns
     -------
@@ -318,10 +322,11 @@ def paired_tests(results: Results) -> pd.DataFrame:
     """
     methods, rows = results.methods_of("probe", "embedding"), []
     references = [entry.label for entry in reference_representations()]
+    random = _random_counterparts(results)
     for dataset, records in results.predictions.groupby("dataset", sort=True):
         wide = records.pivot(index=["id", "occurrence", "label"], columns="method", values="probability")
         for a in (name for name in methods if name in wide):
-            for b in (name for name in references if name in wide):
+            for b in (name for name in [*references, random.get(a)] if name in wide):
                 both = wide[[a, b]].dropna()
                 row = {"dataset": dataset, "method_a": a, "method_b": b, "n": len(both)}
                 if len(both):
@@ -334,3 +339,16 @@ def paired_tests(results: Results) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns="dataset method_a method_b n difference low high p_value".split())
     table["p_holm"] = holm(table["p_value"].to_numpy(dtype=np.float64))
     return table
+
+
+def _random_counterparts(results: Results) -> dict[str, str]:
+    """Return the method on random weights that differs from a method on trained ones in nothing else, by its name."""
+    random = [variant.label for variant in VARIANTS.values() if not variant.parameter]
+    encoders = results.table[results.table["variant"] != ""]
+    counterparts = {}
+    for method, variant in dict.fromkeys(zip(encoders["method"], encoders["variant"])):
+        # What follows the variant in a method's name is its layer, representation and pooling.
+        for name in (label + method.removeprefix(variant_label(variant)) for label in random):
+            if name != method and name in results.methods:
+                counterparts[method] = name
+    return counterparts

@@ -209,7 +209,8 @@ def _cnn_trainer(options: CnnOptions) -> TrainCnn:
     from .cnn import model as cnn
 
     def train(records, labels, train, validation, test, representation, seed):
-        model, _ = cnn.train_cnn(records, labels, train, validation, options, seed, representation=representation)
-        return cnn.predict(model, records, test), cnn.count_parameters(model)
+        model, history = cnn.train_cnn(records, labels, train, validation, options, seed, representation=representation)
+        learned = cnn.has_learned(history, labels[validation])
+        return cnn.predict(model, records, test), {"n_parameters": cnn.count_parameters(model), "learned": learned}
 
     return train

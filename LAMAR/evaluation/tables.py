@@ -5,6 +5,7 @@ Imports nothing heavy, so that parsers can list the metrics. Tables are read by 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,14 @@ __all__ = [
     "SIZES",
     "UNIT",
     "closing_table",
+    "unlearned_note",
     "write_tables",
 ]
 
 UNIT = ("dataset", "representation", "variant", "layer", "pooling", "split", "repeat")
 METRICS = reported_metrics("classification")
 SIZES = ("n_train", "n_test", "n_parameters", "seconds")
-COLUMNS = (*UNIT, *METRICS, *SIZES, "chosen")  # of results.csv
+COLUMNS = (*UNIT, *METRICS, *SIZES, "chosen", "learned")  # of results.csv
 
 PREDICTED_UNIT = ("dataset", "representation", "variant", "layer", "repeat")
 PREDICTION_COLUMNS = (*PREDICTED_UNIT, "id", "label", "probability")  # of predictions.csv
@@ -45,7 +47,8 @@ def write_tables(run: RunFolder, sets: Sequence[Parts], results: Mapping[str, Se
     results : mapping
         Units of each data set by its name, each as `LAMAR.evaluation.probes.result` returns them.
     """
-    rows = [unit["row"] for parts in sets for unit in results[parts.dataset.name]]
+    # Units that an earlier version saved do not say whether anything was learned.
+    rows = [{"learned": None} | unit["row"] for parts in sets for unit in results[parts.dataset.name]]
     storage.write_csv(run.file("results.csv"), rows, COLUMNS)
     storage.write_csv(run.file("predictions.csv"), _prediction_rows(sets, results), PREDICTION_COLUMNS)
     storage.write_json(run.file("split_report.json"), {parts.dataset.name: parts.report for parts in sets})
@@ -63,6 +66,8 @@ def _prediction_rows(sets: Sequence[Parts], results: Mapping[str, Sequence[dict]
 def closing_table(rows: Iterable[Mapping]) -> str:
     """Return the mean test AUROC of each method on each data set, and its standard deviation over repeats, as text.
 
+    Trainings that learned next to nothing are counted beside their method.
+
     Parameters
     ----------
     rows : iterable of mapping
@@ -71,16 +76,26 @@ def closing_table(rows: Iterable[Mapping]) -> str:
     import numpy as np
 
     values: dict[str, dict[str, list[float]]] = {}
+    unlearned: Counter[tuple[str, str]] = Counter()
     for row in rows:
         methods = values.setdefault(row["dataset"], {})
         if row["chosen"]:
             layer = f" layer {row['layer']}" if row["layer"] != "" else ""
             method = " ".join(filter(None, [row["representation"], row["variant"]])) + layer
             methods.setdefault(method, []).append(row["auroc"])
+            unlearned[row["dataset"], method] += row.get("learned") == 0
     lines = []
     for dataset, methods in values.items():
         lines += ["", f"{dataset}: test AUROC, mean (sd over repeats)"]
         for method, aurocs in methods.items():
             spread = f" ({np.std(aurocs, ddof=1):.3f})" if len(aurocs) > 1 else ""
-            lines.append(f"  {method:<36} {np.mean(aurocs):.3f}{spread}")
+            line = f"  {method:<36} {np.mean(aurocs):.3f}{spread}"
+            lines.append("  ".join(filter(None, [line, unlearned_note(unlearned[dataset, method], len(aurocs))])))
     return "\n".join(lines)
+
+
+def unlearned_note(n_unlearned: int, n_repeats: int) -> str:
+    """Return how many of a method's trainings learned next to nothing, in words; "" for none."""
+    if not n_unlearned:
+        return ""
+    return f"{n_unlearned} of {n_repeats} trainings " * (n_repeats > 1) + "learned next to nothing"

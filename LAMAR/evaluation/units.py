@@ -21,8 +21,8 @@ __all__ = ["TrainCnn", "evaluate"]
 
 logger = logging.getLogger(__name__)
 
-# (records, labels, train, validation, test, representation, seed) -> test probabilities, number of parameters
-TrainCnn = Callable[..., tuple[np.ndarray, int]]
+# (records, labels, train, validation, test, representation, seed) -> test probabilities, {n_parameters, learned}
+TrainCnn = Callable[..., tuple[np.ndarray, dict]]
 
 
 def evaluate(
@@ -49,9 +49,9 @@ def evaluate(
     variants : sequence of EncoderVariant
         Frozen encoders; may be empty.
     train_cnn : callable or None
-        ``train_cnn(records, labels, train, validation, test, representation, seed)`` returns test probabilities and
-        the number of parameters; ``representation`` is ``"one_hot"`` for sequence and ``"lamar"`` for embeddings. None
-        leaves out every CNN.
+        ``train_cnn(records, labels, train, validation, test, representation, seed)`` returns test probabilities and a
+        dict of ``n_parameters`` and ``learned``, arguments of `LAMAR.evaluation.probes.result`; ``representation`` is
+        ``"one_hot"`` for sequence and ``"lamar"`` for embeddings. None leaves out every CNN.
     n_repeats : int
         Seeds of the CNN: ``seed``, ``seed + 1`` ...
     seed : int
@@ -149,7 +149,8 @@ class _Units:
 
     def sequence_cnns(self) -> Iterator[dict]:
         for entry in select_representations("sequence"):
-            records = entry.load()(self.sequences)
+            keys = (unit_name(self.name, entry.name, repeat=repeat) for repeat in range(len(self.draws)))
+            records = None if all(map(self.run.done, keys)) else entry.load()(self.sequences)
             for repeat in range(len(self.draws)):
 
                 def compute(entry=entry, records=records, repeat=repeat) -> dict:
@@ -161,10 +162,10 @@ class _Units:
         """Train the CNN on records, score it on test."""
         start, parts = time.perf_counter(), self.draws[repeat]
         network = "one_hot" if representation.kind == "sequence" else "lamar"
-        probabilities, n_parameters = self.train_cnn(
+        probabilities, trained = self.train_cnn(
             records, parts.labels, parts.train, parts.validation, parts.test, network, self.seed + repeat
         )
-        facts = {"n_parameters": n_parameters, "seconds": time.perf_counter() - start, "repeat": repeat}
+        facts = trained | {"seconds": time.perf_counter() - start, "repeat": repeat}
         return result(parts, representation.name, probabilities, **facts, **labels)
 
     # ------------------------------------------------------------------------------------------ with an encoder

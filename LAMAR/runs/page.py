@@ -31,7 +31,7 @@ th[aria-sort=ascending] button::after { content: " \\2191"; color: #000; }
 th[aria-sort=descending] button::after { content: " \\2193"; color: #000; }
 caption { text-align: left; padding: .3rem 0; }
 .warn { border-left: .4rem solid #b34700; background: #fff4eb; padding: .5rem .8rem; max-width: 60rem; }
-.flag { background: #ffe3cc; white-space: nowrap; padding: 0 .3rem; border-radius: .2rem; }
+.flag { background: #ffe3cc; padding: 0 .3rem; border-radius: .2rem; }
 figure { margin: 1rem 0 2rem; } figure img { height: auto; max-width: none; }
 @media (min-width: 48rem) { figure img { max-width: 100%; } }
 @media print {

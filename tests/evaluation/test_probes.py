@@ -157,7 +157,8 @@ def run_all(folder, parts, encoder, calls: list, fail_at=None, trained: list | N
         if fail_at is not None and len(calls) == fail_at:
             raise KeyboardInterrupt
         rng = np.random.default_rng(seed)
-        return np.clip(labels[test] * 0.3 + rng.random(len(test)) * 0.7, 0, 1), 11
+        facts = {"n_parameters": 11, "learned": representation == "lamar"}
+        return np.clip(labels[test] * 0.3 + rng.random(len(test)) * 0.7, 0, 1), facts
 
     def embeddings_of(variant, sequences, outputs):
         calls.append(tuple(outputs))

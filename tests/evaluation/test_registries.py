@@ -14,11 +14,11 @@ from LAMAR.errors import InputError
 from LAMAR.evaluation import figures, geometry_figures
 from LAMAR.evaluation.encoders import EncoderOptions, open_encoders
 from LAMAR.evaluation.registries import REPRESENTATIONS, VARIANTS, Representation, Variant
-from LAMAR.evaluation.report_html import above_dinucleotide, build_report
-from LAMAR.evaluation.results import method_values, paired_tests, read_results, summarise
+from LAMAR.evaluation.report_html import build_report
+from LAMAR.evaluation.report_tables import report_tables
+from LAMAR.evaluation.results import read_results
 from LAMAR.evaluation.run import SetOptions, evaluate_sets
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM
-from LAMAR.statistics.rank_tests import wilcoxon_table
 
 
 def by_first_letter(parts, name):
@@ -87,15 +87,16 @@ def test_run_tables_figures_and_page(entries, weights, tmp_path):
     pd.testing.assert_frame_equal(pd.DataFrame(rows)[["auroc"]], results.table[["auroc"]])
     # Composition first, in the order of the registry; variants from random to the last entry.
     assert results.methods == ["GC", "dinucleotide", "4-mer", "first letter", "adapted probe", "Random probe"]
-    delong, values = paired_tests(results), method_values(results)
-    assert set(delong["method_b"]) == {"dinucleotide", "4-mer", "first letter"}
-    assert "first letter" not in set(above_dinucleotide(results)["method"])  # it is composition, no model
+    report = report_tables(results, n_boot=20)
+    assert set(report.delong["method_b"]) == {"dinucleotide", "4-mer", "first letter", "Random probe"}
+    assert set(report.delong.query("method_b == 'Random probe'")["method_a"]) == {"adapted probe"}
+    assert set(report.composition["reference"]) == {"dinucleotide", "4-mer", "first letter"}
+    assert "first letter" not in set(report.composition["method"])  # it is composition, no model
 
     boxes = figures.plot_boxes(results).axes[0]
     ticks = [label.get_text().split("  ")[0] for label in boxes.get_yticklabels()]
     assert ticks == results.methods
-    summary = summarise(results, n_boot=20)
-    bars = figures.plot_bars(results, summary)[0].axes[0]
+    bars = figures.plot_bars(results, report.summary)[0].axes[0]
     colours = {"#123456": "adapted probe", "#654321": "first letter"}
     for patch, method in zip(bars.patches, results.methods):
         assert (colours.get(to_hex(patch)) or method) == method
@@ -104,7 +105,7 @@ def test_run_tables_figures_and_page(entries, weights, tmp_path):
     lines = {line.get_label().partition(" (")[0]: line.get_color() for line in layers.lines}
     assert lines["adapted probe"] == "#123456"
     assert lines["first letter"] == "#654321"
-    page = build_report(results, summary, wilcoxon_table(values), delong, [])
+    page = build_report(results, report, [])
     assert "adapted probe" in page
     assert "against one-hot CNN, dinucleotide, 4-mer, first letter on the same test records" in page
 

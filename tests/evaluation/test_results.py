@@ -16,7 +16,11 @@ from LAMAR.statistics import comparisons, delong
 
 def test_paired_tests_are_delong_of_mean_probabilities(five, results):
     table = paired_tests(results)
-    assert set(table["method_b"]) == {"one-hot CNN", "dinucleotide", "4-mer"}
+    of_random = {"Random probe", "Random L0 CNN", "Random L2 CNN"}
+    assert set(table["method_b"]) == {"one-hot CNN", "dinucleotide", "4-mer"} | of_random
+    # The same method on random weights: same representation, same layer.
+    pairs = table[table["method_b"].isin(of_random)]
+    assert (pairs["method_a"].str.removeprefix("Pretrained") == pairs["method_b"].str.removeprefix("Random")).all()
     raw = pd.read_csv(five / "predictions.csv", keep_default_na=False)
     raw = raw[raw["dataset"] == "QKI"]
     lamar = raw[(raw["variant"] == "Pretrained") & (raw["representation"] == "lamar") & (raw["layer"] == "2")]
@@ -30,8 +34,8 @@ def test_paired_tests_are_delong_of_mean_probabilities(five, results):
     found = row[["difference", "low", "high", "p_value"]].astype(float).tolist()
     assert found == pytest.approx([expected.difference, expected.low, expected.high, expected.p_value], nan_ok=True)
     np.testing.assert_allclose(table["p_holm"].astype(float), comparisons.holm(table["p_value"].astype(float)))
-    # 4 sets with both variants (3 methods each), one with one variant; three rivals.
-    assert len(table) == (4 * 6 + 3) * 3
+    # 4 sets with both variants (3 methods each), one with one variant; three rivals, and Random where it was run.
+    assert len(table) == (4 * 6 + 3) * 3 + 4 * 3
 
 
 def test_methods_values_and_summary(five, results):
@@ -48,7 +52,7 @@ def test_methods_values_and_summary(five, results):
     summary = summarise(results, "auroc", n_boot=50).set_index(["dataset", "method"])
     row = summary.loc[("QKI", "one-hot CNN")]
     assert row["sd"] == pytest.approx(one.std())
-    assert row["n_repeats"] == 2
+    assert (row["n_repeats"], row["n_unlearned"]) == (2, 0)
     assert row["low"] <= row["pooled"] <= row["high"]
     assert np.isnan(summary.loc[("QKI", "GC"), "sd"])
     assert summary.loc[("QKI", "GC"), "pooled"] == pytest.approx(values.loc["QKI", "GC"])

@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import entropy
 
 from ...errors import InputError
+from ...runs.progress import Progress
 from .backend import load_keras
 from .data import Batches, Records
 from .options import RECIPES, CnnOptions
@@ -29,6 +30,7 @@ __all__ = [
     "build_cnn",
     "check_length",
     "count_parameters",
+    "has_learned",
     "predict",
     "train_cnn",
 ]
@@ -39,7 +41,7 @@ REPRESENTATIONS = ("one_hot", "lamar")
 BLOCKS = ((64, 7, 4), (96, 5, 4), (128, 5, 2))  # filters, kernel, pool
 SHORTEST = math.prod(pool for _, _, pool in BLOCKS)
 REDUCED_WIDTH = 512
-# Share of the validation loss that class frequencies give: above it, training is reported as failed.
+# Share of the loss that class frequencies give: above it, training is reported as having learned nothing.
 LEARNED_NOTHING = 0.97
 
 # ----------------------------------------------------------------------------------------------------- network
@@ -289,15 +291,32 @@ def train_cnn(
         history["val_loss"][best],
         best + 1,
     )
-    share = labels[val].mean()
-    guess = float(entropy([share, 1 - share]))
-    if history["val_loss"][best] > LEARNED_NOTHING * guess:
+    if not has_learned(history, labels[val]):
         logger.warning(
             "CNN: lowest validation loss %.4f, class frequencies alone give %.4f: next to nothing was learned",
             history["val_loss"][best],
-            guess,
+            _loss_of_frequencies(labels[val]),
         )
     return model, history
+
+
+def _loss_of_frequencies(labels: np.ndarray) -> float:
+    """Return the cross-entropy of predicting the share of label 1 for every record."""
+    share = np.mean(labels)
+    return float(entropy([share, 1 - share]))
+
+
+def has_learned(history: Mapping[str, Sequence[float]], labels: np.ndarray) -> bool:
+    """Return whether the lowest validation loss is at most 97 % of what class frequencies alone give.
+
+    Parameters
+    ----------
+    history : mapping of sequence of float
+        As `train_cnn` returns it.
+    labels : array of 0 and 1, shape (n_val,)
+        Labels of the validation part.
+    """
+    return min(history["val_loss"]) <= LEARNED_NOTHING * _loss_of_frequencies(labels)
 
 
 def _fit(
@@ -309,18 +328,23 @@ def _fit(
     """
     model.stop_training = False
     callbacks.on_train_begin()
-    for epoch in range(epochs):
-        callbacks.on_epoch_begin(epoch)
-        losses = []
-        for step, batch in enumerate(training.epoch(epoch)):
-            losses.append(_loss_on_batch(model, model.train_on_batch, batch))
-            callbacks.on_train_batch_end(step, {"loss": losses[-1][0]})
+    # Early stopping may end the training before.
+    with Progress(epochs * training.n_batches, "steps", "CNN") as shown:
+        for epoch in range(epochs):
+            callbacks.on_epoch_begin(epoch)
+            losses = []
+            for step, batch in enumerate(training.epoch(epoch)):
+                losses.append(_loss_on_batch(model, model.train_on_batch, batch))
+                callbacks.on_train_batch_end(step, {"loss": losses[-1][0]})
+                shown.advance(1)
+                if model.stop_training:
+                    break
+            val_losses = [_loss_on_batch(model, model.test_on_batch, batch) for batch in validation.epoch()]
+            figures = {"loss": _mean_loss(losses), "val_loss": _mean_loss(val_losses)}
+            callbacks.on_epoch_end(epoch, figures)
+            shown.advance(0, epoch=epoch + 1, loss=figures["loss"], validation_loss=figures["val_loss"])
             if model.stop_training:
                 break
-        val_losses = [_loss_on_batch(model, model.test_on_batch, batch) for batch in validation.epoch()]
-        callbacks.on_epoch_end(epoch, {"loss": _mean_loss(losses), "val_loss": _mean_loss(val_losses)})
-        if model.stop_training:
-            break
     callbacks.on_train_end()
     return model.history.history
 
