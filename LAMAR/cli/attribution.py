@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -129,7 +128,7 @@ def _explain_records(arguments: argparse.Namespace) -> None:
             shaded=arguments.top,
             n_figures=arguments.n_figures,
             notice=" (SYNTHETIC demo data)" if arguments.demo else "",
-            progress=sys.stderr.isatty(),
+            progress=True,
         ),
         motif_method=arguments.motif_method,
         kmer=arguments.kmer,
@@ -170,7 +169,7 @@ def _explain_variants(arguments: argparse.Namespace) -> None:
         arguments.output_dir,
         _options(arguments),
         variants=VariantOptions(arguments.strand, arguments.variant_window, not arguments.no_ranks),
-        report=ReportOptions(progress=sys.stderr.isatty()),
+        report=ReportOptions(progress=True),
         record=run_record(arguments, [arguments.vcf, arguments.genome], report.sha256, collapsed),
     )
     for row in sorted(rows, key=lambda row: -abs(row["effect"]))[: arguments.top]:

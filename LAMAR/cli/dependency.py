@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ..errors import InputError
@@ -131,7 +130,5 @@ def _job(arguments: argparse.Namespace):
     return DependencyJob(
         maps=MapOptions(**taken(arguments, maps)),
         explain=ExplainOptions(**taken(arguments, attribution), token_budget=arguments.batch_tokens),
-        report=ReportOptions(
-            top=arguments.top, n_figures=arguments.n_figures, notice=notice, progress=sys.stderr.isatty()
-        ),
+        report=ReportOptions(top=arguments.top, n_figures=arguments.n_figures, notice=notice, progress=True),
     )

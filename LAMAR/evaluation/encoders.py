@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,7 +250,7 @@ def embedder(options: EncoderOptions, cache_dir: str | Path) -> EmbeddingsOf:
             outputs,
             dtype=options.dtype,
             cache_dir=options.cache_dir or cache_dir,
-            progress=f"{encoder.name} embeddings" if sys.stderr.isatty() else None,
+            progress=f"{encoder.name} embeddings",
             token_budget=budget,
             device=options.device,
         )

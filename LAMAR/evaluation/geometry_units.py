@@ -10,6 +10,7 @@ import numpy as np
 
 from ..runs import RunFolder
 from ..runs.figures import save_figure
+from ..runs.progress import Progress
 from ..statistics.isotropy import FIGURES
 from .geometry import measure
 
@@ -97,21 +98,23 @@ def measure_layers(
     embeddings = arrays(missing) if missing else {}
     top = max(names)
     units = {}
-    for layer, name in names.items():
-        if layer not in missing:
-            units[layer] = run.load_unit(name)
-            continue
-        unit = measure(
-            embeddings[layer],
-            n_boot=options.bootstrap,
-            seed=options.seed,
-            zeta=options.zeta,
-            with_scores=layer == top,
-        )
-        for dataset, scores in unit["scores"].items():
-            scores["labels"] = [int(labels[dataset][row]) for row in scores["rows"]]
-        units[layer] = run.save_unit(name, unit)
-        logger.info("%s layer %d: %s", title, layer, headline_text(units[layer]))
+    with Progress(len(missing), "layers", f"{title} geometry") as shown:
+        for layer, name in names.items():
+            if layer not in missing:
+                units[layer] = run.load_unit(name)
+                continue
+            unit = measure(
+                embeddings[layer],
+                n_boot=options.bootstrap,
+                seed=options.seed,
+                zeta=options.zeta,
+                with_scores=layer == top,
+            )
+            for dataset, scores in unit["scores"].items():
+                scores["labels"] = [int(labels[dataset][row]) for row in scores["rows"]]
+            units[layer] = run.save_unit(name, unit)
+            logger.info("%s layer %d: %s", title, layer, headline_text(units[layer]))
+            shown.advance()
     return units
 
 

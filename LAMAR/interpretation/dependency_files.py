@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +15,7 @@ import torch
 from ..alphabet import NUCLEOTIDES
 from ..data.records import genome_positions
 from ..runs.figures import save_figure
+from ..runs.progress import Progress
 from ..runs.storage import atomic_write
 from .dependency import (
     DependencyMap,
@@ -35,7 +34,6 @@ __all__ = [
     "PAIR_COLUMNS",
     "STEM_COLUMNS",
     "MapForm",
-    "TimeEstimate",
     "block_rows",
     "draw_maps",
     "influence_rows",
@@ -51,46 +49,13 @@ __all__ = [
     "write_structures",
 ]
 
-logger = logging.getLogger(__name__)
-
 # Tokens of the mutants of one block: half a minute of lamar-mini on two cores.
 BLOCK_TOKENS = 200_000
-REPORT_SECONDS = 20.0
 
 INFLUENCE_COLUMNS = ("record", "position", "nucleotide", "influence", "chrom", "genome_position", "strand")
 PAIR_COLUMNS = "record rank mutated affected mutated_nucleotide affected_nucleotide dependency".split()
 PAIRWISE_COLUMNS = "record rank position other nucleotide other_nucleotide epistasis".split()
 STEM_COLUMNS = "record stem start end length five_prime three_prime score dependency".split()
-
-
-class TimeEstimate:
-    """Logs from time to time how much of a long computation is done, and about how long the rest takes.
-
-    Parameters
-    ----------
-    total : float
-        Amount of work, in any unit.
-    """
-
-    def __init__(self, total: float):
-        self.total, self.done, self.started, self.reported = total, 0.0, time.monotonic(), time.monotonic()
-
-    def skip(self, amount: float) -> None:
-        """Subtract work that an earlier start did, which says nothing about the speed."""
-        self.total -= amount
-
-    def advance(self, amount: float, what: str) -> None:
-        """Add work that is done; ``what`` begins the log message, if it is time for one."""
-        self.done += amount
-        now = time.monotonic()
-        if now - self.reported >= REPORT_SECONDS and self.done < self.total:
-            self.reported = now
-            rest = (now - self.started) * (self.total / self.done - 1)
-            logger.info("%s; %.0f %%, about %s left", what, 100 * self.done / self.total, _duration(rest))
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def map_tokens(length: int) -> int:
@@ -105,7 +70,7 @@ def block_rows(length: int) -> list[tuple[int, int]]:
 
 
 def map_by_blocks(
-    model: torch.nn.Module, name: str, sequence: str, blocks: Path, estimate: TimeEstimate, **options
+    model: torch.nn.Module, name: str, sequence: str, blocks: Path, shown: Progress, **options
 ) -> DependencyMap:
     """Compute a dependency map in blocks of rows that are kept in a folder until the caller removes it.
 
@@ -116,11 +81,12 @@ def map_by_blocks(
     model, sequence
         See `LAMAR.interpretation.dependency.dependency_map`.
     name : str
-        Name of the record, for log messages.
+        Name of the record, for messages.
     blocks : Path
         Folder of the blocks.
-    estimate : TimeEstimate
-        Counts tokens, see `map_tokens`.
+    shown : Progress
+        Counts tokens, see `map_tokens`. Blocks of an earlier start are taken off its total: they say nothing about the
+        speed.
     options
         Further parameters of `LAMAR.interpretation.dependency.dependency_map`.
     """
@@ -128,15 +94,15 @@ def map_by_blocks(
     parts = []
     for start, end in block_rows(len(sequence)):
         file = blocks / f"{start:07d}.npz"
-        tokens = map_tokens(len(sequence)) * (end - start) / len(sequence)
+        tokens = 3 * (end - start) * (len(sequence) + 2)
         part = _read_block(file)
         if part is None:
             part = dependency_map(model, sequence, region=(start, end), **options)
             with atomic_write(file, "wb") as handle:
                 np.savez(handle, values=part.values, log_odds=part.log_odds)
-            estimate.advance(tokens, f"{name}: {end:,} of {len(sequence):,} positions")
+            shown.advance(tokens, record=name, positions=f"{end:,} of {len(sequence):,}")
         else:
-            estimate.skip(tokens)
+            shown.total -= tokens
         parts.append(part)
     return DependencyMap(np.concatenate([part.values for part in parts]), parts[0].log_odds)
 

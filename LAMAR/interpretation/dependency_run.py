@@ -16,6 +16,7 @@ from ..data.records import record_stem
 from ..devices import choose_device
 from ..runs import RunFolder, storage
 from ..runs.figures import save_figure
+from ..runs.progress import Progress
 from . import dependency_files as files
 from .analyses import CLASSIFIER, Analysis
 from .dependency_figures import plot_map
@@ -184,11 +185,11 @@ def write_dependencies(
         See `LAMAR.interpretation.dependency_files.map_result`.
     """
     report = job.report
-    estimate = files.TimeEstimate(sum(files.map_tokens(len(sequence)) for _, sequence in records))
-    results = []
-    for i, (name, sequence) in enumerate(records):
-        label = f"{i + 1} of {len(records)}" if report.progress else None
-        results.append(_map_record(folder, model, i, name, sequence, job, estimate, label))
+    n_tokens, results = sum(files.map_tokens(len(sequence)) for _, sequence in records), []
+    with Progress(n_tokens, "tokens", "dependency maps", enabled=report.progress) as shown:
+        for i, (name, sequence) in enumerate(records):
+            label = f"{i + 1} of {len(records)}" if report.progress else None
+            results.append(_map_record(folder, model, i, name, sequence, job, shown, label))
     for table, (columns, rows_of) in _TABLES.items():
         rows = [row for result in results for row in rows_of(result)]
         storage.write_csv(folder.file(f"{table}.csv"), rows, columns)
@@ -198,20 +199,20 @@ def write_dependencies(
     return results
 
 
-def _map_record(folder, model, i: int, name: str, sequence: str, job: DependencyJob, estimate, label) -> dict[str, Any]:
+def _map_record(folder, model, i: int, name: str, sequence: str, job: DependencyJob, shown, label) -> dict[str, Any]:
     """Return the result of one record, computed and written unless an earlier start did."""
     options, unit, stem = job.maps, f"dependency {i}", record_stem(i, name)
     maps, blocks = folder.folder("maps"), folder.folder("blocks")
     earlier = folder.find_unit(unit)
     if earlier is not None and (maps / f"{stem}.npz").exists():
-        estimate.skip(files.map_tokens(len(sequence)))
+        shown.total -= files.map_tokens(len(sequence))
         return earlier
     dependencies = files.map_by_blocks(
         model,
         name,
         sequence,
         blocks / stem,
-        estimate,
+        shown,
         reduction=options.reduction,
         eps=options.eps,
         precision=options.precision,

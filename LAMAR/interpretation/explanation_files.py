@@ -43,7 +43,7 @@ class ReportOptions:
     notice : str
         Appended to titles of figures, such as " (SYNTHETIC demo data)".
     progress : bool
-        Whether progress bars are shown.
+        Whether progress is shown, see `LAMAR.runs.progress.Progress`.
     """
 
     top: int = 10

@@ -24,14 +24,15 @@ from LAMAR.interpretation.classifiers import load_classifier
 from LAMAR.interpretation.dependency import average_product_correction, dependency_map, symmetrised, variant_influence
 from LAMAR.interpretation.dependency_files import (
     MapForm,
-    TimeEstimate,
     block_rows,
     map_by_blocks,
     map_result,
+    map_tokens,
     stem_rows,
     write_structures,
 )
 from LAMAR.modeling_nucESM2 import EsmForMaskedLM, EsmForSequenceClassification, EsmModel
+from LAMAR.runs.progress import Progress
 
 FOLDER = Path(__file__).resolve().parents[2] / "evalEmbeddings" / "depMaps"
 SHIPPED = FOLDER.parents[1] / "weights" / "lamar-mini"
@@ -165,7 +166,10 @@ def test_blocks_of_rows_are_the_whole_map_and_outlive_a_kill(checkpoints, tmp_pa
     whole = dependency_map(model, FIRST)
     monkeypatch.setattr("LAMAR.interpretation.dependency_files.BLOCK_TOKENS", 3 * 29 * 10)
     assert block_rows(len(FIRST)) == [(0, 10), (10, 20), (20, 27)]
-    found = map_by_blocks(model, "x", FIRST, tmp_path, TimeEstimate(1))
+    whole_map, rest = Progress(map_tokens(len(FIRST)), "tokens"), Progress(map_tokens(len(FIRST)), "tokens")
+    found = map_by_blocks(model, "x", FIRST, tmp_path, whole_map)
+    assert whole_map.done == whole_map.total == 3 * 27 * 29
+    assert whole_map.figures == {"record": "x", "positions": "27 of 27"}
     assert found.values == pytest.approx(whole.values, abs=1e-5, nan_ok=True)
     assert found.log_odds == pytest.approx(whole.log_odds, abs=1e-5)
     # What is there is read; what is damaged is computed again.
@@ -173,25 +177,11 @@ def test_blocks_of_rows_are_the_whole_map_and_outlive_a_kill(checkpoints, tmp_pa
     marked["values"][0, 0] = 77
     np.savez(tmp_path / "0000010.npz", **marked)
     (tmp_path / "0000020.npz").write_bytes(b"PK\x03\x04 torn")
-    again = map_by_blocks(model, "x", FIRST, tmp_path, TimeEstimate(1))
+    again = map_by_blocks(model, "x", FIRST, tmp_path, rest)
+    assert rest.done == rest.total == 3 * 7 * 29  # what was there is taken off the total
     assert again.values[10, 0] == 77
     again.values[10, 0] = found.values[10, 0]
     assert np.array_equal(again.values, found.values, equal_nan=True)
-
-
-def test_remaining_time_leaves_out_what_was_there(monkeypatch, caplog):
-    caplog.set_level("INFO")
-    clock = iter([0.0, 0.0, 30.0, 35.0, 60.0])  # twice at the beginning, then once a call
-    monkeypatch.setattr("LAMAR.interpretation.dependency_files.time.monotonic", lambda: next(clock))
-    estimate = TimeEstimate(1000)
-    estimate.skip(600)
-    estimate.advance(100, "a")  # 30 s for a quarter of the work
-    estimate.advance(50, "b")  # too soon for another message
-    estimate.advance(150, "c")
-    assert [record.getMessage() for record in caplog.records] == [
-        "a; 25 %, about 90 s left",
-        "c; 75 %, about 20 s left",
-    ]
 
 
 def test_stems_in_tables_and_files(tmp_path):
