@@ -128,8 +128,8 @@ def measure_geometry(
         for encoder in opened:
             layers = encoder.layers if encoders.layers else tuple(range(encoder.n_layers))
             units[encoder.name] = _measure_encoder(run, encoder, layers, chosen, embeddings_of, options)
-        correlations = _write_tables(run, units, aurocs, options)
-        _write_figures(run, units, list(chosen), aurocs, f" ({note})" if note else "")
+        table, correlations = _write_tables(run, units, aurocs, options)
+        _write_figures(run, units, table, list(chosen), aurocs, f" ({note})" if note else "")
         summary = {} if correlations is None else {"configurations": int(correlations["n_configurations"].max())}
         run.finish({"data_sets": len(sets), "variants": list(units), **summary})
     return GeometryResult(units, correlations)
@@ -171,8 +171,10 @@ def _measure_encoder(
     return geometry_units.measure_layers(run, names, arrays, labels, encoder.name, options)
 
 
-def _write_tables(run: RunFolder, units: Units, aurocs, options: GeometryOptions) -> pd.DataFrame | None:
-    """Write all CSV files; return the rank correlations where ``aurocs`` are given."""
+def _write_tables(
+    run: RunFolder, units: Units, aurocs, options: GeometryOptions
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Write all CSV files; return that of the results, and the rank correlations where ``aurocs`` are given."""
     labelled = [
         ({"variant": name, "layer": layer}, unit) for name, layers in units.items() for layer, unit in layers.items()
     ]
@@ -183,9 +185,10 @@ def _write_tables(run: RunFolder, units: Units, aurocs, options: GeometryOptions
     storage.write_csv(run.file("differences.csv"), _pair_rows(units), PAIR_COLUMNS)
     spectra = geometry_units.spectrum_rows(labelled)
     storage.write_csv(run.file("spectra.csv"), spectra, ("variant", *SPECTRUM_COLUMNS))
+    results = pd.DataFrame(rows)
     if aurocs is None:
-        return None
-    table = rank_correlations(pd.DataFrame(rows), aurocs, seed=options.seed)
+        return results, None
+    table = rank_correlations(results, aurocs, seed=options.seed)
     storage.write_csv(run.file("probe_correlations.csv"), table)
     n = int(table["n_configurations"].max())
     if n < FEW:
@@ -193,7 +196,7 @@ def _write_tables(run: RunFolder, units: Units, aurocs, options: GeometryOptions
             "%d configurations are weak evidence: the smallest p-value possible is %.2g", n, table["smallest_p"].min()
         )
     logger.warning("layers of one encoder are not independent, so these p-values are too small rather than too large")
-    return table
+    return results, table
 
 
 def _pair_rows(units: Units) -> list[dict]:
@@ -207,16 +210,12 @@ def _pair_rows(units: Units) -> list[dict]:
     return pairs
 
 
-def _write_figures(run: RunFolder, units: Units, sets: Sequence[str], aurocs, note: str) -> None:
-    rows = []
+def _write_figures(run: RunFolder, units: Units, table: pd.DataFrame, sets: Sequence[str], aurocs, note: str) -> None:
     spectra: dict[int, dict] = {}
     for name, layers in units.items():
         for layer, unit in layers.items():
-            rows += geometry.figure_rows({"variant": name, "layer": layer}, unit)
             spectra.setdefault(layer, {})[name] = unit["spectrum"]
-    table = pd.DataFrame(rows)
-    numbers = ["value", "low", "high"]
-    table[numbers] = table[numbers].astype(float)
+    table = table.astype(dict.fromkeys(("value", "low", "high"), float))
     union = list(next(iter(next(iter(units.values())).values()))["figures"])[-1]
     overall = table[table["dataset"] == union].assign(line="")
     top = {f"{name} L{max(layers)}": layers[max(layers)] for name, layers in units.items()}

@@ -21,6 +21,7 @@ __all__ = ["NeighbourRatios", "neighbour_ratios", "two_nn"]
 
 SAMPLE = 2000
 BLOCK = 512
+DISCARDED = 0.1  # share of the largest ratios that `two_nn` leaves out
 _CANDIDATES = 4  # neighbours by the fast distance, among which the exact one chooses two
 
 
@@ -86,8 +87,10 @@ def neighbour_ratios(embeddings: np.ndarray, n_sample: int = SAMPLE, seed: int =
     return NeighbourRatios(mu, rows)
 
 
-def two_nn(ratios: NeighbourRatios, weights: np.ndarray | None = None, discard: float = 0.1) -> float:
+def two_nn(ratios: NeighbourRatios, weights: np.ndarray | None = None) -> float:
     """Return the intrinsic dimension D: the slope by least squares through the origin.
+
+    The largest tenth of the ratios is left out, as Facco et al. do, because the assumption fails there first.
 
     Parameters
     ----------
@@ -95,8 +98,6 @@ def two_nn(ratios: NeighbourRatios, weights: np.ndarray | None = None, discard: 
     weights : float, shape (m,), optional
         Weights of the ratios, for a bootstrap that resamples ratios and keeps the neighbours: with resampled points, a
         copy of a point would be its nearest neighbour.
-    discard : float
-        Share of the largest ratios to leave out, as Facco et al. do, because the assumption fails there first.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def two_nn(ratios: NeighbourRatios, weights: np.ndarray | None = None, discard: 
     cumulative = np.cumsum(weights[order])
     # Without weights F is i / m; rounding must not decide whether the last of ten is left out.
     share = cumulative / cumulative[-1] if len(order) else cumulative
-    kept = (share <= 1 - discard + 1e-12) & (share < 1)
+    kept = (share <= 1 - DISCARDED + 1e-12) & (share < 1)
     x, y = np.log(ratios.mu[order][kept]), -np.log1p(-share[kept])
     w = weights[order][kept]
     slope = (w * x) @ x

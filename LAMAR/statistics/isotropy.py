@@ -198,7 +198,7 @@ def isoscore_star(covariance: np.ndarray, target: np.ndarray, zeta: float = ZETA
     return float((1 / np.einsum("ij,ij->", shrunk, shrunk) - 1) / (d - 1))
 
 
-def k90_ratio(singular, share: float = 0.9) -> float:
+def k90_ratio(singular) -> float:
     """Return the smallest number of components whose singular values (d,) sum to 90 % of the total, over d.
 
     An isotropic spectrum gives 0.9, one direction 1 / d. The sum is over s_i, not over the variances s_i^2. Some report
@@ -207,15 +207,13 @@ def k90_ratio(singular, share: float = 0.9) -> float:
     Parameters
     ----------
     singular : float, shape (d,)
-    share : float
-        Share of the sum, 0.9 for 90 %.
     """
     singular = _values(singular, "singular")
     if not singular[0] > 0:
         return _undefined("k90 ratio", _CONSTANT)
     cumulative = np.cumsum(singular)
     # 0.9 of ten equal values is nine of them, in spite of rounding.
-    k = int(np.searchsorted(cumulative, share * cumulative[-1] * (1 - 1e-12))) + 1
+    k = int(np.searchsorted(cumulative, 0.9 * cumulative[-1] * (1 - 1e-12))) + 1
     return k / len(singular)
 
 

@@ -59,14 +59,11 @@ def check_backend() -> str:
 
 
 @functools.cache
-def load_keras(gpu: bool = False) -> ModuleType:
+def load_keras() -> ModuleType:
     """Import and return Keras on the backend that ``KERAS_BACKEND`` names, else on TensorFlow.
 
-    Parameters
-    ----------
-    gpu : bool
-        Let TensorFlow use the GPUs, all of whose memory it then takes. The first call decides. PyTorch takes only the
-        memory that it needs, and uses a GPU when there is one.
+    GPUs are hidden from TensorFlow, which would take all of their memory. PyTorch takes only the memory that it needs,
+    and uses a GPU when there is one.
 
     Raises
     ------
@@ -82,7 +79,6 @@ def load_keras(gpu: bool = False) -> ModuleType:
             tensorflow = importlib.import_module("tensorflow")
             # Batches of another shape are traced again, which TensorFlow warns of after some times.
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            if not gpu:
-                tensorflow.config.set_visible_devices([], "GPU")
+            tensorflow.config.set_visible_devices([], "GPU")
             tensorflow.config.experimental.enable_op_determinism()
         return importlib.import_module("keras")
