@@ -31,11 +31,13 @@ only, or p-values with ``--calibrate_on``: sequences without labels say nothing 
 
 Outputs, in OUTPUT_DIR: ``sites.bed`` (0-based, half-open, blocks over splice junctions; its head explains the scores),
 ``records.csv`` (best score and number of sites of each record and track), ``report.html`` (heat maps of the first 200
-records, in one page that needs no other file), ``tracks/TRACK.bedgraph`` with
-``--bedgraph``, ``tracks/TRACK.bw`` with ``--bigwig``, ``matrix.parquet`` (tiles x tracks) with ``--matrix``,
-``calibration.json`` with ``--calibrate_on``, ``run.json``. With ``--vcf``: ``variants.csv`` (each variant and track:
-logits of the reference and of the alternative window, change, probabilities, p-values; windows are of the genome,
-unspliced) and ``left_out.csv`` (variants that cannot be scored, and why). The same command resumes an interrupted run.
+records, in one page that needs no other file), ``tracks/TRACK.bedgraph`` with ``--bedgraph``, ``tracks/TRACK.bw`` with
+``--bigwig``, ``matrix.parquet`` (tiles x tracks) with ``--matrix``, ``calibration.json`` with ``--calibrate_on``,
+``run.json``. ``--explain`` adds the cores of the best sites to ``sites.bed`` (thickStart and thickEnd where a core lies
+within its site) and ``report.html``: the stretch whose substitutions cost the track's score most. A site takes as long
+as predicting 8,000 nt. With ``--vcf``: ``variants.csv`` (each variant and track: logits of the reference and of the
+alternative window, change, probabilities, p-values; windows are of the genome, unspliced) and ``left_out.csv``
+(variants that cannot be scored, and why). The same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -101,6 +103,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     output.add_argument(
         "--matrix", action="store_true", default=None, help="write the logits of all tiles: matrix.parquet"
+    )
+    output.add_argument(
+        "--explain",
+        type=positive(int),
+        nargs="?",
+        const=100,
+        metavar="N",
+        help="find the cores of the N best sites by mutagenesis of their tiles (100 where no number is given)",
     )
     add_inference_arguments(output)
     output.add_argument("--bf16", action="store_true", help="run the model in bfloat16")

@@ -17,7 +17,7 @@ TOP = 10  # sites of a track and record where a model has no calibration
 ALL = "all"  # in place of a file of transcripts
 SOURCES = ("fasta", "bed", "transcripts", "table", "vcf")
 # Arguments that say nothing about variants.
-_OF_RECORDS = ("stride", "top", "both_strands", "family", "bedgraph", "bigwig", "matrix")
+_OF_RECORDS = ("stride", "top", "both_strands", "family", "bedgraph", "bigwig", "matrix", "explain")
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -58,6 +58,7 @@ def _predict_records(arguments: argparse.Namespace, predictor, record) -> str:
             bedgraph=arguments.bedgraph,
             bigwig=bool(arguments.bigwig),
             matrix=bool(arguments.matrix),
+            explain=arguments.explain or 0,
             sizes=source.sizes,
             notice=NOTICE if arguments.demo else "",
         )

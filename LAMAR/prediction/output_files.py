@@ -18,12 +18,14 @@ __all__ = [
     "meaning_of",
     "record_rows",
     "remark_on_calls",
+    "remark_on_cores",
     "score_columns",
     "site_lines",
 ]
 
 BED_NAME, RECORDS_NAME = "sites.bed", "records.csv"
 _BED6 = ("chrom", "start", "end", "track", "score", "strand")
+_CORE = ("core_start", "core_end", "core", "core_importance")
 _BLOCKS = ("thickStart", "thickEnd", "itemRgb", "blockCount", "blockSizes", "blockStarts")
 
 
@@ -52,6 +54,14 @@ def remark_on_calls(rates: DiscoveryRates, q: float) -> str:
     )
 
 
+def remark_on_cores(n: int) -> str:
+    """Return what a core is, and how many sites were explained."""
+    return (
+        f"Cores of the {n:,} best sites: the stretch whose substitutions cost the track's score most, by mutagenesis "
+        "of the tile around the site; none where no stretch stands out."
+    )
+
+
 def score_columns(
     predictor: Predictor, rates: DiscoveryRates, track: np.ndarray, score: np.ndarray, p: np.ndarray
 ) -> dict:
@@ -64,21 +74,25 @@ def score_columns(
     return columns
 
 
-def bed_columns(predictor: Predictor) -> list[str]:
-    """Return the names of the columns of ``sites.bed``: BED12, the record, and scores."""
+def bed_columns(predictor: Predictor, with_cores: bool = False) -> list[str]:
+    """Return the names of the columns of ``sites.bed``: BED12, the record, scores and, if asked for, cores."""
     none = np.empty(0, dtype=np.int64)
     scores = score_columns(predictor, predictor.p_counts.rates("track"), none, none, none)
-    return [*_BED6, *_BLOCKS, "record", *scores]
+    return [*_BED6, *_BLOCKS, "record", *scores, *(_CORE if with_cores else ())]
 
 
 def _text(value: float) -> str:
     return f"{value:.6g}"
 
 
-def site_lines(stored: StoredRecord, predictor: Predictor, rates: DiscoveryRates) -> Iterator[str]:
+def site_lines(
+    stored: StoredRecord, predictor: Predictor, rates: DiscoveryRates, with_cores: bool = False
+) -> Iterator[str]:
     """Yield a line of ``sites.bed`` for each site of a record, 0-based and half-open on its chromosome.
 
-    Column 5 is -100 log10 p, 1,000 at most, or 0 without calibration. A site over a splice junction has blocks.
+    Column 5 is -100 log10 p, 1,000 at most, or 0 without calibration. A site over a splice junction has blocks. The
+    thick part is the core where that lies within the site, else the site; ``core_start`` and ``core_end`` are those in
+    the record.
     """
     sites, place = stored.scores.sites, stored.place
     if not len(sites):
@@ -90,8 +104,16 @@ def site_lines(stored: StoredRecord, predictor: Predictor, rates: DiscoveryRates
         score = 0 if np.isnan(sites.p[i]) else int(min(-100 * np.log10(sites.p[i]), 1000))
         sizes, starts = (",".join(map(str, values)) for values in zip(*((b - a, a - start) for a, b in blocks)))
         fields = [place.chrom, start, end, predictor.names[sites.track[i]], score, place.strand]
-        fields += [start, end, 0, len(blocks), sizes, starts, stored.name]
-        yield "\t".join([*map(str, fields), *(_text(values[i]) for values in scales.values())]) + "\n"
+        core = stored.cores.get((int(sites.track[i]), int(sites.start[i])))
+        thick = start, end
+        if core is not None and sites.start[i] <= core.start and core.end <= sites.end[i]:
+            inner = place.blocks(core.start, core.end)
+            thick = inner[0][0], inner[-1][1]
+        fields += [*thick, 0, len(blocks), sizes, starts, stored.name]
+        fields += [_text(values[i]) for values in scales.values()]
+        if with_cores:
+            fields += "...." if core is None else [core.start, core.end, core.sequence, _text(core.importance)]
+        yield "\t".join(map(str, fields)) + "\n"
 
 
 def record_rows(stored: StoredRecord, predictor: Predictor, rates: DiscoveryRates) -> Iterator[dict]:

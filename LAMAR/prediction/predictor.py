@@ -17,7 +17,16 @@ from .records import Place, Record
 from .scanning import ScannedPiece, ScanOptions, positive_columns, scan_record, tile_length
 from .tiling import Profile
 
-__all__ = ["SITE_WIDTH", "Predictor", "RecordScores", "SiteTable", "StoredRecord", "TileScores", "choose_tracks"]
+__all__ = [
+    "SITE_WIDTH",
+    "Core",
+    "Predictor",
+    "RecordScores",
+    "SiteTable",
+    "StoredRecord",
+    "TileScores",
+    "choose_tracks",
+]
 
 SITE_WIDTH = 30  # a window's label is that of its middle 30 nt (`LAMAR.genomics.track_windows`)
 
@@ -110,6 +119,25 @@ class RecordScores:
     heat: HeatCells | None = None
 
 
+@dataclass(frozen=True)
+class Core:
+    """The stretch that a site's score rests on (`LAMAR.prediction.cores`).
+
+    Attributes
+    ----------
+    start, end : int
+        0-based, half-open, in the record.
+    sequence : str
+    importance : float
+        Mean loss of the score by a substitution of one of its nucleotides, in logits.
+    """
+
+    start: int
+    end: int
+    sequence: str
+    importance: float
+
+
 @dataclass
 class StoredRecord:
     """A record's scores without its sequence.
@@ -119,12 +147,15 @@ class StoredRecord:
     name, place, scores
     heat : (int, numpy.ndarray of float32, shape (n_cells, k)) or None
         Width and scores of the cells (`LAMAR.prediction.heat.HeatCells`) of a record that is drawn.
+    cores : dict of Core or None
+        Of the sites that were explained, by track and start; None where no stretch stands out.
     """
 
     name: str
     place: Place
     scores: RecordScores
     heat: tuple[int, np.ndarray] | None = None
+    cores: dict[tuple[int, int], Core | None] = field(default_factory=dict)
 
 
 def choose_tracks(names: Sequence[str], wanted: Sequence[str] | None) -> np.ndarray:

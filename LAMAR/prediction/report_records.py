@@ -223,6 +223,7 @@ def _site_table(stored: StoredRecord, predictor: Predictor, rates: DiscoveryRate
     sites = sites.take(order)
     columns = score_columns(predictor, rates, sites.track, sites.score, sites.p)
     head = ["track", "start", "end", *columns]
+    head += ["core", "core start"] if stored.cores else []
     if genomic := _is_genomic(stored):
         head.insert(3, "on the genome")
     rows = []
@@ -234,6 +235,9 @@ def _site_table(stored: StoredRecord, predictor: Predictor, rates: DiscoveryRate
             row.append(f"{stored.place.chrom}:{blocks[0][0]:,}-{blocks[-1][1]:,} ({stored.place.strand})")
         for name, values in columns.items():
             row.append(_score_cell(name, float(values[i])))
+        if stored.cores:
+            core = stored.cores.get((int(sites.track[i]), start))
+            row += ["–", "–"] if core is None else [core.sequence.replace("T", "U"), core.start]
         rows.append(row)
     n = len(stored.scores.sites)
     which = f"The {len(rows):,} best of {n:,} sites" if n > len(rows) else "Sites"

@@ -14,19 +14,31 @@ from ..runs import RunFolder, storage
 from ..runs.progress import Progress
 from .background import Background, calibrate
 from .calls import DiscoveryRates, PValueCounts
+from .cores import BestSites, explain_sites
 from .matrix_file import MATRIX_NAME, write_matrix
-from .output_files import BED_NAME, RECORDS_NAME, bed_columns, meaning_of, record_rows, remark_on_calls, site_lines
+from .output_files import (
+    BED_NAME,
+    RECORDS_NAME,
+    bed_columns,
+    meaning_of,
+    record_rows,
+    remark_on_calls,
+    remark_on_cores,
+    site_lines,
+)
 from .predictor import Predictor, StoredRecord, TileScores
 from .records import Place, Record
 from .report import MOST_RECORDS, REPORT_NAME, Report
 from .stored_records import (
     load_heat,
     load_profiles,
+    load_sequences,
     load_tiles,
     pack_counts,
     pack_record,
     save_heat,
     save_profiles,
+    save_sequences,
     save_tiles,
     unpack_counts,
     unpack_place,
@@ -57,6 +69,8 @@ class Outputs:
         Write each track's mean logit along the records (`LAMAR.prediction.track_files`).
     matrix : bool
         Write the logits of all tiles (`LAMAR.prediction.matrix_file`).
+    explain : int
+        Number of sites, the best ones, whose cores are written (`LAMAR.prediction.cores`).
     sizes : mapping of int, optional
         Lengths of chromosomes by name, for bigWig files.
     notice : str
@@ -68,6 +82,7 @@ class Outputs:
     bedgraph: bool = False
     bigwig: bool = False
     matrix: bool = False
+    explain: int = 0
     sizes: Mapping[str, int] | None = None
     notice: str = ""
 
@@ -170,6 +185,7 @@ class _Batches:
         self.run, self.predictor, self.outputs = run, predictor, outputs
         self.n = self.n_records = 0
         kinds = (("profiles", outputs.bedgraph or outputs.bigwig), ("tiles", outputs.matrix), ("heat", True))
+        kinds += (("sequences", outputs.explain > 0),)
         self._folders = {kind: run.folder(kind, is_work=True) for kind, is_kept in kinds if is_kept}
 
     @staticmethod
@@ -187,12 +203,14 @@ class _Batches:
         if (earlier := self._find(number)) is not None:
             progress.skip(sum(len(record.sequence) for record in batch))
             return earlier
-        predictor, kept = self.predictor, {f"keep_{kind}": True for kind in kinds}
+        predictor, kept = self.predictor, {f"keep_{kind}": True for kind in kinds if kind != "sequences"}
         predictor.p_counts = PValueCounts(len(predictor.names))
         found = [predictor.predict(record, progress=progress, **kept) for record in batch]
         for kind, save in (("profiles", save_profiles), ("tiles", save_tiles), ("heat", save_heat)):
             if kind in kinds:
                 save(self._file(kind, number), found)
+        if "sequences" in kinds:
+            save_sequences(self._file("sequences", number), batch)
         return self.run.save_unit(
             self._name(number),
             {
@@ -216,18 +234,32 @@ class _Batches:
                 return None
         return unit
 
+    @property
+    def calls_by_q(self) -> bool:
+        """Return whether sites are called by their false discovery rate."""
+        return self.predictor.calibration is not None and self.predictor.top is None
+
     def units(self) -> Iterator[tuple[int, list[dict]]]:
         """Yield the number and the records, as they are stored, of each batch."""
         for number in range(self.n):
             yield number, self.run.load_unit(self._name(number))["records"]
 
-    def records(self) -> Iterator[StoredRecord]:
-        """Yield the records with all candidates for sites, and the heat of the first ones."""
+    def records(self, rates: DiscoveryRates) -> Iterator[StoredRecord]:
+        """Yield the records with the sites that are called, and the heat of the first ones."""
         for number, stored in self.units():
             file = self._file("heat", number)
             heats = load_heat(file) if file.is_file() else [None] * len(stored)
             for one, heat in zip(stored, heats):
-                yield replace(unpack_record(one), heat=heat)
+                found = replace(unpack_record(one), heat=heat)
+                if self.calls_by_q:
+                    sites = found.scores.sites
+                    found.scores.sites = sites.take(rates.q_values(sites.track, sites.p) <= self.outputs.q)
+                yield found
+
+    def sequences(self) -> Iterator[str]:
+        """Yield the sequences of the records."""
+        for number in range(self.n):
+            yield from load_sequences(self._file("sequences", number))
 
     def profiles(self) -> Iterator[tuple[Place, Profile]]:
         """Yield the parts of the records, where they lie, and their scores."""
@@ -245,27 +277,38 @@ class _Batches:
                 yield [names[i] for i in owner.tolist()], tiles
 
 
+def _cores(batches: _Batches, rates: DiscoveryRates) -> dict[int, dict]:
+    """Return the cores of the best sites by the number of their record, then by track and start."""
+    best = BestSites(batches.outputs.explain)
+    for stored in batches.records(rates):
+        best.add(stored.scores.sites)
+    found: dict[int, dict] = {}
+    cores = explain_sites(batches.run, batches.predictor, best.chosen(), batches.sequences())
+    for (record, track, start), core in cores.items():
+        found.setdefault(record, {})[track, start] = core
+    return found
+
+
 def _write(batches: _Batches, rates: DiscoveryRates, totals: list[int], model_name: str) -> PredictionRun:
     run, predictor, outputs = batches.run, batches.predictor, batches.outputs
-    calls_by_q = predictor.calibration is not None and predictor.top is None
     by_track = np.zeros(len(predictor.names), dtype=np.int64)
     remarks = [meaning_of(predictor.calibration, outputs.family)]
-    remarks += [remark_on_calls(rates, outputs.q)] if calls_by_q else []
+    remarks += [remark_on_calls(rates, outputs.q)] if batches.calls_by_q else []
+    cores = _cores(batches, rates) if outputs.explain else {}
+    remarks += [remark_on_cores(sum(map(len, cores.values())))] if outputs.explain else []
     report = Report(predictor, rates, totals[0])
     with storage.atomic_write(run.file(BED_NAME)) as handle:
         header = [outputs.notice, *remarks] if outputs.notice else remarks
         handle.writelines(f"# {' '.join(text.split())}\n" for text in header)
-        handle.write("#" + "\t".join(bed_columns(predictor)) + "\n")
+        handle.write("#" + "\t".join(bed_columns(predictor, outputs.explain > 0)) + "\n")
 
         def rows() -> Iterator[dict]:
             # Tables and page from one pass over the saved batches.
-            for stored in batches.records():
-                sites = stored.scores.sites
-                if calls_by_q:
-                    sites = stored.scores.sites = sites.take(rates.q_values(sites.track, sites.p) <= outputs.q)
-                by_track[:] += np.bincount(sites.track, minlength=len(by_track))
+            for number, stored in enumerate(batches.records(rates)):
+                by_track[:] += np.bincount(stored.scores.sites.track, minlength=len(by_track))
+                stored.cores = cores.get(number, {})
                 report.add(stored)
-                handle.writelines(site_lines(stored, predictor, rates))
+                handle.writelines(site_lines(stored, predictor, rates, outputs.explain > 0))
                 yield from record_rows(stored, predictor, rates)
 
         storage.write_csv(run.file(RECORDS_NAME), rows())

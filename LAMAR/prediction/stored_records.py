@@ -15,11 +15,13 @@ from .tiling import Profile
 __all__ = [
     "load_heat",
     "load_profiles",
+    "load_sequences",
     "load_tiles",
     "pack_counts",
     "pack_record",
     "save_heat",
     "save_profiles",
+    "save_sequences",
     "save_tiles",
     "unpack_counts",
     "unpack_place",
@@ -130,3 +132,16 @@ def load_heat(path: str | PathLike) -> list[tuple[int, np.ndarray]]:
     """Return the width of the cells of each record of a batch, and their scores, float32, shape (n_cells, k)."""
     stored = _load(path)
     return list(zip(stored["widths"].tolist(), np.split(stored["cells"], np.cumsum(stored["lengths"])[:-1])))
+
+
+def save_sequences(path: str | PathLike, batch: Sequence[Record]) -> None:
+    """Save the sequences of the records of a batch."""
+    letters = [np.frombuffer(record.sequence.encode("ascii"), dtype=np.uint8) for record in batch]
+    _save(path, list(range(len(batch))), letters, letters=letters)
+
+
+def load_sequences(path: str | PathLike) -> Iterator[str]:
+    """Yield the sequence of each record of a batch."""
+    stored = _load(path)
+    letters, last = stored["letters"].tobytes().decode("ascii"), np.cumsum(stored["lengths"]).tolist()
+    yield from (letters[start:end] for start, end in zip([0, *last], last))
