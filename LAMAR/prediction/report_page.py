@@ -14,10 +14,10 @@ summary { cursor: pointer; } summary b { font-size: 1.05rem; }
 .heat tbody th { font-weight: normal; } .heat tbody tr:hover th, .heat tbody tr:hover td { background: #eef3f7; }
 .heat td.strip { padding: 0; border-left: 1px solid #888; border-right: 1px solid #888; }
 .heat td.strip svg { display: block; width: 100%; height: 15px; cursor: crosshair; touch-action: pan-y; }
-.heat .few td, .heat .few th, .heat .few svg { height: 30px; line-height: 30px; }
+.heat .few td, .heat .few th, .heat .few td.strip svg { height: 30px; line-height: 30px; }
+.heat .compact td, .heat .compact th, .heat .compact td.strip svg { height: 4px; line-height: 4px; font-size: 0; }
 .heat image { image-rendering: pixelated; }
 .heat td.strip path { stroke: #d55e00; stroke-width: 2px; vector-effect: non-scaling-stroke; fill: none; }
-.heat .compact { line-height: 4px; font-size: 0; } .heat .compact svg { height: 4px; }
 .heat .compact td.strip path { stroke-width: 3px; }
 .ticks { position: relative; height: 18px; font-weight: normal; overflow: hidden; }
 .ticks span { position: absolute; bottom: 0; padding-left: 2px; border-left: 1px solid #888; line-height: 14px; }
