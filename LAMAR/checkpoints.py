@@ -30,7 +30,7 @@ from .checkpoint_files import (
     tensor_problem,
     why_left_out,
 )
-from .errors import InputError, shortened
+from .errors import InputError, counted, shortened
 from .flash_attn_patch import resolve_backend
 from .memory_limits import memory_limit
 from .modeling_nucESM2 import EsmConfig, EsmLayer, count_parameters
@@ -95,12 +95,16 @@ class LoadReport:
         reasons: dict[str, int] = {}
         for reason in self.left_out.values():
             reasons[reason] = reasons.get(reason, 0) + 1
-        left_out = "; ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "nothing"
-        return (
-            f"{self.source}: {len(self.matched)} tensors loaded ({len(self.renamed)} renamed), "
-            f"{len(self.new)} new ({', '.join(self.new) or 'none'}), left out: {left_out}; "
-            f"{self.n_parameters:,} parameters; SHA-256 {self.sha256[:12]}"
-        )
+        left_out = "; ".join(f"{count} x {reason}" for reason, count in reasons.items())
+        parts = [
+            f"{counted(len(self.matched), 'tensor')} loaded"
+            + (f" ({len(self.renamed)} renamed)" if self.renamed else ""),
+            f"{len(self.new)} new ({', '.join(self.new)})" if self.new else "",
+            f"left out: {left_out}" if left_out else "",
+            f"{self.n_parameters:,} parameters",
+            f"SHA-256 {self.sha256[:12]}",
+        ]
+        return f"{self.source}: {'; '.join(part for part in parts if part)}"
 
 
 def build_model(model_class, config: EsmConfig, seed: int):
@@ -241,6 +245,7 @@ def load_pretrained(
     seed: int = 42,
     new_head: bool = False,
     attention: str = "sdpa",
+    log: bool = True,
     **overrides,
 ):
     """Return a model filled from ``path``, or randomly initialised for an empty path, which is logged as a warning.
@@ -260,6 +265,8 @@ def load_pretrained(
         Start with a fresh head whatever the file holds.
     attention : str
         Backend, see `LAMAR.flash_attn_patch.resolve_backend`.
+    log : bool
+        Log what was loaded, in one line.
     **overrides
         Fields of the configuration that do not change the encoder: ``num_labels``, ``head_type``, ``loss_type`` ...
 
@@ -309,11 +316,13 @@ def load_pretrained(
     model = build_model(model_class, config, seed)
     if state is None:
         report = LoadReport(source="", new=list(model.state_dict()), n_parameters=count_parameters(model), seed=seed)
-        logger.warning(report.summary())
+        if log:
+            logger.warning(report.summary())
     else:
         _fill(model, filled)
         report.seed = seed
-        logger.info(report.summary())
+        if log:
+            logger.info(report.summary())
     if report.new:
         # Whatever the checkpoint's configuration says: this head has not been trained, on windows of no length.
         model.config.head_trained, model.config.window_length = False, overrides.get("window_length")

@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = script_parser(__doc__)
     joint_arguments.add_data_arguments(parser.add_argument_group("data"))
     model = parser.add_argument_group("model")
-    add_model_arguments(model)
+    add_model_arguments(model, finetunes=True)
     joint_arguments.add_head_arguments(model)
     joint_arguments.add_step_arguments(parser.add_argument_group("training"))
     joint_arguments.add_evaluation_arguments(parser.add_argument_group("evaluation and output"))

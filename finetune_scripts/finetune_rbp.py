@@ -1,9 +1,12 @@
 #!/usr/bin/env python
 """Fine-tune LAMAR on a labelled RBP data set, with cross-validation.
 
-Real data:
+Real data, from the weights that ship (weights/lamar-mini-tapt):
+    python finetune_scripts/finetune_rbp.py --rbp_name QKI --data_path DATA/QKI
+
+From LAMAR's published weights, on a GPU (weights/README.md):
     python finetune_scripts/finetune_rbp.py --rbp_name QKI --data_path DATA/QKI \\
-        --pretrain_path path/to/model.safetensors --output_dir models
+        --pretrain_path path/to/model.safetensors --output_dir models/lamar
 
 Laptop-sized, random initialisation (the head first, then the whole model at a small rate):
     python finetune_scripts/finetune_rbp.py --data_path DATA/QKI --config lamar-mini --head cnn \\
@@ -72,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     finetune_arguments.add_data_arguments(data)
     finetune_arguments.add_sampling_arguments(data)
     model = parser.add_argument_group("model")
-    add_model_arguments(model)
+    add_model_arguments(model, finetunes=True)
     finetune_arguments.add_head_arguments(model)
     training = parser.add_argument_group("training")
     finetune_arguments.add_epoch_arguments(training)

@@ -192,17 +192,26 @@ def parse_or_demo(
     return arguments
 
 
-def add_model_arguments(group) -> None:
-    """Add the arguments of scripts that train for the source of the weights, shape and attention."""
+def add_model_arguments(group, *, finetunes: bool = False) -> None:
+    """Add the arguments of scripts that train for the source of the weights, shape and attention.
+
+    Parameters
+    ----------
+    group
+        Of the parser.
+    finetunes : bool
+        Whether the script starts from the weights that ship where it is told nothing else.
+    """
+    shipped = "weights/lamar-mini-tapt, which ships, or random with --config"
     group.add_argument(
         "--pretrain_path",
-        default="",
-        help='weights file or checkpoint folder; "" means random (default: random)',
+        default=None if finetunes else "",
+        help=f'weights file or checkpoint folder; "" means random (default: {shipped if finetunes else "random"})',
     )
     group.add_argument("--tokenizer_path", type=path, help="tokenizer to compare with LAMAR's (default: LAMAR's own)")
     group.add_argument(
         "--config",
-        help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: the checkpoint's, else lamar)",
+        help="lamar (12 x 768), lamar-mini, lamar-tiny or a config.json (default: that of the weights, else lamar)",
     )
     group.add_argument(
         "--attention",

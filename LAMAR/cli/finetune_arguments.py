@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from ..data.split_methods import SPLITS
 from ..tasks import HEADS, LOSSES, TASKS
-from ..training.options import HEAD_LR, LR, FinetuneOptions
+from ..training.options import DEFAULTS, HEAD_LR, LR, SHIPPED_DEFAULTS, FinetuneOptions
 from .arguments import add_column_arguments, add_length_arguments, add_part_arguments, not_negative, path, positive
 
 __all__ = ["add_data_arguments", "add_epoch_arguments", "add_head_arguments", "add_sampling_arguments"]
 
 DEFAULT = FinetuneOptions()
+
+
+def _default(name: str) -> str:
+    """Return the default of an option that depends on the weights, in words."""
+    return f"default: {DEFAULTS[name]}, or {SHIPPED_DEFAULTS[name]} from the weights that ship"
 
 
 def add_data_arguments(group) -> None:
@@ -65,7 +70,7 @@ def add_head_arguments(group) -> None:
     heads = ", ".join(f"{entry.name} ({entry.label})" for entry in HEADS.values())
     losses = ", ".join(f"{entry.name} ({entry.label})" for entry in LOSSES.values())
     defaults = ", ".join(f"{task.loss} for {name}" for name, task in TASKS.items() if name != "multilabel")
-    group.add_argument("--head", choices=HEADS.names, default=DEFAULT.head, help=f"{heads}; default: %(default)s")
+    group.add_argument("--head", choices=HEADS.names, help=f"{heads}; {_default('head')}")
     group.add_argument(
         "--loss",
         choices=LOSSES.names,
@@ -84,16 +89,15 @@ def add_epoch_arguments(group) -> None:
     """Add the arguments of a training that is counted in epochs."""
     best = " or ".join(dict.fromkeys(task.best_metric for task in TASKS.values()))
     group.add_argument("--epochs", type=positive(int), default=DEFAULT.epochs, help="default: %(default)s")
-    group.add_argument(
-        "--batch_size", type=positive(int), default=DEFAULT.batch_size, help="per process (default: %(default)s)"
-    )
+    group.add_argument("--batch_size", type=positive(int), help=f"per process ({_default('batch_size')})")
     group.add_argument(
         "--eval_batch_size", type=positive(int), default=DEFAULT.eval_batch_size, help="default: %(default)s"
     )
     group.add_argument(
         "--lr",
         type=positive(float),
-        help=f"peak learning rate (default: {LR}, or {HEAD_LR} with --freeze_encoder and in warm-up epochs)",
+        help=f"peak learning rate (default: {LR}, {SHIPPED_DEFAULTS['lr']} from the weights that ship, {HEAD_LR} with "
+        "--freeze_encoder and in warm-up epochs)",
     )
     group.add_argument(
         "--warmup_epochs",

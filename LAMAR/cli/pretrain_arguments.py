@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..training.options import MAX_STEPS, TOKEN_BUDGET, WARMUP_STEPS, PretrainOptions
+from ..training.options import MAX_STEPS
+from ..training.pretrain_options import TOKEN_BUDGET, WARMUP_STEPS, PretrainOptions
 from ..training.schedules import SCHEDULES
 from .arguments import column, fraction, not_negative, number, path, positive
 

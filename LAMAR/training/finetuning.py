@@ -30,6 +30,7 @@ from .fold_training import build_classifier, discard, frozen_features, save_chec
 from .option_checks import check_numbers
 from .options import FinetuneOptions, FitOptions, ModelSettings
 from .processes import is_main_process, processes_argument, start_processes, wait_for_everyone
+from .starting_weights import find_start
 from .track_heads import stored_head
 from .trainers import check_precision, check_reporters, without_file_bars
 
@@ -173,8 +174,8 @@ def finetune(
     output_dir: str | PathLike,
     *,
     rbp_name: str | None = None,
-    pretrain_path: str | PathLike = "",
-    head: str = "linear",
+    pretrain_path: str | PathLike | None = None,
+    head: str | None = None,
     epochs: int = 10,
     cv_folds: int = 5,
     seed: int = 42,
@@ -196,10 +197,11 @@ def finetune(
         The run's folder is made in it, under the name of the data set.
     rbp_name : str, optional
         Which set, where the path holds several, and the name of the run's folder; default the data set's name.
-    pretrain_path : str or path
-        Weights file or checkpoint folder to start from; "" starts from random weights.
-    head : str
-        A name of `LAMAR.tasks.HEADS`.
+    pretrain_path : str or path, optional
+        Weights file or checkpoint folder to start from; "" starts from random weights. None starts from the weights
+        that ship, or from random ones where ``config`` is given (`LAMAR.training.starting_weights`).
+    head : str, optional
+        A name of `LAMAR.tasks.HEADS`; None takes "mean" from the weights that ship, else "linear".
     epochs : int
     cv_folds : int
         Number of folds; 1 trains on the data set's own train part and validates on dev.
@@ -230,6 +232,8 @@ def finetune(
     """
     settled = {"pretrain_path": pretrain_path, "head": head, "epochs": epochs, "cv_folds": cv_folds, "seed": seed}
     chosen = FinetuneOptions(**settled, **options)
+    start = find_start(pretrain_path, chosen.config, chosen.track)
+    chosen = chosen.completed(start.path, is_shipped=start.is_default)
     chosen = replace(chosen, progress=chosen.progress and is_main_process())
     _check_name(rbp_name)
     task = check_options(chosen)
@@ -238,12 +242,13 @@ def finetune(
     start_processes()
     source = _source(dataset, rbp_name)
     with without_file_bars():
+        start.announce(chosen)
         dataset = _read(dataset, rbp_name, task, chosen)
         split, folds = _plan(dataset, task, chosen)
-        config = config_argument(chosen.config or ("" if pretrain_path else "lamar"))
+        config = config_argument(chosen.config or ("" if start.path else "lamar"))
         settings = chosen.model_settings(config, resolve_backend(chosen.attention))
         # Weights that do not fit must end the run before it has written anything.
-        _, report = build_classifier(settings, seed)
+        _, report = build_classifier(settings, seed, log=True)
         run_folder = RunFolder.open(
             Path(output_dir) / dataset.name,
             arguments=chosen.recorded(**source, output_dir=output_dir, demo=bool(notice), **processes_argument()),

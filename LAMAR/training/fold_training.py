@@ -57,11 +57,16 @@ class FrozenEncoder:
     features: Embeddings
 
 
-def build_classifier(settings: ModelSettings, seed: int) -> tuple[EsmForSequenceClassification, LoadReport]:
-    """Return a new classification model, and the report of its weights; its head is untrained, or that of a track."""
+def build_classifier(
+    settings: ModelSettings, seed: int, *, log: bool = False
+) -> tuple[EsmForSequenceClassification, LoadReport]:
+    """Return a new classification model, and the report of its weights; its head is untrained, or that of a track.
+
+    With ``log`` the report is logged, which a run does once and not in each fold.
+    """
     if settings.track:
         path, loss, attention = settings.pretrain_path, settings.loss, settings.attention
-        return classifier_of_track(path, settings.track, loss=loss, attention=attention)
+        return classifier_of_track(path, settings.track, loss=loss, attention=attention, log=log)
     return load_pretrained(
         EsmForSequenceClassification,
         settings.pretrain_path,
@@ -69,6 +74,7 @@ def build_classifier(settings: ModelSettings, seed: int) -> tuple[EsmForSequence
         seed=seed,
         new_head=True,
         attention=settings.attention,
+        log=log,
         num_labels=settings.num_labels,
         head_type=settings.head,
         loss_type=settings.loss,

@@ -19,7 +19,7 @@ from ..modeling_nucESM2 import EsmForMaskedLM
 from ..runs import storage
 from .extended_runs import continue_schedule, end_by_time, end_of, passes_through
 from .masked_validation import MaskedWindows, evaluate
-from .options import PretrainOptions
+from .pretrain_options import PretrainOptions
 from .processes import value_of_first_process, wait_for_everyone
 from .schedules import Schedule
 from .trainers import (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from typing import Any
 
 from ..tasks import HEADS
@@ -25,6 +26,8 @@ class JointOptions(EncoderOptions, OptimiserOptions):
 
     Attributes
     ----------
+    pretrain_path : str or path, optional
+        As in `LAMAR.training.options.FinetuneOptions`.
     hold_out : sequence of str
         Targets (``QKI``) of which no track is trained, see `LAMAR.training.multi_rbp_data.prepare_joint_data`.
     min_sites : int
@@ -57,6 +60,7 @@ class JointOptions(EncoderOptions, OptimiserOptions):
         Sites per background window that calibrated probabilities assume.
     """
 
+    pretrain_path: str | PathLike | None = None
     hold_out: Sequence[str] = ()
     min_sites: int = 1
     head: str | None = None

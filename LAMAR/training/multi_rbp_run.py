@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from .multi_rbp_model import build_joint_model, predict_logits
 from .multi_rbp_options import JOINT_HEADS, JointOptions
 from .option_checks import check_numbers
 from .processes import is_main_process, start_processes, wait_for_everyone
+from .starting_weights import find_start
 from .trainers import check_precision, without_file_bars
 
 __all__ = ["check_options", "closing_lines", "finetune_all_rbps"]
@@ -59,7 +61,7 @@ def finetune_all_rbps(
     data_path: str | PathLike,
     output_dir: str | PathLike,
     *,
-    pretrain_path: str | PathLike = "",
+    pretrain_path: str | PathLike | None = None,
     hold_out: Sequence[str] = (),
     seed: int = 42,
     overwrite: bool = False,
@@ -77,8 +79,9 @@ def finetune_all_rbps(
         Folder of ``make_track_dataset.py``.
     output_dir : path
         Folder of the run and of the checkpoint, for `LAMAR.load_pretrained` and its relatives.
-    pretrain_path : str or path
-        Weights file or checkpoint folder to start from; "" starts from random weights.
+    pretrain_path : str or path, optional
+        Weights file or checkpoint folder to start from; "" starts from random weights. None starts from the weights
+        that ship, or from random ones where ``config`` is given (`LAMAR.training.starting_weights`).
     hold_out : sequence of str
         Targets of which no track is trained.
     seed : int
@@ -101,10 +104,12 @@ def finetune_all_rbps(
     """
     chosen = JointOptions(pretrain_path=pretrain_path, hold_out=hold_out, seed=seed, **options)
     check_numbers(chosen)
-    chosen = chosen.completed()
+    start = find_start(pretrain_path, chosen.config)
+    chosen = replace(chosen.completed(), pretrain_path=start.path)
     check_options(chosen)
     start_processes()
     with without_file_bars():
+        start.announce()
         data, files = read_joint_data(data_path, chosen.hold_out, chosen.min_sites)
         model, report = build_joint_model(chosen, data)
         logger.info(

@@ -14,22 +14,26 @@ if TYPE_CHECKING:
     from ..configuration import EsmConfig
 
 __all__ = [
+    "DEFAULTS",
     "HEAD_LR",
     "LR",
+    "SHIPPED_DEFAULTS",
     "EncoderOptions",
     "EpochOptions",
     "FinetuneOptions",
     "FitOptions",
     "ModelSettings",
     "OptimiserOptions",
-    "PretrainOptions",
     "TrainerOptions",
 ]
 
 # Peak learning rates of a whole model, and of a head on a frozen encoder.
 LR, HEAD_LR = 3e-5, 1e-3
-TOKEN_BUDGET = 8_192
-MAX_STEPS, UNLIMITED_STEPS, WARMUP_STEPS = 10_000, 10_000_000, 500
+# Head, batch size and rate of a fine-tuning that leaves them open, and of one that also leaves its start open: LAMAR's
+# own for the published model, and those that docs/RESULTS.md was measured with for the small weights that ship.
+DEFAULTS = {"head": "linear", "batch_size": 4, "lr": None}
+SHIPPED_DEFAULTS = {"head": "mean", "batch_size": 16, "lr": 3e-4}
+MAX_STEPS, UNLIMITED_STEPS = 10_000, 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +115,7 @@ class EpochOptions(TrainerOptions):
     """
 
     epochs: int = 10
-    batch_size: int = 4
+    batch_size: int = DEFAULTS["batch_size"]
     eval_batch_size: int = 32
     early_stopping_patience: int | None = None
     save_epochs: int = 1
@@ -207,6 +211,11 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
 
     Attributes
     ----------
+    pretrain_path : str or path, optional
+        Weights file or checkpoint folder; "" starts from random weights, and None from those that ship, unless
+        ``config`` asks for another shape (`LAMAR.training.starting_weights`).
+    batch_size : int, optional
+        Records of one process's batch in training; None takes 4, or 16 from the weights that ship.
     sequence_column, label_column : str, optional
         Columns of tables that have other names than ``sequence`` and ``label``.
     split : {"auto", "given", "random", "chromosome", "cluster"}
@@ -224,15 +233,18 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
     nlabels : int
         Number of classes, of yes/no labels (``loss`` "bce"), or 1 for regression.
     head, loss, freeze_encoder, lora_rank, warmup_epochs, track
-        As in `ModelSettings`. With ``track``, ``head`` is that of the weights.
+        As in `ModelSettings`. ``head`` None is "linear", or "mean" from the weights that ship; with ``track`` it is
+        that of the weights.
     lr : float, optional
-        Peak learning rate; None takes `LR`, and `HEAD_LR` with ``freeze_encoder``.
+        Peak learning rate; None takes `LR`, 3e-4 from the weights that ship, and `HEAD_LR` with ``freeze_encoder``.
     metric_for_best : str, optional
         Validation metric that chooses the epoch; None takes the task's.
     cv_folds : int
         Folds over train + dev; 1 trains on the data set's own train part and validates on dev.
     """
 
+    pretrain_path: str | PathLike | None = None
+    batch_size: int | None = None
     sequence_column: str | None = None
     label_column: str | None = None
     split: str = "auto"
@@ -246,7 +258,7 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
     max_length: int = 1026
     truncate: bool = False
     nlabels: int = 2
-    head: str = "linear"
+    head: str | None = None
     loss: str | None = None
     freeze_encoder: bool = False
     lora_rank: int | None = None
@@ -266,6 +278,22 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
             chroms = getattr(self, name) or ()
             chroms = chroms.replace(",", " ").split() if isinstance(chroms, str) else chroms
             object.__setattr__(self, name, tuple(chroms))
+
+    def completed(self, pretrain_path: str, *, is_shipped: bool = False) -> FinetuneOptions:
+        """Return the same options with a start, and with a value for each that the user left to it.
+
+        Parameters
+        ----------
+        pretrain_path : str
+            Weights file or checkpoint folder; "" for random weights.
+        is_shipped : bool
+            Whether these are the weights that ship, which nobody named.
+        """
+        defaults = DEFAULTS | (SHIPPED_DEFAULTS if is_shipped else {})
+        if self.freeze_encoder:
+            del defaults["lr"]
+        chosen = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return replace(self, pretrain_path=pretrain_path, **chosen)
 
     def fit_options(self, task: str, best_metric: str) -> FitOptions:
         """Return the options of one fold's training; ``best_metric`` chooses the epoch unless the user named one."""
@@ -287,113 +315,4 @@ class FinetuneOptions(EncoderOptions, EpochOptions):
             warmup_epochs=self.warmup_epochs,
             head_lr=self.lr if self.freeze_encoder and self.lr else HEAD_LR,
             track=self.track,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainOptions(EncoderOptions, TrainerOptions):
-    """Options of a whole pre-training run (`LAMAR.training.pretraining.pretrain`).
-
-    Attributes
-    ----------
-    val_data : sequence of path
-        Corpus to validate on.
-    val_fraction : float
-        Without ``val_data``: share of the sequences held out.
-    val_nucleotides : int
-        Held-out nucleotides to validate on, approximately at most.
-    exclude : sequence of path
-        Corpus that must stay unseen, such as test sets.
-    exclude_run : int
-        Training records that share that many nucleotides in a row with a validation sequence or one of ``exclude``
-        are left out; 0 leaves out only equals of validation sequences.
-    sequence_column : str, optional
-        Column or key of sequences, where it is neither ``sequence`` nor ``seq``; in ``data_path`` and ``val_data``.
-    streaming, keep_duplicates : bool
-        Read the files again in each pass instead of keeping them in memory; train on every copy of a sequence.
-    model_max_length : int
-        Largest number of tokens of a window, two of them special; longer sequences are cut into windows.
-    hidden_size, intermediate_size, num_attention_heads, num_hidden_layers : int, optional
-        In place of the configuration's.
-    flash_attention : bool
-        The same as ``attention`` "flash".
-    mask_rate, val_mask_rate : float
-        Share of the nucleotides to predict, in training and in validation.
-    region_rates : (float, float), optional
-        Relative rates inside and outside the peaks of window metadata; each window's share stays ``mask_rate``.
-    span_length : int
-        Nucleotides masked in a row.
-    data_collator_patch : bool
-        Replace nucleotides by nucleotides only; this always applies, the option is accepted for old command lines.
-    token_budget, batch_size : int, optional
-        Size of a process's batch, in tokens with padding, or in windows of ``model_max_length`` tokens.
-    max_steps : int, optional
-        Optimiser steps; None takes 10,000, or with ``max_minutes`` no limit.
-    max_minutes : float, optional
-        Time in training steps, over all starts. With the trapezoid schedule the learning rate begins to fall early
-        enough to have fallen by then.
-    peak_lr, schedule
-        Peak learning rate, and a name of `LAMAR.training.schedules.SCHEDULES`.
-    warmup_steps : int, optional
-        Steps with a rising rate; None follows ``warmup_ratio``.
-    decay_ratio : float
-        Trapezoid: share of the steps with a falling rate.
-    compile : bool
-        Use ``torch.compile``.
-    markov_order : int
-        Largest order of the Markov chains to compare with.
-    save_steps, eval_steps : int
-        Steps between two checkpoints, and between two evaluations (None: as ``save_steps``).
-    """
-
-    val_data: Sequence[str | PathLike] = ()
-    val_fraction: float = 0.02
-    val_nucleotides: int = 200_000
-    exclude: Sequence[str | PathLike] = ()
-    exclude_run: int = 30
-    sequence_column: str | None = None
-    streaming: bool = False
-    keep_duplicates: bool = False
-    model_max_length: int = 512
-    hidden_size: int | None = None
-    intermediate_size: int | None = None
-    num_attention_heads: int | None = None
-    num_hidden_layers: int | None = None
-    flash_attention: bool = False
-    mask_rate: float = 0.15
-    val_mask_rate: float = 0.15
-    region_rates: Sequence[float] | None = None
-    span_length: int = 1
-    data_collator_patch: bool = False
-    token_budget: int | None = None
-    batch_size: int | None = None
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    peak_lr: float = 1e-4
-    schedule: str = "trapezoid"
-    warmup_steps: int | None = None
-    decay_ratio: float = 0.2
-    compile: bool = False
-    markov_order: int = 10
-    save_steps: int = 500
-    eval_steps: int | None = None
-
-    added_later: ClassVar[tuple[str, ...]] = ("sequence_column",)
-
-    def completed(self) -> PretrainOptions:
-        """Return the same options with a number wherever None stands for a default that follows from others."""
-        budget = self.token_budget
-        if self.batch_size is not None:
-            budget = self.batch_size * self.model_max_length
-        unlimited = self.max_steps is None and self.max_minutes is not None
-        max_steps = self.max_steps or (UNLIMITED_STEPS if unlimited else MAX_STEPS)
-        warmup_steps = self.warmup_steps
-        if warmup_steps is None:
-            warmup_steps = WARMUP_STEPS if unlimited else round(self.warmup_ratio * max_steps)
-        return replace(
-            self,
-            token_budget=budget or TOKEN_BUDGET,
-            max_steps=max_steps,
-            warmup_steps=warmup_steps,
-            eval_steps=self.eval_steps or self.save_steps,
         )

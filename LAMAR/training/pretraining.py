@@ -25,7 +25,7 @@ from .figures import plot_loss_curve
 from .masked_training import train_masked_lm
 from .masked_validation import MaskedWindows, closing_table, evaluate, evaluate_sparsely, markov_figures
 from .option_checks import check_numbers
-from .options import PretrainOptions
+from .pretrain_options import PretrainOptions
 from .processes import (
     is_main_process,
     process_count,
@@ -169,7 +169,7 @@ def pretrain(
     notice : str
         What figures of demonstration data say of them, "title: explanation".
     options
-        Other fields of `LAMAR.training.options.PretrainOptions`, such as ``config`` or ``max_steps``.
+        Other fields of `LAMAR.training.pretrain_options.PretrainOptions`, such as ``config`` or ``max_steps``.
 
     Returns
     -------

@@ -43,7 +43,7 @@ def stored_head(pretrain_path: str, track: str) -> str:
 
 
 def classifier_of_track(
-    pretrain_path: str, track: str, *, loss: str | None = None, attention: str = "sdpa"
+    pretrain_path: str, track: str, *, loss: str | None = None, attention: str = "sdpa", log: bool = True
 ) -> tuple[EsmForSequenceClassification, LoadReport]:
     """Return a classifier of two classes that predicts, untrained, what the track's output predicts.
 
@@ -59,6 +59,8 @@ def classifier_of_track(
         A name of `LAMAR.tasks.LOSSES` for two classes.
     attention : str
         Attention backend.
+    log : bool
+        As for `LAMAR.checkpoints.load_pretrained`.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def classifier_of_track(
     """
     outputs = _track_config(pretrain_path, track).id2label
     index = next(number for number, name in outputs.items() if name == track)
-    model, report = load_pretrained(EsmForSequenceClassification, pretrain_path, attention=attention)
+    model, report = load_pretrained(EsmForSequenceClassification, pretrain_path, attention=attention, log=log)
     of_all = model.classifier.out_proj
     projection = nn.Linear(of_all.in_features, 2)
     with torch.no_grad():

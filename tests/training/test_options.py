@@ -14,7 +14,8 @@ from LAMAR.training.finetuning import finetune
 from LAMAR.training.multi_rbp_options import JointOptions
 from LAMAR.training.multi_rbp_run import finetune_all_rbps
 from LAMAR.training.option_checks import check_numbers
-from LAMAR.training.options import FinetuneOptions, FitOptions, PretrainOptions, TrainerOptions
+from LAMAR.training.options import FinetuneOptions, FitOptions, TrainerOptions
+from LAMAR.training.pretrain_options import PretrainOptions
 
 # What runs recorded before options stood in the library: they must still be resumed.
 FINETUNING = """allow_duplicates attention accum_steps batch_size bf16 config cv_folds draws early_stopping_patience
@@ -72,10 +73,10 @@ def test_chromosomes_may_have_spaces_between_them():
 
 def test_a_fold_is_trained_with_the_options_of_its_run():
     options = FinetuneOptions(epochs=3, bf16=True, lr=0.1, seed=7, metric_for_best="auroc", save_epochs=2)
-    assert options.fit_options("classification", "auprc") == FitOptions(
+    assert options.completed("").fit_options("classification", "auprc") == FitOptions(
         epochs=3, bf16=True, lr=0.1, seed=7, metric_for_best="auroc", save_epochs=2
     )
-    defaults = FinetuneOptions(freeze_encoder=True)
+    defaults = FinetuneOptions(freeze_encoder=True).completed("")
     assert defaults.fit_options("regression", "pearson") == FitOptions(task="regression", metric_for_best="pearson")
     assert defaults.model_settings(None, "sdpa").head_lr == 1e-3
     assert FinetuneOptions(freeze_encoder=True, lr=0.5).model_settings(None, "sdpa").head_lr == 0.5
