@@ -1,4 +1,4 @@
-"""Collapsed fine-tuning: which kind of collapse it was, and what may help."""
+"""Fine-tuning that failed: which kind of collapse it was, or that it was too short, and what may help."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..runs.storage import read_json
+from ..statistics.metrics import auroc
 
-__all__ = ["collapse_of", "diagnose", "warn_of_collapse"]
+__all__ = ["UNDER_TRAINED", "collapse_of", "diagnose", "warn_of_collapse"]
 
 logger = logging.getLogger(__name__)
 
+UNDER_TRAINED = "under_trained"
 # Predictions of all records that differ by less than this, as a share of their scale, are constant.
 _CONSTANT_SPREAD = 1e-3
 # Fewer optimiser steps than this may be too few to learn anything.
 _FEW_STEPS = 50
-# What may help, by kind of collapse and by the option that it is about.
+# Weights begin with a standard deviation of 0.02, and AdamW moves them by about the rate in each step: where the rates
+# of all steps add up to less than this, no weight can have gone anywhere.
+_SHORT_WAY = 1e-3
+# Predictions order records better than chance where a rank test says so with a smaller p-value.
+_BEYOND_CHANCE = 1e-3
+# What may help, by kind and by the option that it is about.
 _ADVICE = {
     "nan_loss": {
         "lr": "a lower `lr`",
@@ -40,6 +47,11 @@ _ADVICE = {
         "epochs": "more `epochs`",
         "pretrain_path": "pretrained weights (`pretrain_path`)",
     },
+    UNDER_TRAINED: {
+        "epochs": "more `epochs`",
+        "higher_lr": "a higher `lr`",
+        "pretrain_path": "pretrained weights (`pretrain_path`)",
+    },
 }
 
 
@@ -51,10 +63,16 @@ def diagnose(
     not_finite: bool,
     loss_type: str = "ce",
     *,
+    judged: np.ndarray | None = None,
     settled: Collection[str] = (),
     n_steps: int | None = None,
+    way: float | None = None,
 ) -> dict[str, str] | None:
-    """Return what kind of collapse a training ended in, or None where it learned something.
+    """Return what went wrong in a training, or None where it learned something.
+
+    A model whose loss is that of the class frequencies has collapsed if it had the chance to learn. It had none in few
+    steps or at a rate that moves no weight, and it has begun to learn where its predictions order held-out records
+    better than chance: such a training is only too short, whatever its loss.
 
     Parameters
     ----------
@@ -69,31 +87,36 @@ def diagnose(
         Whether the loss became NaN or infinite.
     loss_type : str
         A name of `LAMAR.tasks.LOSSES`.
+    judged : int, shape (n,), optional
+        Classes of the held-out records; None where unknown.
     settled : collection of str
-        Options (``head`` ...) that already are what would be advised.
+        Options (``head`` ...) that already are what would be advised, and ``higher_lr`` where the rate is high.
     n_steps : int, optional
         Optimiser steps, those of a warm-up included; None where unknown.
+    way : float, optional
+        Sum of the peak learning rates of all steps; None where unknown.
 
     Returns
     -------
     dict or None
-        ``kind`` (``nan_loss``, ``constant_predictions`` or ``loss_stuck``), ``evidence``, and ``try``, what may help.
+        ``kind`` (``nan_loss``, ``constant_predictions``, ``loss_stuck`` or `UNDER_TRAINED`), ``evidence``, and ``try``,
+        what may help.
     """
 
-    def collapse(kind: str, evidence: str) -> dict[str, str]:
-        advice = {name: text for name, text in _ADVICE[kind].items() if name not in settled}
-        if n_steps is not None and n_steps < _FEW_STEPS and kind != "nan_loss":
-            evidence += f"; {n_steps} optimiser steps are too few to tell a collapse from too short a training"
-            advice = {"epochs": "more `epochs`"} | advice
-        *others, last = advice.values()
+    def verdict(kind: str, evidence: str, reason: str | None = None) -> dict[str, str]:
+        if reason is not None:
+            kind, evidence = UNDER_TRAINED, f"{evidence}; {reason}"
+        advice = [text for name, text in _ADVICE[kind].items() if name not in settled]
+        *others, last = advice
         return {"kind": kind, "evidence": evidence, "try": f"{', '.join(others)} or {last}" if others else last}
 
     if not_finite or not np.isfinite(predictions).all():
-        return collapse("nan_loss", "the loss or a prediction became NaN or infinite")
+        return verdict("nan_loss", "the loss or a prediction became NaN or infinite")
     spread = float(np.ptp(predictions, axis=0).max())
     scale = float(np.std(labels)) if task == "regression" else 1.0
     if spread < _CONSTANT_SPREAD * max(scale, 1e-12):
-        return collapse("constant_predictions", f"predictions of all records lie within {spread:.2g}")
+        evidence = f"predictions of all records lie within {spread:.2g}"
+        return verdict("constant_predictions", evidence, _too_short(n_steps, way))
     losses = [entry["loss"] for entry in history if "loss" in entry]
     # For other losses than cross-entropy the class frequencies give other levels.
     if task != "classification" or loss_type != "ce" or not losses:
@@ -105,7 +128,32 @@ def diagnose(
     best = min((entry["eval_loss"] for entry in history if "eval_loss" in entry), default=final)
     if min(final, best) > 0.985 * chance:
         evidence = f"training loss ended at {final:.4f}; knowing class frequencies alone gives {chance:.4f}"
-        return collapse("loss_stuck", evidence)
+        return verdict("loss_stuck", evidence, _too_short(n_steps, way) or _order(judged, predictions))
+    return None
+
+
+def _too_short(n_steps: int | None, way: float | None) -> str | None:
+    """Return why no training of that many steps at that rate learns anything, or None."""
+    if n_steps is not None and n_steps < _FEW_STEPS:
+        return f"{counted(n_steps, 'optimiser step')} can teach a model little"
+    if way is not None and way < _SHORT_WAY:
+        return f"at this `lr` no weight can have moved by more than about {way:.1g}"
+    return None
+
+
+def _order(judged: np.ndarray | None, predictions: np.ndarray) -> str | None:
+    """Return how far predictions of classes order held-out records beyond chance, or None where they do not."""
+    if judged is None or len(np.unique(judged)) < predictions.shape[1]:
+        return None
+    from scipy.stats import mannwhitneyu
+
+    columns = range(predictions.shape[1]) if predictions.shape[1] > 2 else [1]
+    for column in columns:
+        inside = judged == column
+        test = mannwhitneyu(predictions[inside, column], predictions[~inside, column], alternative="greater")
+        if test.pvalue < _BEYOND_CHANCE / len(columns):
+            area = auroc(judged, predictions)
+            return f"but its predictions order {counted(len(judged), 'held-out record')} with an AUROC of {area:.3f}"
     return None
 
 

@@ -18,7 +18,7 @@ from ..runs import storage
 from ..runs.provenance import provenance
 from ..tasks import TASKS
 from ..tokenization import LamarTokenizer
-from .collapse import diagnose
+from .collapse import UNDER_TRAINED, diagnose
 from .fitting import FeatureModel, FitResult, LabelledData, add_lora, collate, fit, probabilities
 from .fold_plans import Fold
 from .options import FitOptions, ModelSettings
@@ -39,6 +39,8 @@ __all__ = [
 
 # Features of one batch of predictions, in rows: nucleotides with padding, or records of one vector.
 FEATURE_ROWS = 4_096
+# Peak rates of a whole model, and of a head alone, from which on a higher one is no good advice.
+HIGH_LR, HIGH_HEAD_LR = 5e-4, 1e-2
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def train_fold(
         With the weights of its best epoch, in evaluation mode on the CPU.
     result : dict
         Plain data: history, best epoch, sizes, indices and predictions of the three parts, the diagnosis of a
-        collapse, seconds.
+        collapse or a short training, seconds.
     """
     start = time.perf_counter()
     options = replace(options, seed=options.seed + number)
@@ -240,23 +242,29 @@ def _result(
         part: predict(model, inputs, indices, options.task, progress=options.progress)
         for part, indices in parts.items()
     }
-    collapse = diagnose(
+    judged = next(part for part in ("test", "heldout", "validation") if len(parts[part]))
+    n_steps = [entries[-1]["step"] if entries else 0 for entries in (warmup_history, outcome.history)]
+    verdict = diagnose(
         outcome.history,
         labels[fold.train],
-        predictions["test"] if len(test) else predictions["validation"],
+        predictions[judged],
         options.task,
         outcome.not_finite,
         settings.loss or TASKS[options.task].loss,
+        judged=labels[parts[judged]],
         settled=_settled(settings, options),
-        n_steps=sum(entries[-1]["step"] for entries in (warmup_history, outcome.history) if entries),
+        n_steps=sum(n_steps),
+        way=n_steps[0] * settings.head_lr + n_steps[1] * options.lr,
     )
+    is_short = verdict is not None and verdict["kind"] == UNDER_TRAINED
     return {
         "fold": fold.name,
         "seed": options.seed,
         "n_train": len(fold.train),
         "n_validation": len(fold.validation),
         "best_epoch": outcome.best_epoch,
-        "collapsed": collapse,
+        "collapsed": None if is_short else verdict,
+        "under_trained": verdict if is_short else None,
         "history": warmup_history + outcome.history,
         "indices": {part: indices.tolist() for part, indices in parts.items()},
         "predictions": {part: values.tolist() for part, values in predictions.items()},
@@ -264,13 +272,14 @@ def _result(
 
 
 def _settled(settings: ModelSettings, options: FitOptions) -> list[str]:
-    """Return the names of options that already are what would be advised after a collapse."""
+    """Return the names of options that already are what would be advised after a collapse or a short training."""
     is_settled = {
         "warmup_epochs": settings.warmup_epochs >= 5 or settings.freeze_encoder,
         "head": settings.head == "cnn",
         "pretrain_path": bool(settings.pretrain_path),
         "grad_clipping_norm": options.grad_clipping_norm <= 1,
         "fp16": not options.fp16,
+        "higher_lr": options.lr >= (HIGH_HEAD_LR if settings.freeze_encoder else HIGH_LR),
     }
     return [name for name, settled in is_settled.items() if settled]
 
