@@ -20,6 +20,8 @@ from .kmers import join_codes
 
 __all__ = [
     "FEATURES",
+    "FEATURE_LABELS",
+    "composition_model",
     "composition_scores",
     "describe_likeness",
     "feature_transform",
@@ -100,6 +102,7 @@ FEATURES = {
     "dinucleotide": lambda sequences: kmer_frequencies(sequences, 2),
     "4mer": lambda sequences: kmer_frequencies(sequences, 4),
 }
+FEATURE_LABELS = {"gc": "GC content", "dinucleotide": "dinucleotides", "4mer": "4-mers"}
 
 
 def composition_scores(
@@ -136,11 +139,12 @@ def composition_scores(
     if set(np.unique(labels).tolist()) != {0, 1}:
         raise ValueError(f"`train_labels`: found classes {np.unique(labels)[:5].tolist()}, wanted 0 and 1")
     compute = FEATURES[features]
-    model = _model(features).fit(compute(train_sequences), labels)
+    model = composition_model(features).fit(compute(train_sequences), labels)
     return model.predict_proba(compute(test_sequences))[:, 1]
 
 
-def _model(features: str):
+def composition_model(features: str):
+    """Return the scikit-learn classifier of `composition_scores`, not yet fitted, on an entry of `FEATURES`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 

@@ -25,6 +25,7 @@ from ..statistics.metrics import metric_names
 from ..tasks import HEADS, TASKS, check_loss
 from ..tokenization import verify_vocabulary
 from . import figures, summaries
+from .composition_baselines import composition_figures, composition_lines
 from .fold_plans import Fold, plan_folds
 from .fold_training import build_classifier, discard, frozen_features, save_checkpoint, train_fold
 from .option_checks import check_numbers
@@ -263,7 +264,7 @@ def finetune(
         wait_for_everyone()
         fit_options = chosen.fit_options(task, TASKS[task].best_metric)
         summary = cross_validate(dataset, split, settings, fit_options, run_folder, folds, notice=notice)
-    logger.info("%s", summaries.closing_table(summary, task))
+    logger.info("%s", "\n".join([summaries.closing_table(summary, task), *composition_lines(summary)]))
     if notice:
         logger.info(notice)
     logger.info("outputs: %s", run_folder.path)
@@ -320,6 +321,9 @@ def cross_validate(
         results = _train_folds(dataset, split, settings, options, run_folder, folds, scratch)
         summary, rows = summaries.summarise(results, labels, task, options.seed)
         summary = {"dataset": dataset.name, "task": task, "split": split.report["method"], **summary}
+        if task == "classification":
+            found = composition_figures(dataset.sequences, labels, folds, split.test, results, summary)
+            summary["composition"] = found
         if notice:
             summary = {"data": notice, **summary}
         if is_main_process():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from finetune_runs import SCRIPT, arguments, make_dataset, run, script, table, windows, write_table
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from LAMAR import EsmForMaskedLM, EsmForSequenceClassification, LamarTokenizer, named_config
@@ -76,6 +77,25 @@ def test_tables_agree_with_each_other(finished, dataset):
     tidy = {(r["fold"], r["evaluated_on"]): r for r in table(finished / "results.csv")}
     assert float(tidy["mean of folds", "test"]["auprc"]) == ensemble["value"]
     assert len(tidy) == 2 * 3 + 1
+
+
+def test_ranks_within_folds_and_composition_stand_beside_the_model(finished):
+    results = json.loads((finished / "eval_results.json").read_text())
+    heldout = [row for row in table(finished / "predictions.csv") if row["evaluated_on"] == "heldout"]
+    ranks, labels = [], []
+    for fold in ("fold_0", "fold_1"):
+        rows = [row for row in heldout if row["fold"] == fold]
+        ranks.append(rankdata([float(row["probability"]) for row in rows]) / len(rows))
+        labels += [int(row["label"]) for row in rows]
+    figure = results["out_of_fold_ranks"]["auroc"]
+    assert figure["value"] == pytest.approx(roc_auc_score(labels, np.concatenate(ranks)), abs=1e-9)
+    assert figure["low"] <= figure["value"] <= figure["high"]
+    assert set(results["out_of_fold_ranks"]) == {"auroc", "auprc"}
+    baselines = results["composition"]["baselines"]
+    assert set(baselines) == {"gc", "dinucleotide", "4mer"}
+    assert all(entry["cross_validation"]["auroc"]["n"] == 2 for entry in baselines.values())
+    # The motif is a word of eight letters in the middle of 35 that are drawn at random.
+    assert 0.5 < baselines["4mer"]["test_ensemble"]["auroc"]["value"] < 1
 
 
 def test_checkpoint_reproduces_its_predictions(finished, dataset):
@@ -264,22 +284,37 @@ def test_three_classes_and_several_labels(tmp_path):
 # ------------------------------------------------------------------------------------------------ collapse
 
 
-def test_a_run_is_not_advised_what_it_did(dataset, tmp_path, caplog):
+def test_a_run_that_was_too_short_is_not_called_collapsed(dataset, tmp_path, caplog):
     options = ["--lr", "1e-12", "--cv_folds", 1, "--epochs", 1, "--batch_size", 16, "--head", "cnn"]
     with caplog.at_level(logging.INFO):
         results = run(dataset, tmp_path, *options)
+    assert (results["collapsed"], results["folds"][0]["collapsed"]) == ({}, None)
+    short = results["folds"][0]["under_trained"]
+    assert results["under_trained"] == {"fold_0": short["evidence"]}
+    assert short["evidence"].endswith("; 8 optimiser steps can teach a model little")
+    assert short["try"] == "more `epochs`, a higher `lr` or pretrained weights (`pretrain_path`)"
+    assert f"UNDER-TRAINED: {short['evidence']}. Try {short['try']}" in caplog.text
+    assert "COLLAPSED" not in caplog.text
+    assert collapse_of(tmp_path / dataset.name / "fold_0") == {}
+
+
+def test_labels_that_nothing_predicts_are_a_collapse_of_the_loss(tmp_path):
+    rng = random.Random(0)
+    (tmp_path / "RBP3").mkdir()
+    for part, n in (("train", 240), ("dev", 40), ("test", 40)):
+        records = [("".join(rng.choices("ACGT", k=20)), rng.randrange(2)) for _ in range(n)]
+        write_table(tmp_path / "RBP3" / f"{part}.csv", records)
+    results = run(tmp_path / "RBP3", tmp_path / "out", "--cv_folds", 1, "--epochs", 1, "--batch_size", 4, "--lr", 1e-4)
+    assert results["collapsed"] == {"fold_0": "loss_stuck"}
+    assert results["under_trained"] == {}
     collapse = results["folds"][0]["collapsed"]
-    assert "8 optimiser steps are too few" in collapse["evidence"]
-    assert "more `epochs`" in collapse["try"]
-    assert "`head`" not in collapse["try"]
-    assert f"Try {collapse['try']}" in caplog.text
+    assert collapse_of(tmp_path / "out" / "RBP3" / "fold_0") == collapse
+    assert collapse["try"].startswith("`warmup_epochs` 5")
 
 
-@pytest.mark.parametrize(("lr", "kind"), [("1e-12", "loss_stuck"), ("1e30", "nan_loss")])
-def test_a_collapsed_run_is_named(dataset, tmp_path, caplog, lr, kind):
-    results = run(dataset, tmp_path, "--lr", lr, "--cv_folds", 1, "--epochs", 1)
-    assert results["collapsed"] == {"fold_0": kind}
-    assert results["folds"][0]["collapsed"]["try"]
+def test_a_loss_that_is_not_finite_is_a_collapse(dataset, tmp_path):
+    results = run(dataset, tmp_path, "--lr", "1e30", "--cv_folds", 1, "--epochs", 1)
+    assert results["collapsed"] == {"fold_0": "nan_loss"}
     assert collapse_of(tmp_path / dataset.name / "fold_0") == results["folds"][0]["collapsed"]
 
 
