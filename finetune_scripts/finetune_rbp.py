@@ -93,7 +93,7 @@ def run(data_path: Path, output_dir: Path, *, demo: bool = False, resume: bool =
         data_path = demo_data() / "labelled"
         logger.info("no --data_path given. %s", NOTICE)
     notice = NOTICE if demo else ""
-    finetune(data_path, output_dir, notice=notice, progress=sys.stderr.isatty(), **options)
+    finetune(data_path, output_dir, notice=notice, **options)
 
 
 def main(argv=None) -> int:

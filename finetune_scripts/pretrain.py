@@ -100,7 +100,7 @@ def run(
         data_path = [demo_data() / "transcripts.fa"]
         logger.info("no --data_path given. %s", NOTICE)
     notice = NOTICE if demo else ""
-    pretrain(data_path, output_dir, notice=notice, progress=sys.stderr.isatty(), **options)
+    pretrain(data_path, output_dir, notice=notice, **options)
 
 
 def main(argv=None) -> int:

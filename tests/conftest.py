@@ -85,3 +85,14 @@ def run_python():
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def progress_at_once(monkeypatch, caplog):
+    """Function that returns the lines of progress so far, which come at every step instead of every minute."""
+    from LAMAR.runs.progress import Progress
+
+    for name in ("quiet_s", "every_s"):
+        monkeypatch.setitem(Progress.__init__.__kwdefaults__, name, 0.0)
+    caplog.set_level("INFO", logger="LAMAR")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "LAMAR.runs.progress"]

@@ -137,6 +137,12 @@ class Progress:
         if self._bar is not None:
             self._bar.total = total
 
+    def resume(self, done: int) -> None:
+        """Say, before the first unit of this start, how many units an earlier one has done."""
+        self.done = self._done_earlier = done
+        if self._bar is not None:
+            self._bar.n = self._bar.initial = done
+
     def advance(self, n: int = 1, **figures: float | int | str | None) -> None:
         """Add ``n`` units, and show where the computation is if it is time to.
 

@@ -76,6 +76,26 @@ def _trained_for(steps: int, seconds: float, options) -> dict[str, float]:
     return {"max_steps": steps, "max_minutes": minutes}
 
 
+def expected_end(schedule: Schedule, step: int, seconds: float, max_minutes: float | None, ends_by_time: bool) -> int:
+    """Return the last step of a run, which for one that ends by time follows from its speed.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    step : int
+        Steps done.
+    seconds : float
+        Time that they took.
+    max_minutes : float, optional
+        Time of the whole run.
+    ends_by_time : bool
+        Whether the end of ``schedule`` is already that of the time.
+    """
+    if max_minutes is None or ends_by_time or not seconds:
+        return schedule.end
+    return min(schedule.end, max(step, round(step * 60 * max_minutes / seconds)))
+
+
 def open_run(
     output_dir: Path,
     options,

@@ -10,11 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..batches import EncodedSequences, pad_batch
 from ..embeddings import Embeddings
+from ..runs.progress import Progress
 from ..sequence_classification_patch import sequence_loss
 from ..statistics.metrics import METRICS
 from .options import FitOptions
@@ -22,9 +31,9 @@ from .processes import process_count, wait_for_everyone
 from .summaries import task_metrics
 from .trainers import (
     KeepBestAndLast,
+    ShowProgress,
     discard_broken_checkpoints,
     last_complete_checkpoint,
-    silence,
     training_arguments,
 )
 
@@ -244,6 +253,7 @@ def fit(
     validation: LabelledData | None,
     options: FitOptions,
     folder: Path,
+    label: str = "training",
 ) -> FitResult:
     """Train ``model`` in place; with a validation set it ends with the weights of its best epoch.
 
@@ -259,6 +269,8 @@ def fit(
     options : FitOptions
     folder : path
         For the checkpoints; the caller removes it once the result is safe.
+    label : str
+        What the progress is that of.
     """
     set_seed(options.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -283,12 +295,14 @@ def fit(
         compute_metrics=compute_metrics,
         callbacks=callbacks,
     )
-    if not options.progress:
-        silence(trainer)
+    trainer.remove_callback(PrinterCallback)
     if trainer.args.should_save:
         discard_broken_checkpoints(folder)
     wait_for_everyone()
-    trainer.train(resume_from_checkpoint=_checkpoint_to_resume(arguments, options, folder, keeps_best))
+    checkpoint = _checkpoint_to_resume(arguments, options, folder, keeps_best)
+    with Progress(None, "steps", label, enabled=options.progress) as progress:
+        trainer.add_callback(ShowProgress(progress, options.metric_for_best))
+        trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.args.should_save:
         torch.save(trainer.args, folder / "training_args.bin")
     trainer.accelerator.free_memory()

@@ -103,7 +103,7 @@ def frozen_features(
         Features of more than 2 GiB go to a memory map in it, one for each process: a file that two processes fill
         would be emptied by the second under the first. The caller removes the folder.
     progress : bool
-        Show a progress bar.
+        Show the progress (`LAMAR.runs.progress.Progress`).
     """
     model, _ = build_classifier(settings, seed)
     model = _to_device(model)
@@ -166,6 +166,7 @@ def train_fold(
     options: FitOptions,
     folder: Path,
     frozen: FrozenEncoder | None = None,
+    label: str = "",
 ) -> tuple[EsmForSequenceClassification, dict]:
     """Train a new model on a fold, and predict its validation and held-out part and the test part.
 
@@ -185,6 +186,8 @@ def train_fold(
         For the Trainer's checkpoints; an interrupted fold resumes from the last of them.
     frozen : FrozenEncoder, optional
         From `frozen_features`, when only the head is trained.
+    label : str
+        What the progress is that of; default the fold's name.
 
     Returns
     -------
@@ -195,7 +198,7 @@ def train_fold(
         collapse or a short training, seconds.
     """
     start = time.perf_counter()
-    options = replace(options, seed=options.seed + number)
+    options, label = replace(options, seed=options.seed + number), label or fold.name
     model, report = build_classifier(settings, options.seed)
     inputs: EncodedSequences | Embeddings = encoded
     history: list[dict] = []
@@ -206,10 +209,10 @@ def train_fold(
         options = replace(options, lr=settings.head_lr, gradient_checkpointing=False)
     else:
         if settings.warmup_epochs:
-            history = _warm_up(model, fold, encoded, labels, settings, options, folder)
+            history = _warm_up(model, fold, encoded, labels, settings, options, folder, f"{label}, head alone")
         trained = add_lora(model, settings.lora_rank) if settings.lora_rank else model
     training, validation = (LabelledData(inputs, indices, labels) for indices in (fold.train, fold.validation))
-    outcome = fit(trained, training, validation, options, folder / "full")
+    outcome = fit(trained, training, validation, options, folder / "full", label)
     if settings.lora_rank and frozen is None:
         model = trained.merge_and_unload()
     model.config.head_trained = True
@@ -284,7 +287,7 @@ def _settled(settings: ModelSettings, options: FitOptions) -> list[str]:
     return [name for name, settled in is_settled.items() if settled]
 
 
-def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[dict]:
+def _warm_up(model, fold, encoded, labels, settings, options, folder, label) -> list[dict]:
     """Train the head alone for ``warmup_epochs`` on features of the untrained encoder, and return its history.
 
     Where the training of the whole model had begun before an interruption, its checkpoint holds the warmed-up head.
@@ -299,7 +302,7 @@ def _warm_up(model, fold, encoded, labels, settings, options, folder) -> list[di
     model.cpu()
     options = replace(options, epochs=settings.warmup_epochs, lr=settings.head_lr, gradient_checkpointing=False)
     data = LabelledData(features, np.arange(len(indices)), labels[indices])
-    outcome = fit(FeatureModel(model), data, None, options, folder / "warmup")
+    outcome = fit(FeatureModel(model), data, None, options, folder / "warmup", label)
     # Negative epochs place the warm-up before the training of the whole model.
     history = [
         {**entry, "epoch": entry["epoch"] - settings.warmup_epochs, "phase": "warmup"}

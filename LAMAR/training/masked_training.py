@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_model
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForMaskedLM
 from ..runs import storage
-from .extended_runs import continue_schedule, end_by_time, end_of, passes_through
+from ..runs.progress import Progress
+from .extended_runs import continue_schedule, end_by_time, end_of, expected_end, passes_through
 from .masked_validation import MaskedWindows, evaluate
 from .pretrain_options import PretrainOptions
 from .processes import value_of_first_process, wait_for_everyone
@@ -30,7 +31,6 @@ from .trainers import (
     last_complete_checkpoint,
     mark_complete,
     remove_checkpoint,
-    silence,
     training_arguments,
 )
 from .window_batches import TrainingBatches
@@ -68,11 +68,22 @@ class MaskedTraining:
     passes: int
 
 
-class _Progress(TrainerCallback):
-    """Keeps time, log and schedule; marks checkpoints as complete, with all of these, and removes older ones."""
+class _Keeper(TrainerCallback):
+    """Keeps and shows time, log and schedule; marks checkpoints as complete, with all of these, and removes older ones.
 
-    def __init__(self, options: PretrainOptions, schedule: Schedule, batches: TrainingBatches, log_path: Path):
+    ``progress`` must be open while the Trainer runs.
+    """
+
+    def __init__(
+        self,
+        options: PretrainOptions,
+        schedule: Schedule,
+        batches: TrainingBatches,
+        log_path: Path,
+        progress: Progress,
+    ):
         self.options, self.schedule, self.batches, self.log_path = options, schedule, batches, log_path
+        self.progress = progress
         self.rows: list[dict] = []
         self.seconds = 0.0
         self.seen = {"tokens": 0, "padded": 0, "passes": 0, "seconds": 0.0}  # up to the last row
@@ -92,6 +103,7 @@ class _Progress(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         # A checkpoint restores those of the earlier start.
         state.logging_steps, state.save_steps = self.options.logging_steps, self.options.save_steps
+        self.progress.resume(state.global_step)
         self._last = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -108,6 +120,9 @@ class _Progress(TrainerCallback):
             control.should_evaluate = True
         # The mean loss between two rows is not in a checkpoint, so a row ends where one is made.
         control.should_log = control.should_log or control.should_save or control.should_evaluate
+        limit = self.options.max_minutes
+        self.progress.total = expected_end(self.schedule, step, self.seconds, limit, self.ends_by_time)
+        self.progress.advance()
         return control
 
     def _watch_the_clock(self, step: int, device) -> None:
@@ -129,12 +144,14 @@ class _Progress(TrainerCallback):
         self.seen["seconds"] = self.seconds
         values = (state.global_step, tokens, logs["loss"], None, logs["learning_rate"], round(speed, 1))
         self.rows.append(dict(zip(LOG_COLUMNS, values)))
-        logger.info("step %d: loss %.4f, %s tokens, %.0f tokens/s", values[0], values[2], f"{tokens:,}", speed)
+        self.progress.advance(0, loss=float(logs["loss"]), tokens=tokens, tokens_per_s=round(speed))
         self._write(state)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.rows[-1]["validation_loss"] = metrics["eval_loss"]
-        logger.info("step %d: validation loss %.4f", state.global_step, metrics["eval_loss"])
+        losses = self.rows[-1]["train_loss"], metrics["eval_loss"]
+        logger.info("step %d: loss %.4f, validation loss %.4f", state.global_step, *losses)
+        self.progress.advance(0, validation_loss=float(metrics["eval_loss"]))
         self._write(state)
         self._last = time.perf_counter()
 
@@ -155,12 +172,12 @@ class _Progress(TrainerCallback):
         self._last = time.perf_counter()
 
 
-# Entries of `_Progress.state`, and their types.
+# Entries of `_Keeper.state`, and their types.
 _STATE = {"rows": list, "seconds": float | int, "seen": dict, "ends_by_time": bool, "schedule": dict, "end": dict}
 
 
 def _stored_state(checkpoint: Path) -> dict:
-    """Return what `_Progress.state` was when a checkpoint was written; `InputError` where the file holds another."""
+    """Return what `_Keeper.state` was when a checkpoint was written; `InputError` where the file holds another."""
     state = storage.read_json_object(checkpoint / COMPLETE)
     wrong = [name for name, kind in _STATE.items() if not isinstance(state.get(name), kind)]
     if not wrong:
@@ -248,7 +265,8 @@ def train_masked_lm(
     """
     set_seed(options.seed)
     schedule = Schedule.plan(options.schedule, options.max_steps, options.warmup_steps, options.decay_ratio)
-    progress = _Progress(options, schedule, batches, log_path)
+    progress = Progress(schedule.end, "steps", "pre-training", enabled=options.progress)
+    keeper = _Keeper(options, schedule, batches, log_path, progress)
     arguments = training_arguments(
         options,
         folder,
@@ -263,24 +281,24 @@ def train_masked_lm(
     trainer = _Trainer(
         model=model,
         args=arguments,
-        callbacks=[progress],
+        callbacks=[keeper],
         batches=batches,
         validation=validation,
         schedule=schedule,
     )
-    if not options.progress:
-        silence(trainer)
+    trainer.remove_callback(PrinterCallback)
     if trainer.args.should_save:
         _discard_unusable(folder, options, schedule)
     wait_for_everyone()
     checkpoint, done = last_complete_checkpoint(folder), 0
     if checkpoint is not None:
         done = checkpoint_step(checkpoint)
-        progress.restore(_stored_state(checkpoint))
+        keeper.restore(_stored_state(checkpoint))
         logger.info("resuming from step %d (%s)", done, checkpoint)
     batches.skip = done * options.accum_steps
     if done < schedule.end:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with progress:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         done = trainer.state.global_step
     elif checkpoint is not None:
         # Stopped between its last step and its figures: load what training would have loaded, in its precision.
@@ -289,9 +307,9 @@ def train_masked_lm(
     if trainer.args.should_save:
         torch.save(trainer.args, folder / "training_args.bin")
     trainer.accelerator.free_memory()
-    seen = progress.seen
+    seen = keeper.seen
     padding = 1 - seen["tokens"] / max(seen["padded"], 1)
-    return MaskedTraining(progress.rows, done, seen["tokens"], progress.seconds, padding, seen["passes"])
+    return MaskedTraining(keeper.rows, done, seen["tokens"], keeper.seconds, padding, seen["passes"])
 
 
 def _discard_unusable(folder: Path, options: PretrainOptions, schedule: Schedule) -> None:

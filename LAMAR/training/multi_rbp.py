@@ -17,8 +17,9 @@ from transformers import set_seed
 from ..errors import InputError
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import storage
+from ..runs.progress import Progress
 from ..statistics.track_metrics import QUARTILES, summarise_tracks, track_table
-from .extended_runs import continue_schedule, end_by_time, end_of, passes_through
+from .extended_runs import continue_schedule, end_by_time, end_of, expected_end, passes_through
 from .multi_rbp_data import JointData, WindowOrder, subsample_rows
 from .multi_rbp_model import masked_track_loss, predict_logits, token_batch, track_weights
 from .multi_rbp_options import JointOptions
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 LOG_COLUMNS = ("step", "windows", "passes", "train_loss", "dev_loss", "dev_auroc", *QUARTILES, "dev_auprc")
 LOG_COLUMNS += ("learning_rate", "windows_per_s")
 LAST, AT_PEAK = "last.pt", "at_peak.pt"  # of the newest step, and of the last one before the learning rate fell
-PROGRESS_SECONDS = 60.0
+LOSS_S = 5.0  # seconds after which the loss that is shown is computed again
 
 
 @dataclass
@@ -178,8 +179,13 @@ class _Run:
     def train(self) -> None:
         """Train to the end of the schedule."""
         self.model.train()
+        done = self.state.step * self.order.batch_size
+        with Progress(None, "windows", "training", done=done, enabled=is_main_process()) as progress:
+            self._train_steps(progress)
+
+    def _train_steps(self, progress: Progress) -> None:
         state, options = self.state, self.options
-        self.last_report = time.monotonic(), state.step, state.seconds
+        shown = time.monotonic()
         while state.step < state.schedule.end:
             start = time.perf_counter()
             self.recent += self._step()
@@ -193,11 +199,16 @@ class _Run:
             at_end = state.step >= state.schedule.end
             is_due = at_end or state.step % options.eval_steps == 0
             saves = is_due or state.step % options.save_steps == 0 or state.step == state.schedule.decay_start
-            if saves or time.monotonic() - self.last_report[0] >= PROGRESS_SECONDS:
+            if time.monotonic() - shown >= LOSS_S:
+                progress.figures["loss"], shown = self._mean_loss(), time.monotonic()
+            end = expected_end(state.schedule, state.step, state.seconds, options.max_minutes, state.ends_by_time)
+            progress.total = end * self.order.batch_size
+            progress.advance(self.order.batch_size, step=state.step)
+            if saves:
                 self._collect()
-                self._report()
             if is_due:
                 self._evaluate()
+                progress.advance(0, dev_AUROC=state.rows[-1]["dev_auroc"] if state.rows else None)
             if saves:
                 self.save(LAST)
                 if state.step == state.schedule.decay_start and not at_end:
@@ -230,26 +241,24 @@ class _Run:
         return sums[0] / sums[1].clamp(min=1e-6)
 
     def _collect(self) -> None:
-        """Add the losses of the last steps to the next row of the log; rarely, because a GPU waits for it."""
+        """Add the losses of the last steps to the next row of the log."""
+        self.state.loss_sum += self._recent_loss()
+        self.state.loss_steps += self.recent_steps
+        self.recent.zero_()
+        self.recent_steps = 0
+
+    def _mean_loss(self) -> float:
+        """Return the mean loss since the last row of the log; call it rarely, because a GPU waits for it."""
+        return (self.state.loss_sum + self._recent_loss()) / max(self.state.loss_steps + self.recent_steps, 1)
+
+    def _recent_loss(self) -> float:
+        """Return the sum of the losses that were not collected yet; `InputError` where it is not finite."""
         if not bool(torch.isfinite(self.recent)):
             raise InputError(
                 f"`encoder_lr` {self.options.encoder_lr:g}: the loss became {self.recent.item()} before step "
                 f"{self.state.step}, wanted lower rates or a longer warm-up"
             )
-        self.state.loss_sum += self.recent.item()
-        self.state.loss_steps += self.recent_steps
-        self.recent.zero_()
-        self.recent_steps = 0
-
-    def _report(self) -> None:
-        """Log a line of progress once a minute."""
-        state, (when, step, seconds) = self.state, self.last_report
-        if time.monotonic() - when < PROGRESS_SECONDS:
-            return
-        speed = (state.step - step) * self.order.batch_size / max(state.seconds - seconds, 1e-9)
-        mean, windows = state.loss_sum / max(state.loss_steps, 1), state.step * self.order.batch_size
-        logger.info("step %d: %s windows, %.0f windows/s, loss %.4f", state.step, f"{windows:,}", speed, mean)
-        self.last_report = time.monotonic(), state.step, state.seconds
+        return self.recent.item()
 
     def _evaluate(self) -> None:
         """Add a row to the log; keep the weights if no earlier ones had as high a mean AUROC."""

@@ -75,7 +75,7 @@ class TrainerOptions(OptimiserOptions):
     report_to : str
         ``none``, or services joined by commas, such as ``tensorboard``.
     progress : bool
-        Show progress bars.
+        Show the progress (`LAMAR.runs.progress.Progress`).
     """
 
     accum_steps: int = 1

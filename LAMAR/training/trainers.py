@@ -11,11 +11,12 @@ from pathlib import Path
 from shutil import rmtree
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging as transformers_logging
 
 from ..errors import InputError
+from ..runs.progress import Progress
 from ..runs.storage import read_json_object, write_json
 from .options import TrainerOptions
 from .processes import process_backend
@@ -23,6 +24,7 @@ from .processes import process_backend
 __all__ = [
     "COMPLETE",
     "KeepBestAndLast",
+    "ShowProgress",
     "check_precision",
     "check_reporters",
     "checkpoint_step",
@@ -31,7 +33,6 @@ __all__ = [
     "last_complete_checkpoint",
     "mark_complete",
     "remove_checkpoint",
-    "silence",
     "training_arguments",
     "without_file_bars",
 ]
@@ -40,6 +41,39 @@ logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # file in a checkpoint folder that is wholly on disk
 SIZES = "sizes.json"  # sizes of its files, which show that one was lost or cut since
+
+
+# ---------------------------------------------------------------------------------------------------- progress
+
+
+class ShowProgress(TrainerCallback):
+    """Shows steps, epoch, loss and validation score of a training counted in epochs, in place of the Trainer's bar.
+
+    Parameters
+    ----------
+    progress : Progress
+        Of optimiser steps; it must be open while the Trainer runs.
+    metric : str
+        Name of the validation metric to show.
+    """
+
+    def __init__(self, progress: Progress, metric: str):
+        self.progress, self.metric = progress, metric
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Take the number of steps, and those of an earlier start."""
+        self.progress.total = state.max_steps
+        self.progress.resume(state.global_step)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Count a step."""
+        self.progress.advance(1, epoch=f"{state.epoch:.2f} of {args.num_train_epochs:g}")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Take the loss, or the validation score."""
+        logs = logs or {}
+        score = {f"validation_{self.metric}": logs.get(f"eval_{self.metric}")}
+        self.progress.advance(0, loss=logs.get("loss"), **score)
 
 
 # ------------------------------------------------------------------------------------------------- checkpoints
@@ -181,7 +215,7 @@ def training_arguments(options: TrainerOptions, folder: Path, **more) -> Trainin
         # The filter would replace a NaN loss in the log by the last finite one.
         logging_nan_inf_filter=False,
         report_to=[] if options.report_to == "none" else options.report_to.split(","),
-        disable_tqdm=not options.progress,
+        disable_tqdm=True,  # `ShowProgress` and its relatives show more, and also where there is no terminal
         seed=options.seed,
         **more,
     )
@@ -221,16 +255,9 @@ def _checkpointing_arguments(wanted: bool) -> dict:
     return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
 
 
-def silence(trainer: Trainer) -> None:
-    """Remove the callback that prints every log entry."""
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-
-
 @contextmanager
 def without_file_bars() -> Iterator[None]:
-    """Hide the progress bars of transformers that count files written; the Trainer's own, which counts steps, stays."""
+    """Hide the progress bars of transformers that count files written."""
     enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -37,6 +37,15 @@ def finished(data, tmp_path_factory) -> Path:
 # ------------------------------------------------------------------------------------------------ one run
 
 
+def test_progress_has_steps_losses_and_speed(data, tmp_path, progress_at_once, capsys):
+    run(data, tmp_path / "out", "--max_steps", 12)
+    lines = [line for line in progress_at_once() if line.startswith("pre-training")]
+    at_eleven = next(line for line in lines if "11 of 12 steps (91 %)" in line)
+    for figure in (", loss ", ", tokens ", ", tokens per s ", ", validation loss ", " left"):
+        assert figure in at_eleven
+    assert capsys.readouterr().out == ""
+
+
 def test_outputs(finished, data):
     names = sorted(path.name for path in finished.iterdir() if not path.name.startswith("."))
     wanted = "checkpoints config.json eval_results.json log.csv loss_curve.png model.safetensors run.json"

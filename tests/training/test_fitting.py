@@ -97,3 +97,41 @@ def test_evaluations_since_the_best():
     log = [{"eval_loss": 1.0, "step": step} for step in (10, 20, 30)] + [{"loss": 1.0, "step": 40}]
     assert fitting._evaluations_since_best(TrainerState(log_history=log, best_global_step=20)) == 1
     assert fitting._evaluations_since_best(TrainerState(log_history=log)) == 2
+
+
+# ------------------------------------------------------------------------------------------------ progress
+
+
+def test_progress_has_steps_epoch_loss_and_validation_score(tmp_path, progress_at_once, capsys):
+    model = build_model(EsmForSequenceClassification, named_config("lamar-tiny"), seed=0)
+    data = LabelledData(EncodedSequences.encode(["ACGTACGT", "CCCCGGGG"] * 2), np.arange(4), np.array([0, 1] * 2))
+    options = FitOptions(epochs=3, batch_size=2, logging_steps=1)
+    fit(model, data, data, options, tmp_path, "fold_0 (1 of 5)")
+    lines = progress_at_once()
+    steps = [line for line in lines if "epoch 1.50 of 3" in line]
+    assert steps[0].startswith("fold_0 (1 of 5): 3 of 6 steps (50 %), epoch 1.50 of 3, loss 0.")
+    assert ", validation auprc " in steps[0]
+    assert steps[0].endswith(" left")
+    # The Trainer itself says nothing.
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_of_a_resumed_training_begins_where_it_stopped(tmp_path, progress_at_once, monkeypatch):
+    data = LabelledData(EncodedSequences.encode(["ACGTACGT", "CCCCGGGG"] * 2), np.arange(4), np.array([0, 1] * 2))
+
+    def start(epochs: int) -> None:
+        model = build_model(EsmForSequenceClassification, named_config("lamar-tiny"), seed=0)
+        fit(model, data, data, FitOptions(epochs=epochs, batch_size=2), tmp_path)
+
+    start(1)
+    before = len(progress_at_once())
+    start(2)
+    assert progress_at_once()[before:][0].startswith("training: 3 of 4 steps (75 %)")
+
+
+def test_without_progress_nothing_is_shown(tmp_path, progress_at_once, capsys):
+    model = build_model(EsmForSequenceClassification, named_config("lamar-tiny"), seed=0)
+    data = LabelledData(EncodedSequences.encode(["ACGTACGT", "CCCCGGGG"]), np.arange(2), np.array([0, 1]))
+    fit(model, data, data, FitOptions(epochs=1, batch_size=2, progress=False), tmp_path)
+    assert progress_at_once() == []
+    assert capsys.readouterr() == ("", "")

@@ -328,3 +328,17 @@ def test_planted_motifs_are_learned(data, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run(data, tmp_path):
     with pytest.raises(InputError, match=r"`encoder_lr` 1e\+30: the loss became nan before step"):
         trained(data, replace(OPTIONS, encoder_lr=1e30, warmup_steps=0), tmp_path / "run")
+
+
+def test_progress_counts_windows_and_shows_loss_and_dev_auroc(data, tmp_path, progress_at_once, monkeypatch):
+    monkeypatch.setattr(multi_rbp, "LOSS_S", 0.0)
+    _, result = trained(data, OPTIONS, tmp_path)
+    lines = progress_at_once()
+    at_five = next(line for line in lines if ", step 5" in line)
+    assert at_five.startswith("training: 80 of 192 windows (41 %), loss ")
+    assert f"dev AUROC {result.rows[0]['dev_auroc']:.4g}" in at_five
+    assert at_five.endswith(" left")
+    # What is shown does not change what is recorded.
+    monkeypatch.setattr(multi_rbp, "LOSS_S", 1e9)
+    _, quiet = trained(data, OPTIONS, tmp_path / "quiet")
+    assert [row["train_loss"] for row in quiet.rows] == [row["train_loss"] for row in result.rows]
