@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, excerpt
+from ..errors import InputError, counted, excerpt
 from ..tokenization import encode_ragged
 from .corpus_files import COLUMNS, SequenceRecord, corpus_files, corpus_form, read_records
 from .kmers import RunIndex
@@ -158,8 +158,9 @@ class Corpus:
     def describe(self) -> str:
         """Return the counts as a line of text."""
         counts = {name: f"{number:,}" for name, number in self.counts.items()}
+        read = f"{counted(len(self.files), 'file')}: {counted(self.counts['records'], 'record')}"
         return (
-            f"{len(self.files)} file(s): {counts['records']} records, {counts['nucleotides']} nt "
+            f"{read}, {counts['nucleotides']} nt "
             f"({counts['unknown']} N); {counts['training']} to train on ({counts['training_nucleotides']} nt), "
             f"{counts['heldout']} held out ({counts['heldout_used']} used), {counts['overlapping']} left out as they "
             f"overlap what must stay unseen, {counts['duplicates']} as further copies"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, excerpt, quoted
+from ..errors import InputError, counted, excerpt, quoted
 from ..tasks import TASKS
 from .labelled_files import ALIASES, COORDINATES, Table, find, listing, set_names
 from .sequences import is_missing, normalize_sequence
@@ -276,7 +276,7 @@ def _coordinates(table: Table, lengths: list[int]) -> dict[str, np.ndarray]:
             raise InputError(f"{table.where(i)}: columns {names}: {found}, wanted start < end")
         # Spliced windows, or windows around a narrower peak, are legitimate: a warning, not an error.
         if differs := int((span != lengths).sum()):
-            logger.warning("%s: in %d records end - start is not the length", table.source, differs)
+            logger.warning("%s: in %s end - start is not the length", table.source, counted(differs, "record"))
     return arrays
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InputError, excerpt, shortened
+from ..errors import InputError, counted, excerpt, shortened
 from .chromosomes import canonical_chromosome
 from .duplicates import Duplicates, find_duplicates, first_copies
 from .folds import assign_groups, strata_of
@@ -105,7 +105,7 @@ def _split(
             raise InputError(f"`{parameter}`: found no record for the {name} part of `split` {method}, wanted some")
         present = np.unique(strata_of(labels)[records])
         if len(records) and len(present) < 2 <= len(classes):
-            where = f"the {len(records)} records of the {name} part of `split` {method}"
+            where = f"{counted(len(records), 'record')} of the {name} part of `split` {method}"
             raise InputError(f"`{parameter}`: found only label {present[0]} in {where}, wanted {len(classes)} classes")
     report = {
         "method": method,
@@ -366,7 +366,8 @@ def _tell(dataset: LabelledSet, split: Split, duplicates: Duplicates, allowed: b
     """Log how many sequences are repeated; refuse those in several parts unless they are allowed."""
     counts = duplicates.counts
     if counts["conflicting_duplicates"]:
-        logger.warning("%s: %d sequences appear with different labels", dataset.name, counts["conflicting_duplicates"])
+        found = counted(counts["conflicting_duplicates"], "sequence")
+        logger.warning("%s: found %s with different labels", dataset.name, found)
     if counts["duplicates_within_parts"]:
         found = f"sequences repeated within a part: {counts['duplicates_within_parts']}"
         logger.info("%s: %s; copies are never on both sides of a fold or of validation", dataset.name, found)
@@ -374,7 +375,7 @@ def _tell(dataset: LabelledSet, split: Split, duplicates: Duplicates, allowed: b
         return
     part = split.part_of(len(dataset))
     one, two = (f"{excerpt(dataset.ids[i])} ({PARTS[part[i]]})" for i in duplicates.across[0])
-    message = f"found {len(duplicates.across)} sequences in more than one part, for example {one} and {two}"
+    message = f"found {counted(len(duplicates.across), 'sequence')} in more than one part, for example {one} and {two}"
     if not allowed:
         advice = "wanted none: use `split` cluster or random, or set `drop_duplicates` (test keeps its copy)"
         raise InputError(f"`split` {split.report['method']}: {message}; {advice} or `allow_duplicates`")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..data.window_files import FinishedFiles
-from ..errors import InputError, excerpt, quoted, shortened
+from ..errors import InputError, counted, excerpt, quoted, shortened
 from ..runs import RunFolder, storage
 from .binding_sets import BindingSet, SetOptions, Sources, build_set, set_name
 from .choices import MATCHES, NEGATIVES
@@ -116,7 +116,7 @@ def make_binding_sets(
         summary = folder.file("summary.csv")
         storage.write_csv(summary, rows.values(), SUMMARY)
         folder.finish({"sets": len(made), "left_out": len(sets) - len(made)})
-    text = f"{len(made)} sets made, {len(sets) - len(made)} left out: {paths['output_dir'] / 'summary.csv'}"
+    text = f"{counted(len(made), 'set')} made, {len(sets) - len(made)} left out: {paths['output_dir'] / 'summary.csv'}"
     return FinishedFiles(tuple(paths["output_dir"] / name for name in made), paths["output_dir"] / "run.json", text)
 
 

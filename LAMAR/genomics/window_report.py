@@ -9,7 +9,7 @@ from os import PathLike
 
 import numpy as np
 
-from ..errors import InputError, shortened
+from ..errors import InputError, counted, shortened
 from .window_processes import Context
 
 __all__ = ["Tally", "check_counts", "closing_table", "summarise", "warn_of_omissions"]
@@ -166,8 +166,10 @@ def warn_of_omissions(
 ) -> None:
     """Log what was left out or ignored, one warning per kind."""
     for reason, n in stats["records"]["filtered"].items():
-        logger.warning("%s: left out %d records %s, such as %s", fasta, n, REASONS[reason], tally.examples[reason])
+        logger.warning(
+            "%s: left out %s %s, such as %s", fasta, counted(n, "record"), REASONS[reason], tally.examples[reason]
+        )
     if n := stats["records"].get("without_bed"):
         logger.warning("%s: found no line for %d of %d regions", bed, n, stats["records"]["used"])
     if n := (stats["peaks"] or {}).get("overlaps_on_opposite_strand"):
-        logger.warning("%s: %d overlaps of a region with a peak on its other strand do not count", eclip, n)
+        logger.warning("%s: overlaps of a region with a peak on its other strand do not count (found %d)", eclip, n)

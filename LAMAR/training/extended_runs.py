@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..runs import RunFolder
 from ..tokenization import LamarTokenizer
 from .processes import is_main_process, processes_argument, wait_for_everyone
@@ -143,7 +143,7 @@ def earlier_results(run_folder: RunFolder, options) -> dict | None:
     unit = run_folder.find_unit(MODEL)
     if unit is None or not _is_trained(unit["trained"], options, run_folder.path):
         return None
-    logger.info("trained earlier, nothing to do: %d steps", unit["results"]["steps"])
+    logger.info("trained earlier, nothing to do: %s", counted(unit["results"]["steps"], "step"))
     return unit["results"]
 
 

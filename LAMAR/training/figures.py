@@ -12,6 +12,9 @@ from ..runs.storage import atomic_write
 __all__ = ["plot_learning_curves", "plot_loss_curve", "plot_regression", "plot_roc_pr"]
 
 
+WARMUP_EPOCHS = "epoch (before 0: warm-up, the head alone is trained)"
+
+
 def _figure(n_columns: int):
     figure, axes = new_figure(5.2 * n_columns, 4.2, 1, n_columns)
     return figure, axes[0]
@@ -29,10 +32,13 @@ def _colour(index: int) -> str:
 def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Path, title: str = "") -> None:
     """Draw training and validation loss, and the validation metric, by epoch.
 
+    Epochs of a warm-up stand to the left of a line at 0 and are explained below the axis.
+
     Parameters
     ----------
     histories : dict of list of dict
-        The Trainer's log entries by fold, with keys ``epoch``, ``loss``, ``eval_loss``, ``eval_<metric>``.
+        The Trainer's log entries by fold, with keys ``epoch`` (negative in a warm-up), ``loss``, ``eval_loss``,
+        ``eval_<metric>``.
     metric : str
         Name of the metric.
     path : path
@@ -50,8 +56,13 @@ def plot_learning_curves(histories: dict[str, list[dict]], metric: str, path: Pa
             if points:
                 marker = "o" if key != "loss" else None
                 axis.plot(*zip(*points), style, color=_colour(index), marker=marker, markersize=3, label=label)
+    has_warmup = any(entry["epoch"] < 0 for history in histories.values() for entry in history)
     for axis, label in ((left, "loss"), (right, f"validation {metric.upper()}")):
-        axis.set(xlabel="epoch", ylabel=label)
+        # The validation score is that of whole models, which a warm-up does not have.
+        is_explained = has_warmup and axis is left
+        axis.set(xlabel=WARMUP_EPOCHS if is_explained else "epoch", ylabel=label)
+        if is_explained:
+            axis.axvline(0, color="grey", linewidth=0.8, linestyle=":")
         axis.xaxis.get_major_locator().set_params(integer=True)
         if axis.lines:
             axis.legend(frameon=False, fontsize=8)

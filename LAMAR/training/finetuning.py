@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -17,10 +18,11 @@ from ..checkpoints import config_argument
 from ..data.labelled import LabelledSet, load_labelled
 from ..data.sequences import check_lengths
 from ..data.splits import Split, make_split
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..flash_attn_patch import resolve_backend
 from ..runs import RunFolder, storage
 from ..runs.checkpoint_folders import checkpoints_of
+from ..runs.progress import QUIET_S, duration
 from ..statistics.metrics import metric_names
 from ..tasks import HEADS, TASKS, check_loss
 from ..tokenization import verify_vocabulary
@@ -157,16 +159,10 @@ def _plan(dataset: LabelledSet, task: str, options: FinetuneOptions) -> tuple[Sp
         subsample_neg=options.subsample_neg,
         draws=options.draws,
     )
-    logger.info(
-        "%s: %d records, train %d, dev %d, test %d; %s; %d fold(s)",
-        dataset.name,
-        len(dataset),
-        len(split.train),
-        len(split.dev),
-        len(split.test),
-        task,
-        len(folds),
-    )
+    draws = folds[0].name.startswith("draw")
+    n_train, n_dev, n_test = len(split.train), len(split.dev), len(split.test)
+    sizes = f"{counted(len(dataset), 'record')}, train {n_train:,}, dev {n_dev:,}, test {n_test:,}"
+    logger.info("%s: %s; %s; %s", dataset.name, sizes, task, counted(len(folds), "draw" if draws else "fold"))
     return split, folds
 
 
@@ -344,7 +340,7 @@ def cross_validate(
 def _train_folds(dataset, split, settings, options, run_folder, folds, scratch: Path) -> list[dict]:
     """Return the results of all folds; those that no earlier start has saved are trained in ``scratch``."""
     encoded, labels = EncodedSequences.encode(dataset.sequences), dataset.labels
-    results, frozen = [], None
+    results, frozen, start = [], None, time.monotonic()
     done = [run_folder.done(fold.name) for fold in folds]
     wait_for_everyone()
     for number, fold in enumerate(folds):
@@ -355,15 +351,25 @@ def _train_folds(dataset, split, settings, options, run_folder, folds, scratch: 
         if settings.freeze_encoder and frozen is None:
             frozen = frozen_features(settings, encoded, options.seed, scratch, options.progress)
         work = scratch / fold.name
-        model, result = train_fold(fold, number, split.test, encoded, labels, settings, options, work, frozen)
+        label = f"{fold.name} ({number + 1} of {len(folds)})" if len(folds) > 1 else fold.name
+        model, result = train_fold(fold, number, split.test, encoded, labels, settings, options, work, frozen, label)
         if is_main_process():
             save_checkpoint(model, result, labels, options.task, work, run_folder.folder(fold.name))
         results.append(run_folder.save_unit(fold.name, result))
         if is_main_process():
             discard(work)
         wait_for_everyone()
-        logger.info("%s", summaries.describe(results[-1], labels, options.task))
+        logger.info("%s%s", summaries.describe(results[-1], labels, options.task), _time_left(start, done, number))
     return results
+
+
+def _time_left(start: float, done: list[bool], number: int) -> str:
+    """Return how long the folds after one will take, if it and those of this start before it are a guide."""
+    n_left = done[number + 1 :].count(False)
+    seconds = (time.monotonic() - start) / done[: number + 1].count(False) * n_left
+    if seconds < QUIET_S:
+        return ""
+    return f"\n  about {duration(seconds)} left for {counted(n_left, 'fold')}"
 
 
 def _draw(run_folder: RunFolder, results: list[dict], labels: np.ndarray, options: FitOptions, title: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..checkpoints import LoadReport, config_argument
 from ..data.track_calibration import write_calibration
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..flash_attn_patch import resolve_backend
 from ..modeling_nucESM2 import EsmForSequenceClassification
 from ..runs import RunFolder, storage
@@ -113,8 +113,9 @@ def finetune_all_rbps(
         data, files = read_joint_data(data_path, chosen.hold_out, chosen.min_sites)
         model, report = build_joint_model(chosen, data)
         logger.info(
-            "%d tracks; windows of up to %d nt: %d train, %d dev; %s parameters",
-            *(len(data.tracks), data.window_length, len(data.train), len(data.dev), f"{report.n_parameters:,}"),
+            "%s; windows of up to %d nt: %d train, %d dev; %s parameters",
+            counted(len(data.tracks), "track"),
+            *(data.window_length, len(data.train), len(data.dev), f"{report.n_parameters:,}"),
         )
         run_folder = open_run(
             Path(output_dir),
@@ -214,8 +215,8 @@ def closing_lines(results: Mapping) -> str:
     """Return the dev figures of a finished run in two lines of text."""
     by_quartile = ", ".join(f"{results[name]:.3f}" if results[name] is not None else "-" for name in QUARTILES)
     return (
-        f"{results['steps']} steps, {results['windows']:,} windows ({results['passes']:.2f} passes), "
+        f"{counted(results['steps'], 'step')}, {results['windows']:,} windows ({results['passes']:.2f} passes), "
         f"{results['windows_per_s']:.0f} windows/s; best step {results['best_step']}\n"
-        f"dev: mean AUROC {results['auroc'] or float('nan'):.4f} over {results['n_tracks']} tracks (by quartile of "
-        f"size: {by_quartile}), mean average precision {results['auprc'] or float('nan'):.4f}"
+        f"dev: mean AUROC {results['auroc'] or float('nan'):.4f} over {counted(results['n_tracks'], 'track')} "
+        f"(by quartile of size: {by_quartile}), mean average precision {results['auprc'] or float('nan'):.4f}"
     )

@@ -15,7 +15,7 @@ from ..configuration import EsmConfig
 from ..data.corpora import Corpus, read_corpus
 from ..data.corpus_files import corpus_files
 from ..data_collator_patch import MaskedLMCollator, RegionMaskedLMCollator
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..flash_attn_patch import resolve_backend
 from ..modeling_nucESM2 import EsmForMaskedLM
 from ..runs import RunFolder, storage
@@ -274,8 +274,8 @@ def _train(
 def _describe(results: dict) -> None:
     """Log what was trained, and the model's figures beside those of the chains."""
     logger.info(
-        "%d steps, %s tokens, in pass %d over the corpus, %.0f tokens/s; %.2f %% padding",
-        results["steps"],
+        "%s, %s tokens, in pass %d over the corpus, %.0f tokens/s; %.2f %% padding",
+        counted(results["steps"], "step"),
         f"{results['tokens']:,}",
         results["passes"],
         results["tokens_per_s"],

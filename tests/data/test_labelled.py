@@ -367,7 +367,7 @@ def test_table_coordinates_of_another_length_warn(tmp_path, caplog):
     path = write(tmp_path / "a.csv", "chrom,start,end,sequence,label\nchr1,5,9,ACGTACGT,1\nchr1,5,9,ACGT,1\n")
     with caplog.at_level(logging.WARNING):
         assert load_labelled(path).start.tolist() == [5, 5]
-    assert "in 1 records end - start is not the length" in caplog.text
+    assert "in 1 record end - start is not the length" in caplog.text
 
 
 def test_id_column_names_records(tmp_path):

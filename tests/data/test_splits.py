@@ -302,7 +302,7 @@ def test_conflicting_duplicates_warn_within_one_part_too(caplog):
         report = make_split(labelled(sequences, split=parts_of(10, 4, 6))).report
     assert report["conflicting_duplicates"] == 1
     assert report["duplicates_across_parts"] == 0
-    assert "toy: 1 sequences appear with different labels" in caplog.text
+    assert "toy: found 1 sequence with different labels" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["random", "cluster", "chromosome", "given"])

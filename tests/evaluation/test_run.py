@@ -98,7 +98,7 @@ def test_duplicates_are_dropped_when_asked_and_that_is_recorded(tmp_path):
     for part, members in (("train", letters[:40]), ("dev", letters[40:50]), ("test", [*letters[50:], letters[0]])):
         rows = "".join(f"{sequence},{i % 2}\n" for i, sequence in enumerate(members))
         (folder / f"{part}.csv").write_text(f"sequence,label\n{rows}")
-    with pytest.raises(InputError, match="found 1 sequences in more than one part"):
+    with pytest.raises(InputError, match="found 1 sequence in more than one part"):
         evaluate_sets(SetOptions(folder), tmp_path / "out", no_cnn=True)
     rows = evaluate_sets(SetOptions(folder, drop_duplicates=True), tmp_path / "out", no_cnn=True)
     assert {(row["n_train"], row["n_test"]) for row in rows} == {(39, 11)}

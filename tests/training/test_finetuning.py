@@ -86,7 +86,7 @@ def test_a_copy_in_the_test_part_is_not_trained_on_when_asked(tmp_path):
     lines = (data / "train.csv").read_text().splitlines()
     with (data / "test.csv").open("a") as handle:
         handle.write(f"{lines[1]}\n")
-    with pytest.raises(InputError, match="found 1 sequences in more than one part"):
+    with pytest.raises(InputError, match="found 1 sequence in more than one part"):
         finetune(data, tmp_path / "out", **TINY)
     result = finetune(data, tmp_path / "out", drop_duplicates=True, **TINY)
     rows = table(result.folder / "predictions.csv")
@@ -274,3 +274,14 @@ def test_a_run_on_records_in_memory_needs_their_file(data, tmp_path):
     (other / "test.csv").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(InputError, match="not the data that"):
         finetuned_runs.open_run(result.folder, other)
+
+
+def test_the_time_that_is_left_follows_from_the_folds_of_this_start(monkeypatch):
+    monkeypatch.setattr(finetuning.time, "monotonic", lambda: 1600.0)
+    # Two folds of this start took 600 seconds; the first one was there before, and three are left.
+    assert finetuning._time_left(1000.0, [True, False, False, False, False, False], 2) == (
+        "\n  about 15 min left for 3 folds"
+    )
+    assert finetuning._time_left(1000.0, [False, False], 0) == "\n  about 10 min left for 1 fold"
+    assert finetuning._time_left(1000.0, [False, False], 1) == ""
+    assert finetuning._time_left(1599.0, [False, False], 0) == ""
