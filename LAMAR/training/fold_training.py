@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..batches import EncodedSequences, batched, token_batches
+from ..batches import EncodedSequences, batched_logits, token_batches
 from ..checkpoints import LoadReport, load_pretrained
 from ..embeddings import Embeddings, extract_features
 from ..modeling_nucESM2 import EsmForSequenceClassification
@@ -120,7 +120,7 @@ def predict(
     indices: np.ndarray,
     task: str,
     *,
-    progress: bool = False,
+    progress: str | None = None,
 ) -> np.ndarray:
     """Return predictions for some records, in their order.
 
@@ -132,20 +132,18 @@ def predict(
         Token ids, or features of a frozen encoder, of all records.
     indices : int, shape (n,)
     task : str
-    progress : bool
+    progress : str, optional
+        Label of the progress; None shows none.
 
     Returns
     -------
     float64, shape (n, k) or (n,)
         See `LAMAR.training.fitting.probabilities`.
     """
-    logits = np.empty((len(indices), model.config.num_labels), dtype=np.float32)
     if isinstance(inputs, EncodedSequences):
-        chosen = inputs.take(indices)
-        label = "predictions" if progress else None
-        for rows, output in batched(model, chosen, lambda ids, mask: model(ids, mask).logits.float(), progress=label):
-            logits[rows] = output.cpu().numpy()
+        logits = batched_logits(model, inputs.take(indices), progress=progress)
     else:
+        logits = np.empty((len(indices), model.config.num_labels), dtype=np.float32)
         data = LabelledData(inputs, indices)
         head = FeatureModel(model).eval()
         device = next(head.parameters()).device
@@ -218,7 +216,7 @@ def train_fold(
     model.config.head_trained = True
     if frozen is None:
         model = _to_device(model)
-    result = _result(model, fold, test, inputs, labels, settings, options, history, outcome)
+    result = _result(model, fold, test, inputs, labels, settings, options, history, outcome, label)
     result |= {
         "n_parameters": report.n_parameters,
         "n_trained_parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
@@ -238,11 +236,12 @@ def _result(
     options: FitOptions,
     warmup_history: list[dict],
     outcome: FitResult,
+    label: str,
 ) -> dict:
     """Return predictions and diagnosis of a trained fold, ready for JSON."""
     parts = {"validation": fold.validation, "heldout": fold.heldout, "test": test}
     predictions = {
-        part: predict(model, inputs, indices, options.task, progress=options.progress)
+        part: predict(model, inputs, indices, options.task, progress=f"{label}, {part}" if options.progress else None)
         for part, indices in parts.items()
     }
     judged = next(part for part in ("test", "heldout", "validation") if len(parts[part]))

@@ -200,9 +200,9 @@ def _usable(checkpoint: Path, options: PretrainOptions, schedule: Schedule) -> b
 
 
 class _Trainer(Trainer):
-    def __init__(self, *args, batches: TrainingBatches, validation: MaskedWindows, schedule: Schedule, **kwargs):
+    def __init__(self, *args, batches: TrainingBatches, validation: MaskedWindows, schedule: Schedule, label, **kwargs):
         super().__init__(*args, **kwargs)
-        self.batches, self.validation, self.schedule = batches, validation, schedule
+        self.batches, self.validation, self.schedule, self.label = batches, validation, schedule, label
         # Makes the Trainer count the predicted positions of all micro-batches and processes of a step.
         self.model_accepts_loss_kwargs = True
 
@@ -225,7 +225,7 @@ class _Trainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        figures = evaluate(self.model, self.validation)
+        figures = evaluate(self.model, self.validation, self.label)
         metrics = {"eval_loss": figures["loss"], "eval_accuracy": figures["accuracy"]}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -285,6 +285,7 @@ def train_masked_lm(
         batches=batches,
         validation=validation,
         schedule=schedule,
+        label="validation" if options.progress else None,
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.args.should_save:

@@ -20,6 +20,7 @@ from ..batches import EncodedSequences, pad_batch, token_batches
 from ..data.corpora import Corpus
 from ..data_collator_patch import IGNORED, is_nucleotide
 from ..errors import InputError
+from ..runs.progress import Progress
 from ..statistics.markov import BREAK, MarkovCounts, best_chain, cross_entropy
 from ..tokenization import encode_ragged
 from .processes import process_count, process_rank
@@ -119,7 +120,7 @@ class MaskedWindows:
 
 
 @torch.inference_mode()
-def evaluate(model, validation: MaskedWindows) -> dict:
+def evaluate(model, validation: MaskedWindows, progress: str | None = None) -> dict:
     """Return the figures of a masked LM at the masked positions.
 
     Each of several processes evaluates its share of the batches, and all get the figures of the whole.
@@ -129,6 +130,8 @@ def evaluate(model, validation: MaskedWindows) -> dict:
     model : EsmForMaskedLM
         Its training mode is restored.
     validation : MaskedWindows
+    progress : str, optional
+        Label of the progress (`LAMAR.runs.progress.Progress`); None shows none.
 
     Returns
     -------
@@ -140,16 +143,19 @@ def evaluate(model, validation: MaskedWindows) -> dict:
     model.eval()
     first, n_letters = NUCLEOTIDE_IDS.start, len(NUCLEOTIDE_IDS)
     sums = torch.zeros(3, n_letters, dtype=torch.float64)  # loss, right answers, positions
+    batches = validation.batches(process_rank(), process_count())
     try:
-        for batch in validation.batches(process_rank(), process_count()):
-            labels = batch["labels"]
-            output = model(**{name: tensor.to(device) for name, tensor in batch.items()}, labelled_only=True)
-            logits, truth = output.logits.float().cpu(), labels[labels.ne(IGNORED)]
-            letters = truth - first
-            right = logits[:, first : NUCLEOTIDE_IDS.stop].argmax(-1).eq(letters)
-            losses = nn.functional.cross_entropy(logits, truth, reduction="none")
-            for row, values in zip(sums, (losses, right, torch.ones_like(losses))):
-                row += torch.bincount(letters, values.double(), minlength=n_letters)
+        with Progress(len(batches), "batches", progress or "", enabled=progress is not None) as shown:
+            for batch in batches:
+                labels = batch["labels"]
+                output = model(**{name: tensor.to(device) for name, tensor in batch.items()}, labelled_only=True)
+                logits, truth = output.logits.float().cpu(), labels[labels.ne(IGNORED)]
+                letters = truth - first
+                right = logits[:, first : NUCLEOTIDE_IDS.stop].argmax(-1).eq(letters)
+                losses = nn.functional.cross_entropy(logits, truth, reduction="none")
+                for row, values in zip(sums, (losses, right, torch.ones_like(losses))):
+                    row += torch.bincount(letters, values.double(), minlength=n_letters)
+                shown.advance()
     finally:
         model.train(training)
     if process_count() > 1:
@@ -160,12 +166,14 @@ def evaluate(model, validation: MaskedWindows) -> dict:
     return {**_figures(*sums.sum(dim=1).tolist()), "by_nucleotide": by_letter}
 
 
-def evaluate_sparsely(model, validation: MaskedWindows) -> dict:
+def evaluate_sparsely(model, validation: MaskedWindows, progress: str | None = None) -> dict:
     """Return the figures of `evaluate` at the same positions, an eighth of them masked at a time.
 
     ``by_nucleotide`` is left out.
     """
-    parts = [evaluate(model, part) for part in validation.divided(PASSES) if len(part.hidden)]
+    divided = [part for part in validation.divided(PASSES) if len(part.hidden)]
+    labels = [progress and f"{progress}, pass {i} of {len(divided)}" for i in range(1, len(divided) + 1)]
+    parts = [evaluate(model, part, label) for part, label in zip(divided, labels)]
     n = sum(figures["n_hidden"] for figures in parts)
     loss, right = (sum(figures[name] * figures["n_hidden"] for figures in parts) for name in ("loss", "accuracy"))
     return _figures(loss, right, n)

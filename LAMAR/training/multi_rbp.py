@@ -265,7 +265,7 @@ class _Run:
         if not is_main_process():
             return
         state = self.state
-        logits = predict_logits(self.model, self.data, self.dev, self.options.bf16)
+        logits = predict_logits(self.model, self.data, self.dev, self.options.bf16, "dev windows")
         labels = self.data.labels[self.dev]
         figures = summarise_tracks(track_table(labels, logits), self.n_sites)
         loss, weight = masked_track_loss(

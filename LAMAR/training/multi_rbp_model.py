@@ -148,11 +148,15 @@ def token_batch(data: JointData, rows: np.ndarray, device) -> torch.Tensor:
 
 
 def predict_logits(
-    model: EsmForSequenceClassification, data: JointData, rows: np.ndarray, bf16: bool = False
+    model: EsmForSequenceClassification,
+    data: JointData,
+    rows: np.ndarray,
+    bf16: bool = False,
+    progress: str | None = None,
 ) -> np.ndarray:
     """Return the logits of the windows at ``rows``, in their order; float32, shape (m, k).
 
-    The model's mode is restored.
+    The model's mode is restored. ``progress`` is the label of the progress; None shows none.
     """
     token_budget = EVALUATION_BATCH * data.input_ids.shape[1]
-    return batched_logits(model, data.encoded(rows), token_budget=token_budget, bf16=bf16)
+    return batched_logits(model, data.encoded(rows), token_budget=token_budget, progress=progress, bf16=bf16)

@@ -156,7 +156,7 @@ def _train(
     if is_main_process():
         model.config.head_trained = True
         # In float32 whatever the training ran in: that is how the model is used, and what the calibration must fit.
-        logits = predict_logits(model, data, data.dev)
+        logits = predict_logits(model, data, data.dev, progress="dev windows")
         results = {"data": notice} if notice else {}
         results |= {
             "steps": training.steps,

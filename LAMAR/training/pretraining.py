@@ -243,7 +243,7 @@ def _train(
     """Train, evaluate and write the model; return its figures."""
     scratch, log_path = begin_training(run_folder)
     training = train_masked_lm(model, batches, validation, options, scratch, log_path)
-    results = {"data": notice} if notice else {}
+    results, label = {"data": notice} if notice else {}, "evaluation" if options.progress else None
     results |= {
         "steps": training.steps,
         "tokens": training.tokens,
@@ -253,8 +253,8 @@ def _train(
         "training_minutes": training.seconds / 60,
         "n_parameters": report.n_parameters,
         "n_windows": len(validation.windows),
-        **evaluate(model, validation),
-        "sparsely": evaluate_sparsely(model, validation),
+        **evaluate(model, validation, label),
+        "sparsely": evaluate_sparsely(model, validation, label),
         "corpus": corpus.counts,
     }
     if is_main_process():

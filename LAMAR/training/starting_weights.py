@@ -60,10 +60,7 @@ class Start:
             logger.warning(_SEEN)
         elif self.is_default:
             logger.info(
-                'it has seen CLIP regions without labels; `pretrain_path` weights/%s is another start, and "" random '
-                "weights. %s",
-                LABELLED,
-                _SEEN,
+                'they have seen CLIP regions without labels. `pretrain_path` names others; "" is random, and %s', _SEEN
             )
 
 
