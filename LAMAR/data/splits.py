@@ -105,7 +105,7 @@ def _split(
             raise InputError(f"`{parameter}`: found no record for the {name} part of `split` {method}, wanted some")
         present = np.unique(strata_of(labels)[records])
         if len(records) and len(present) < 2 <= len(classes):
-            where = f"{counted(len(records), 'record')} of the {name} part of `split` {method}"
+            where = f"the {counted(len(records), 'record')} of the {name} part of `split` {method}"
             raise InputError(f"`{parameter}`: found only label {present[0]} in {where}, wanted {len(classes)} classes")
     report = {
         "method": method,

@@ -208,10 +208,10 @@ def test_warm_up_trains_the_head_before_the_encoder(dataset, pretrained, tmp_pat
     seen = {}
     fit = fold_training.fit
 
-    def spy(model, train, validation, options, folder):
+    def spy(model, train, validation, options, folder, label):
         seen[folder.name] = (options.epochs, options.lr, sum(p.numel() for p in model.parameters()))
         before = [p.detach().clone() for p in model.parameters()]
-        outcome = fit(model, train, validation, options, folder)
+        outcome = fit(model, train, validation, options, folder, label)
         seen[folder.name] += (all(not torch.equal(a, b) for a, b in zip(before, model.parameters())),)
         return outcome
 
