@@ -24,6 +24,7 @@ __all__ = [
     "earlier_results",
     "end_by_time",
     "end_of",
+    "expected_end",
     "open_run",
     "passes_through",
     "save_results",
