@@ -319,6 +319,6 @@ def _write(batches: _Batches, rates: DiscoveryRates, totals: list[int], model_na
     if outputs.bigwig:
         write_bigwigs(run.folder("tracks"), predictor.names, batches.profiles, outputs.sizes)
     if outputs.matrix:
-        write_matrix(run.file(MATRIX_NAME), predictor.names, batches.tiles(), "mean logit of each tile and track")
+        write_matrix(run.file(MATRIX_NAME), predictor.names, batches.tiles(), "logit of each tile and track")
     names = predictor.names
     return PredictionRun(*totals, int(by_track.sum()), dict(zip(names, by_track.tolist())), remarks)

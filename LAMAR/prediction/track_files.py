@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +86,9 @@ def _bedgraph_lines(chrom: str, starts: np.ndarray, ends: np.ndarray, values: np
 
 
 def require_bigwig() -> None:
-    """Raise `InputError` where the package pyBigWig, of the extra ``bigwig``, is not installed."""
-    if importlib.util.find_spec("pyBigWig") is None:
-        raise InputError("`bigwig`: needs the package pyBigWig: pip install 'LAMAR[bigwig]'")
+    """Raise `InputError` where the package pybigtools, of the extra ``bigwig``, is not installed."""
+    if importlib.util.find_spec("pybigtools") is None:
+        raise InputError("`bigwig`: needs the package pybigtools: pip install 'LAMAR[bigwig]'")
 
 
 def write_bigwigs(folder: Path, names: Sequence[str], parts: Parts, sizes: Mapping[str, int] | None = None) -> None:
@@ -168,17 +171,22 @@ class _Layout:
 
     def write(self, path: Path, values: np.ndarray) -> None:
         """Write a bigWig file of one track, ``values`` float32, shape (n_pieces,), in the order in which they came."""
-        import pyBigWig
+        import pybigtools
 
-        with storage.atomic_write(path, "wb") as handle, closing(pyBigWig.open(handle.name, "w")) as file:
-            file.addHeader(list(zip(self.chroms, self.sizes)))
-            for name, (rows, bounds, first, last, covering) in zip(self.chroms, self._chrom):
-                # Most nucleotides have one record, whose score is kept to the last bit.
-                mean = np.zeros(len(bounds) - 1)
-                for step in range(int((last - first).max())):
-                    inside = first + step < last
-                    np.add.at(mean, first[inside] + step, values[rows[inside]])
-                known = covering > 0
-                means = (mean[known] / covering[known]).astype(np.float32)
-                starts, ends, means = _joined(bounds[:-1][known], bounds[1:][known], means)
-                file.addEntries([name] * len(starts), starts, ends=ends, values=means)
+        entries = []
+        for name, (rows, bounds, first, last, covering) in zip(self.chroms, self._chrom):
+            mean = np.zeros(len(bounds) - 1)
+            for step in range(int((last - first).max())):
+                inside = first + step < last
+                np.add.at(mean, first[inside] + step, values[rows[inside]])
+            known = covering > 0
+            means = (mean[known] / covering[known]).astype(np.float32)
+            columns = _joined(bounds[:-1][known], bounds[1:][known], means)
+            # Iterators without Python code: an exception in one, such as Ctrl-C, would be lost.
+            entries.append(zip(repeat(name), *(column.tolist() for column in columns)))
+        # It writes to names that end in .bw only, which those of unfinished files do not.
+        with tempfile.TemporaryDirectory() as folder, storage.atomic_write(path, "wb") as handle:
+            file = Path(folder) / path.name
+            pybigtools.open(str(file), "w").write(dict(zip(self.chroms, self.sizes)), chain.from_iterable(entries))
+            with file.open("rb") as written:
+                shutil.copyfileobj(written, handle)
