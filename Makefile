@@ -66,8 +66,8 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	@echo "== set-up 2/3: installing LAMAR and its libraries, the versions of constraints.txt (minutes the first time)"
 	@$(INSTALL) -e .
-	@echo "== set-up 3/3: installing the extras: cnn (TensorFlow), interpret, lora, dev"
-	@$(INSTALL) -e ".[cnn,interpret,lora,dev]"
+	@echo "== set-up 3/3: installing the extras: bigwig, cnn (TensorFlow), interpret, lora, dev"
+	@$(INSTALL) -e ".[bigwig,cnn,interpret,lora,dev]"
 	@incomplete=$$($(PY) -I -c "$$INCOMPLETE_PACKAGES") || exit 1; \
 	if [ -n "$$incomplete" ]; then \
 		echo "== set-up: repairing incomplete packages:" $$incomplete; \

@@ -83,7 +83,7 @@ def test_setup_installs_with_constraints_once(clone):
     assert len(installs) == 2
     assert all(call.startswith("-m pip install ") and " -c constraints.txt " in call for call in installs)
     assert all("--no-input" in call for call in installs)
-    assert installs[1].endswith(" -e .[cnn,interpret,lora,dev]")
+    assert installs[1].endswith(" -e .[bigwig,cnn,interpret,lora,dev]")
     assert done.stdout.count("== set-up") == 4
 
     again, calls = clone("setup")

@@ -120,6 +120,7 @@ def test_ranges_reach_back_to_the_oldest_supported(name, oldest):
 
 def test_extras_hold_what_the_core_must_run_without():
     names = {group: {Requirement(line).name for line in lines} for group, lines in EXTRAS.items()}
+    assert names["bigwig"] == {"pybigtools"}
     assert names["cnn"] == {"tensorflow"}
     assert names["interpret"] == {"captum"}
     assert names["lora"] == {"peft"}
@@ -287,7 +288,7 @@ def test_the_library_imports_without_tensorflow_and_the_extras(tmp_path):
     paths = (path.relative_to(REPO).with_suffix("") for path in (REPO / "LAMAR").rglob("*.py"))
     modules = sorted(".".join(path.parts) for path in paths if path.name != "__init__")
     done = _run_without(
-        {"tensorflow", "keras", "captum", "peft"},
+        {"tensorflow", "keras", "captum", "peft", "pybigtools"},
         """
         import importlib, importlib.util
         assert importlib.util.find_spec("tensorflow") is None
