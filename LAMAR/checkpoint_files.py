@@ -61,7 +61,7 @@ def _shards(index: Path) -> list[Path]:
     files = sorted({index.with_name(shard) for shard in weight_map.values()})
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise InputError(f"{index}: names shards that do not exist: {shortened(missing)}")
+        raise InputError(f"{index}: names shards that do not exist: {shortened(missing, 2)}")
     return files
 
 
@@ -168,7 +168,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, torch.Tensor], str]:
             raise InputError(f"{file}: found a tensor named {ascii(strange)[:80]}, wanted a name of printable letters")
         repeated = sorted(set(tensors) & set(state))
         if repeated:
-            raise InputError(f"{file}: tensors that another shard has too: {shortened(repeated, 6)}")
+            raise InputError(f"{file}: tensors that another shard has too: {shortened(repeated, 2)}")
         state.update(tensors)
     if not state:
         raise InputError(f"{path}: holds no tensors")
@@ -222,9 +222,9 @@ def half_heads(stored: Iterable[str], wanted: Iterable[str]) -> list[str]:
     for start in HEAD_NAMES:
         in_file, in_model = ({name for name in names if name.startswith(start)} for names in (stored, wanted))
         if in_file & in_model and in_model - in_file:
-            problems.append(f"half a head: {shortened(sorted(in_model - in_file), 6)} missing")
+            problems.append(f"half a head: {shortened(sorted(in_model - in_file), 2)} missing")
         if in_file & in_model and in_file - in_model:
-            problems.append(f"head of another form: {shortened(sorted(in_file - in_model), 6)} without a place")
+            problems.append(f"head of another form: {shortened(sorted(in_file - in_model), 2)} without a place")
     return problems
 
 

@@ -202,7 +202,7 @@ def _match(model, state, path: Path, digest: str, new_head: bool) -> tuple[LoadR
     if not new_head:
         problems += half_heads(stored, wanted)
     if problems:
-        raise InputError(f"{path}: weights do not fit the model: {shortened(problems, 4)}")
+        raise InputError(f"{path}: weights do not fit the model: {shortened(problems, 2)}")
     report.new = [name for name in wanted if name not in filled]
     return report, filled
 
@@ -220,9 +220,9 @@ def _incomplete(wanted, filled, unplaced: list[str]) -> list[str]:
     missing = [name for name in wanted if name not in filled]
     encoder = [name for name in missing if not head_of(name)]
     if encoder:
-        problems.append(f"{len(encoder)} encoder tensors missing: {shortened(encoder, 6)}")
+        problems.append(f"{len(encoder)} encoder tensors missing: {shortened(encoder, 2)}")
     if unplaced:
-        problems.append(f"{len(unplaced)} tensors without a place in the model: {shortened(unplaced, 6)}")
+        problems.append(f"{len(unplaced)} tensors without a place in the model: {shortened(unplaced, 2)}")
     return problems
 
 

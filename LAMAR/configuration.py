@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from transformers import PreTrainedConfig
 
 from .alphabet import CLS, EOS, MASK, PAD, VOCABULARY
@@ -92,7 +93,7 @@ class EsmConfig(PreTrainedConfig):
 
     Raises
     ------
-    ValueError
+    InputError
         For contradictions, unknown keys, and anything that LAMAR's architecture lacks (absolute positions, decoder,
         token dropout).
     """
@@ -130,23 +131,23 @@ class EsmConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         alias = kwargs.pop("positional_embedding_type", None)
         if alias is not None and alias != self.position_embedding_type:
-            raise ValueError(
+            raise InputError(
                 f"config: positional_embedding_type={quoted(alias)} contradicts position_embedding_type="
                 f"{quoted(self.position_embedding_type)}. Checkpoints of code that misspelt the field ran with "
                 "absolute positions whatever the misspelt field says"
             )
         unknown = sorted(set(kwargs) - _LEGACY_KEYS)
         if unknown:
-            raise ValueError(f"config: unknown keys {shortened(map(excerpt, unknown))}")
+            raise InputError(f"config: unknown keys {shortened(map(excerpt, unknown))}")
         if kwargs.get("per_layer_config"):
-            raise ValueError("config: per_layer_config: found sizes of single blocks, LAMAR's blocks have one size")
+            raise InputError("config: per_layer_config: found sizes of single blocks, LAMAR's blocks have one size")
         for key, allowed in _FIXED.items():
             value = kwargs.get(key, getattr(self, key, allowed[0]))
             if value not in allowed:
-                raise ValueError(f"config: {key}: found {quoted(value)}, LAMAR has {allowed[0]!r}")
+                raise InputError(f"config: {key}: found {quoted(value)}, LAMAR has {allowed[0]!r}")
         backend = kwargs.get("attn_implementation")
         if backend is not None and not isinstance(backend, str):
-            raise ValueError(f"config: attn_implementation: found {quoted(backend)}, wanted the name of a backend")
+            raise InputError(f"config: attn_implementation: found {quoted(backend)}, wanted the name of a backend")
         if kwargs.get("num_labels") is None:
             kwargs.pop("num_labels", None)
         self._check_sizes(kwargs.get("num_labels"))
@@ -155,11 +156,14 @@ class EsmConfig(PreTrainedConfig):
         for key, table in (("head_type", HEADS), ("loss_type", LOSSES)):
             value = getattr(self, key)
             if value not in table and (key, value) != ("loss_type", None):
-                raise ValueError(f"config: {key}: found {quoted(value)}, wanted one of {', '.join(table)}")
+                raise InputError(f"config: {key}: found {quoted(value)}, wanted one of {', '.join(table)}")
         self.tie_word_embeddings = False
         for key in _PROBABILITIES:
             setattr(self, key, getattr(self, key) or 0.0)
-        super().__post_init__(**{key: kwargs[key] for key in _HANDLED_BY_BASE if key in kwargs})
+        try:
+            super().__post_init__(**{key: kwargs[key] for key in _HANDLED_BY_BASE if key in kwargs})
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # what transformers checks itself
+            raise InputError(f"config: {error}") from error
 
     def _check_sizes(self, num_labels) -> None:
         sizes = {key: getattr(self, key) for key in _SIZES}
@@ -170,16 +174,16 @@ class EsmConfig(PreTrainedConfig):
         for key, value in sizes.items():
             most = _MOST_BLOCKS if key == "num_hidden_layers" else _LARGEST
             if type(value) is not int or not 1 <= value <= most:
-                raise ValueError(f"config: {key}: found {quoted(value)}, wanted a whole number from 1 to {most}")
+                raise InputError(f"config: {key}: found {quoted(value)}, wanted a whole number from 1 to {most}")
         for keys in _TENSORS:
             if math.prod(sizes.get(key, 1) for key in keys) > _LARGEST_TENSOR:
                 found = " x ".join(f"{key} {sizes[key]}" for key in keys if key in sizes)
-                raise ValueError(f"config: {found}: wanted at most {_LARGEST_TENSOR} values in a tensor")
+                raise InputError(f"config: {found}: wanted at most {_LARGEST_TENSOR} values in a tensor")
         n_tokens = len(VOCABULARY)
         if self.vocab_size < n_tokens:
-            raise ValueError(f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {n_tokens} tokens or more")
+            raise InputError(f"config: vocab_size: found {self.vocab_size}, wanted LAMAR's {n_tokens} tokens or more")
         if self.hidden_size % self.num_attention_heads or (self.hidden_size // self.num_attention_heads) % 2:
-            raise ValueError(
+            raise InputError(
                 f"config: hidden_size {self.hidden_size} over num_attention_heads {self.num_attention_heads} "
                 "does not give an even head dimension"
             )
@@ -187,27 +191,28 @@ class EsmConfig(PreTrainedConfig):
     def _check_labels(self) -> None:
         names = self.id2label
         if names is not None and not (isinstance(names, dict) and {*map(str, names)} == {*map(str, range(len(names)))}):
-            raise ValueError(f"config: id2label: found {quoted(names)}, wanted a name for each label 0, 1, ...")
+            raise InputError(f"config: id2label: found {quoted(names)}, wanted a name for each label 0, 1, ...")
         if self.label2id is not None and not isinstance(self.label2id, dict):
-            raise ValueError(f"config: label2id: found {quoted(self.label2id)}, wanted the label of each name")
-        if isinstance(self.dtype, list | dict | int | float):
-            raise ValueError(f"config: dtype: found {quoted(self.dtype)}, wanted the name of one")
+            raise InputError(f"config: label2id: found {quoted(self.label2id)}, wanted the label of each name")
+        dtype = getattr(torch, self.dtype, None) if isinstance(self.dtype, str) else self.dtype
+        if self.dtype is not None and not isinstance(dtype, torch.dtype):
+            raise InputError(f"config: dtype: found {quoted(self.dtype)}, wanted the name of one, such as float32")
         if not isinstance(self.head_trained, bool):
-            raise ValueError(f"config: head_trained: found {quoted(self.head_trained)}, wanted true or false")
+            raise InputError(f"config: head_trained: found {quoted(self.head_trained)}, wanted true or false")
 
     def _check_numbers(self) -> None:
         for key in ("layer_norm_eps", "rope_theta", "initializer_range"):
             value = getattr(self, key)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"config: {key}: found {quoted(value)}, wanted a finite number above 0")
+                raise InputError(f"config: {key}: found {quoted(value)}, wanted a finite number above 0")
         for key in _PROBABILITIES:
             value = getattr(self, key)
             if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
-                raise ValueError(
+                raise InputError(
                     f"config: {key}: found {quoted(value)}, wanted a number from 0 up to, not including, 1"
                 )
         if not isinstance(self.focal_gamma, int | float) or not 0 <= self.focal_gamma < math.inf:
-            raise ValueError(f"config: focal_gamma: found {quoted(self.focal_gamma)}, wanted a finite number from 0")
+            raise InputError(f"config: focal_gamma: found {quoted(self.focal_gamma)}, wanted a finite number from 0")
 
 
 CONFIGS = {

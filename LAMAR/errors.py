@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["InputError", "counted", "excerpt", "quoted", "shortened", "similar", "without_long_words"]
+__all__ = ["InputError", "counted", "excerpt", "printable", "quoted", "shortened", "similar", "without_long_words"]
 
 # Characters: of a value in a message; of a path, as file systems limit it; of a whole message.
 _VALUE, _PATH, _MESSAGE = 80, 4096, 6_000
@@ -23,7 +23,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        text = without_long_words(" ".join(str(message).split()))
+        text = without_long_words(printable(" ".join(str(message).split())))
         super().__init__(text if len(text) <= _MESSAGE else f"{text[: _MESSAGE // 2]} ... {text[-_MESSAGE // 2 :]}")
 
 
@@ -39,6 +39,17 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
         Default the singular and an s.
     """
     return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text with the characters that are not printable, except those in ``keep``, spelt out: ``\\x1b``.
+
+    Names and cells of files may hold what moves a terminal's cursor, or halves of characters.
+    """
+    if text.isprintable():
+        return text
+    spelt = (c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+    return "".join(spelt)
 
 
 def excerpt(value: object) -> str:

@@ -171,7 +171,7 @@ def _check_folder(source, config) -> None:
     ]
     if wrong:
         kinds = "floating point of 16, 32 or 64 bits"
-        raise InputError(f"{source}: weights do not fit the model: wanted {kinds}, found {shortened(wrong, 6)}")
+        raise InputError(f"{source}: weights do not fit the model: wanted {kinds}, found {shortened(wrong, 2)}")
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def _problems(model, untrained: set[str], mismatched: dict, unexpected: set[str]
             if name not in untrained and not tensor.is_meta and tensor_problem(name, tensor, tensor)
         ],
     }
-    problems = [f"{kind}: {shortened(sorted(names), 6)}" for kind, names in kinds.items() if names]
+    problems = [f"{kind}: {shortened(sorted(names), 2)}" for kind, names in kinds.items() if names]
     missing = untrained - mismatched.keys()
     return problems + half_heads({*model.state_dict(), *unexpected} - missing, list(model.state_dict()))
 

@@ -13,6 +13,7 @@ from transformers import AutoModel
 
 from LAMAR import checkpoints, memory_limits
 from LAMAR.checkpoints import build_model, infer_config, load_pretrained, read_config
+from LAMAR.errors import InputError
 from LAMAR.memory_limits import memory_limit
 from LAMAR.modeling_nucESM2 import (
     EsmConfig,
@@ -82,14 +83,14 @@ def test_heads_are_compared_before_a_model_is_built(fields, tmp_path, no_model):
     ],
 )
 def test_sizes_that_no_model_has(fields, message):
-    with pytest.raises(ValueError, match=f"config: {message}"):
+    with pytest.raises(InputError, match=f"config: {message}"):
         EsmConfig(**fields)
 
 
 def test_sizes_of_single_blocks_are_refused_in_files(folder):
     rewrite(folder, per_layer_config={"1": {"intermediate_size": 2**20}})
     refused(lambda: load_pretrained(EsmForMaskedLM, folder), "config.json: config: per_layer_config: found")
-    with pytest.raises(ValueError, match="per_layer_config: found"):
+    with pytest.raises(InputError, match="per_layer_config: found"):
         AutoModel.from_pretrained(folder)
 
 

@@ -9,6 +9,7 @@ import torch
 from tiny_models import random_batch, tiny
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+from LAMAR.errors import InputError
 from LAMAR.modeling_nucESM2 import (
     CONFIGS,
     EsmConfig,
@@ -99,7 +100,7 @@ def test_second_name_of_the_position_field():
         {"positional_embedding_type": "rotary", "position_embedding_type": "absolute"},
         {"positional_embedding_type": "absolute", "position_embedding_type": "rotary"},
     ):
-        with pytest.raises(ValueError, match="contradicts"):
+        with pytest.raises(InputError, match="contradicts"):
             EsmConfig(**fields)
 
 
@@ -128,21 +129,23 @@ def test_second_name_of_the_position_field():
         ("loss_type", "hinge"),
         ("attn_implementation", 3),
         ("dtype", 16),
+        ("dtype", "float33"),
+        ("dtype", "nn"),
     ],
 )
 def test_fields_that_the_architecture_lacks_are_refused_by_name(field, value):
-    with pytest.raises(ValueError, match=rf"config: {field}: found {value!r}, (LAMAR has|wanted)"):
+    with pytest.raises(InputError, match=rf"config: {field}: found {value!r}, (LAMAR has|wanted)"):
         EsmConfig(**{field: value})
 
 
 def test_unknown_keys_are_refused_by_name():
-    with pytest.raises(ValueError, match="unknown keys num_layer, position_embeding_type"):
+    with pytest.raises(InputError, match="unknown keys num_layer, position_embeding_type"):
         EsmConfig(position_embeding_type="rotary", num_layer=3)
 
 
 @pytest.mark.parametrize(("hidden", "heads"), [(64, 5), (60, 20)])
 def test_uneven_head_dimensions_are_refused(hidden, heads):
-    with pytest.raises(ValueError, match="does not give an even head dimension"):
+    with pytest.raises(InputError, match="does not give an even head dimension"):
         EsmConfig(hidden_size=hidden, num_attention_heads=heads)
 
 
@@ -177,5 +180,5 @@ def test_configurations_survive_a_round_trip(tmp_path):
 def test_named_configurations():
     assert sorted(CONFIGS) == ["lamar", "lamar-mini", "lamar-tiny"]
     assert named_config("lamar-tiny", num_labels=5).num_labels == 5
-    with pytest.raises(ValueError, match="`config`: found 'lamar-huge', wanted one of lamar, lamar-mini"):
+    with pytest.raises(InputError, match="`config`: found 'lamar-huge', wanted one of lamar, lamar-mini"):
         named_config("lamar-huge")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from LAMAR.errors import InputError, counted, excerpt, quoted, shortened, similar
+from LAMAR.errors import InputError, counted, excerpt, printable, quoted, shortened, similar
 
 
 def test_a_message_is_one_line():
     assert str(InputError("`layers`: found 99,\n   wanted 0 to 11")) == "`layers`: found 99, wanted 0 to 11"
+
+
+def test_what_cannot_be_printed_is_spelt_out():
+    """Control characters move a terminal's cursor, and halves of characters cannot be written anywhere."""
+    found = "\x1b[31m\0\u202e\ud800 a\u00e9\u6f22"
+    assert str(InputError(f"x: found {found}")) == "x: found \\x1b[31m\\x00\\u202e\\ud800 a\u00e9\u6f22"
+    assert printable("a\n\x1b\n", keep="\n") == "a\n\\x1b\n"
 
 
 def test_values_are_cut_to_eighty_characters():

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 
-from ..errors import InputError, without_long_words
+from ..errors import InputError, printable, without_long_words
 from .signals import print_end, raised_signals
 
 __all__ = ["FlagFormatter", "exit_on_input_error", "with_flags"]
@@ -45,7 +45,7 @@ class FlagFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message, and the traceback of a logged exception below it."""
-        return with_flags(without_long_words(super().format(record)), self.renamed)
+        return with_flags(without_long_words(printable(super().format(record), keep="\n\t")), self.renamed)
 
 
 def exit_on_input_error(function: Callable, *args, renamed: Mapping[str, str] | None = None, **kwargs) -> int:

@@ -326,6 +326,7 @@ def _read_windows(path: Path) -> tuple[pd.DataFrame, IdLists, IdLists]:
             if missing := [name for name in _COLUMNS if name not in file.schema_arrow.names]:
                 raise InputError(f"{path}: found no column {missing[0]!r}, wanted {', '.join(_COLUMNS)}")
             table = file.read(columns=list(_COLUMNS)).combine_chunks()
+        table.validate(full=True)  # text that is no UTF-8, and lists that pass their values' end
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet: {error}") from None
     kinds = {name: pa.string() for name in _TEXTS} | {name: pa.int64() for name in _COORDINATES}

@@ -164,7 +164,7 @@ def read_metadata(
                 batches = file.iter_batches(4096, columns=names)
                 records = (record for batch in batches for record in batch.to_pylist())
                 yield from ((f"record {number}", record) for number, record in enumerate(records, start=1))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as Parquet: {error}") from None
         return
     with open_text(path) as handle:

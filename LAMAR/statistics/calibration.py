@@ -24,12 +24,22 @@ from scipy.special import expit
 
 from ..errors import InputError
 
-__all__ = ["P_LEVELS", "TAIL", "Calibration", "background_calibration", "fit_calibration", "fit_logistic", "fit_tail"]
+__all__ = [
+    "NEGATIVES",
+    "P_LEVELS",
+    "TAIL",
+    "Calibration",
+    "background_calibration",
+    "fit_calibration",
+    "fit_logistic",
+    "fit_tail",
+]
 
 TAIL = 0.05  # share of the background windows that the tail is fitted to
 # Shares of background windows at or above each quantile of the grid, falling to TAIL.
 P_LEVELS = np.round(np.concatenate([np.linspace(1.0, 0.1, 46), np.linspace(0.09, TAIL, 5)]), 4)
 SLOPE_PENALTY = 10.0
+NEGATIVES = ("background", "unbound", "scan")  # see `Calibration`
 MIN_TAIL = 10  # excesses to fit a tail to
 SMALLEST_SLOPE = 0.05
 

@@ -41,6 +41,18 @@ def test_file_gives_back_the_calibration(tmp_path):
         (lambda content: content["tracks"]["a"].pop("slope"), "not a calibration .KeyError: 'slope'."),
         (lambda content: content["tracks"]["a"]["quantiles"].pop(), "not a calibration"),
         (lambda content: content.update(format_version=99), "found another format than version 1"),
+        (lambda content: content["tracks"]["a"].update(slope="1.5"), "wanted finite numbers"),
+        (lambda content: content["tracks"]["b"].update(slope=True, intercept=1e999), "wanted finite numbers"),
+        (lambda content: content["tracks"]["a"].update(n_background="7"), "wanted finite numbers"),
+        (lambda content: content["tracks"]["a"].update(n_bound=-7), "found a negative number of windows"),
+        (lambda content: content["tracks"]["c"]["tail"].update(scale=[1]), "not a calibration"),
+        (lambda content: content["tracks"]["c"]["tail"].update(scale=0), "found a tail of another form"),
+        (lambda content: content["tracks"]["c"]["tail"].update(shape=9), "found a tail of another form"),
+        (lambda content: content["tracks"]["a"]["quantiles"].reverse(), "found quantiles that descend"),
+        (lambda content: content["tracks"]["a"]["quantiles"].__setitem__(3, "x"), "wanted finite numbers"),
+        (lambda content: content.update(negatives=["x"]), "found negatives .*, wanted background, unbound"),
+        (lambda content: content.update(prior="0.5"), "found prior '0.5', wanted a number above 0"),
+        (lambda content: content.update(prior=-1), "found prior -1, wanted a number above 0"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(change, message, tmp_path):

@@ -175,6 +175,16 @@ def test_windows_that_make_no_sense(folder, column, row, value, message):
         read_track_set(folder)
 
 
+def test_text_that_is_no_utf8(folder):
+    def change(columns):
+        names = [name.encode() for name in columns["chrom"]]
+        columns["chrom"] = pa.array([names[0] + b"\xa1", *names[1:]], pa.binary()).view(pa.string())
+
+    rewrite(folder, change)
+    with pytest.raises(InputError, match=r"windows.parquet: cannot be read as Parquet: "):
+        read_track_set(folder)
+
+
 def test_columns_that_are_missing_or_of_another_type(folder):
     rewrite(folder, lambda columns: columns.pop("unknown"))
     with pytest.raises(InputError, match=r"windows.parquet: found no column 'unknown'"):

@@ -7,6 +7,10 @@ import os
 import pytest
 from preprocess_runs import call, names_in, options, region_text
 
+from LAMAR.data.window_files import read_metadata
+from LAMAR.errors import InputError
+from LAMAR.prediction.records import table_records
+
 
 class Killed(BaseException):
     """Ends a run where SIGKILL would."""
@@ -71,3 +75,16 @@ def test_files_of_another_run_are_not_taken_for_ones_own(tmp_path, monkeypatch, 
     assert call(*windows, "--seed", 7) == 2
     assert "exists and is not of this run; --overwrite replaces it" in capsys.readouterr().err
     assert call(*windows) == 0
+
+
+def test_text_in_parquet_that_is_no_utf8_is_refused(tmp_path):
+    """Parquet does not check its text, which is decoded when Python reads it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "w.parquet"
+    pq.write_table(pa.table({"sequence": pa.array([b"ACGT", b"AC\xa1"], pa.binary()).view(pa.string())}), path)
+    with pytest.raises(InputError, match=r"w\.parquet: cannot be read as Parquet: 'utf-8' codec"):
+        list(read_metadata(path, "parquet"))
+    with pytest.raises(InputError, match=r"w\.parquet: cannot be read as Parquet: 'utf-8' codec"):
+        list(table_records(path))
