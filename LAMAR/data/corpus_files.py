@@ -13,7 +13,7 @@ from ..alphabet import NORMALIZED
 from ..errors import InputError, excerpt, quoted, shortened
 from ..runs.storage import require_files
 from .sequences import normalize_sequence, read_fasta
-from .text_files import MAX_RECORD, open_text, read_lines, read_rows
+from .text_files import MAX_RECORD, is_parquet, open_text, read_lines, read_rows
 from .window_files import read_metadata
 
 __all__ = ["COLUMNS", "SequenceRecord", "corpus_files", "corpus_form", "read_records"]
@@ -105,9 +105,8 @@ def corpus_form(path: str | PathLike, columns: Sequence[str] = COLUMNS) -> str:
     InputError
         If the file is empty or cannot be read.
     """
-    with open(path, "rb") as handle:
-        if handle.read(4) == b"PAR1":
-            return "parquet"
+    if is_parquet(path):
+        return "parquet"
     with open_text(path) as handle:
         first = _first_line(handle)
     if not first:

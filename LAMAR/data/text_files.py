@@ -18,10 +18,20 @@ from typing import TextIO
 
 from ..errors import InputError, quoted
 
-__all__ = ["MAX_RECORD", "is_plain_number", "open_text", "read_lines", "read_named_table", "read_rows", "read_table"]
+__all__ = [
+    "MAX_RECORD",
+    "is_parquet",
+    "is_plain_number",
+    "open_text",
+    "read_lines",
+    "read_named_table",
+    "read_rows",
+    "read_table",
+]
 
 MAX_RECORD = 300_000_000  # letters of one line or record: more than the longest human chromosome has
 _GZIP_MAGIC = b"\x1f\x8b"
+_PARQUET_MAGIC = b"PAR1"
 
 
 @contextmanager
@@ -37,13 +47,7 @@ def open_text(path: str | PathLike) -> Iterator[TextIO]:
         If the file is missing, unreadable, truncated, damaged or binary. Damage further down the file is raised while
         the caller reads it.
     """
-    try:
-        plain = Path(path).open("rb")  # noqa: SIM115 - closed below; errors of opening come first
-    except FileNotFoundError:
-        raise InputError(f"{path}: found no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    with plain:
+    with _opened(path) as plain:
         try:
             # peek, not seek: the file may be a pipe.
             packed = plain.peek(2)[:2] == _GZIP_MAGIC
@@ -58,6 +62,21 @@ def open_text(path: str | PathLike) -> Iterator[TextIO]:
             raise InputError(f"{path}: the gzip stream is damaged: {error}") from None
         except UnicodeDecodeError:
             raise InputError(f"{path}: found bytes that are not UTF-8, wanted text") from None
+
+
+def _opened(path: str | PathLike) -> io.BufferedReader:
+    try:
+        return Path(path).open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: found no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def is_parquet(path: str | PathLike) -> bool:
+    """Return whether a file begins as Parquet does; `InputError` where it cannot be opened."""
+    with _opened(path) as plain:
+        return plain.read(4) == _PARQUET_MAGIC
 
 
 def read_lines(handle: TextIO, source: str | PathLike, max_line: int = MAX_RECORD) -> Iterator[tuple[int, str]]:

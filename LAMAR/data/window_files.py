@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..runs.storage import atomic_write, read_json, remove_leftovers, write_json
-from .text_files import MAX_RECORD, open_text, read_lines
+from .text_files import MAX_RECORD, is_parquet, open_text, read_lines
 
 __all__ = [
     "FORMS",
@@ -117,10 +117,8 @@ def metadata_form(path: str | PathLike) -> str:
     InputError
         If the file is missing or empty.
     """
-    if Path(path).is_file():
-        with open(path, "rb") as handle:
-            if handle.read(4) == b"PAR1":
-                return "parquet"
+    if is_parquet(path):
+        return "parquet"
     with open_text(path) as handle:
         first = next((line.strip() for line in handle if line.strip()), "")
     if not first:

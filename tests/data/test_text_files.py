@@ -7,8 +7,10 @@ import gzip
 import pytest
 from sequence_files import write
 
+from LAMAR.data.corpus_files import corpus_form
 from LAMAR.data.sequences import read_fasta
-from LAMAR.data.text_files import open_text, read_rows, read_table
+from LAMAR.data.text_files import is_parquet, open_text, read_rows, read_table
+from LAMAR.data.window_files import metadata_form
 from LAMAR.errors import InputError
 
 
@@ -19,6 +21,15 @@ def test_open_text_tells_gzip_by_content(tmp_path):
         assert handle.read() == "plain\n"
     with open_text(tmp_path / "packed.txt") as handle:
         assert handle.read() == "packed\n"
+
+
+@pytest.mark.parametrize("read", [is_parquet, corpus_form, metadata_form, lambda path: open_text(path).__enter__()])
+def test_what_is_no_file_is_refused(tmp_path, read):
+    (tmp_path / "windows.jsonl").mkdir()
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+    for name, message in (("windows.jsonl", "Is a directory"), ("loop.txt", "Too many levels"), ("x", "no such file")):
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / name)
 
 
 def test_open_text_drops_a_byte_order_mark(tmp_path):
