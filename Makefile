@@ -4,14 +4,17 @@
 # Variables:  PYTHON       interpreter for a new .venv, 3.11 or 3.12 (default: the first that fits)
 #             PIP_ARGS     further arguments of pip install, such as another package index
 #             PYTEST_ARGS  further arguments of pytest, such as -x or -m "not slow"
+#             FUZZ_ARGS    those of tests/fuzz/run_fuzz.py, KILL_ARGS those of run_kills.py, such as --seed 1
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench fuzz kill clean
 
 PYTHON ?=
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
+KILL_ARGS ?=
 
 PY := .venv/bin/python
 STAMP := .venv/.setup-complete
@@ -112,6 +115,12 @@ bench: setup  ## side-by-side timings, each tests/benchmarks/bench_*.py in turn
 		$(PY) "$$benchmark" || failed="$$failed $$benchmark"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+
+fuzz: setup  ## 10,000 damaged files to the readers of users' files, an hour or two
+	@$(PY) tests/fuzz/run_fuzz.py $(FUZZ_ARGS)
+
+kill: setup  ## 100 kills of each long script, whose tables must not change
+	@$(PY) tests/fuzz/run_kills.py $(KILL_ARGS)
 
 clean:  ## remove caches and build artefacts; .venv, demo/ and models/ stay
 	@echo "== clean: caches and build artefacts"

@@ -155,7 +155,7 @@ class EsmConfig(PreTrainedConfig):
         self._check_numbers()
         for key, table in (("head_type", HEADS), ("loss_type", LOSSES)):
             value = getattr(self, key)
-            if value not in table and (key, value) != ("loss_type", None):
+            if not (isinstance(value, str) and value in table) and (key, value) != ("loss_type", None):
                 raise InputError(f"config: {key}: found {quoted(value)}, wanted one of {', '.join(table)}")
         self.tie_word_embeddings = False
         for key in _PROBABILITIES:
