@@ -8,9 +8,11 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 BENCHMARKS = sorted([*FOLDER.glob("bench_*.py"), *FOLDER.glob("study_*.py")])
@@ -62,3 +64,31 @@ def test_peak_memory_of_a_command(monkeypatch):
     assert 0.19 < most < 0.5
     with pytest.raises(SystemExit, match="exit code 3\nwhy"):
         timing.peak_memory([sys.executable, "-c", "print('why'); raise SystemExit(3)"])
+
+
+def test_rates_on_a_device_keep_errors_and_what_was_left_out(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    gpu_rates = importlib.import_module("gpu_rates")
+    rates = gpu_rates.Rates(torch.device("cpu"), minutes=1, limits={"float32": 1e3})
+    place, calls = ("embeddings", "lamar", "101 nt"), []
+
+    def slow():
+        calls.append(1)
+        time.sleep(0.05)
+
+    rates.measure(place, "plain", slow, 10, "sequences", flop=5, limit="float32", is_reference=True)
+    rates.measure(place, "ours", lambda: time.sleep(0.01), 10, "sequences")
+    rates.measure(place, "broken", lambda: 1 / 0, 10, "sequences")
+    rates.measure(place, "late", pytest.fail, 10, "sequences", needs=61)
+    rates.compare()
+    plain, ours, broken, late = rates.rows
+    assert len(calls) == 1 + plain.rounds == 4
+    assert 100 < plain.rate <= 200
+    assert plain.share == pytest.approx(plain.rate / 10 * 5 / 1e3)
+    assert ours.times_reference == pytest.approx(ours.rate / plain.rate)
+    assert (broken.rate, broken.error) == (None, "ZeroDivisionError: division by zero")
+    assert (late.rate, late.error, late.note) == (None, "", "not run: no time left")
+    table = gpu_rates.markdown(rates, "A card", ["Facts."]).splitlines()
+    assert table[:3] == ["# A card", "", "Facts."]
+    assert {row.count("|") for row in table[4:]} == {10}
+    assert table[-2].endswith("| **ZeroDivisionError: division by zero** |")

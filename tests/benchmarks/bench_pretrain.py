@@ -12,15 +12,12 @@ Every alternative takes one pass over the same windows, forward, backward and a 
 on CLIP-like windows (log-normal lengths around 70 nt) and on windows of 510 nt, which need no padding. Tokens are those
 of the windows with their special tokens, without padding. The share of the machine's peak counts the model's matrix
 products, three times those of a forward pass, against a large square product in the same precision and the same rounds.
-
-With a GPU (--device cuda): tokens/s of training steps under bfloat16 at lengths 128, 512 and 1,024, SDPA against eager,
-and model-FLOP utilisation against --peak_tflops, which is the data sheet's figure for dense bfloat16 products.
+For a GPU there is bench_gpu.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -29,14 +26,13 @@ import torch
 from timing import benchmark_parser, flop_per_sequence, prepare_torch, side_by_side
 
 from LAMAR import EsmForMaskedLM, named_config
-from LAMAR.batches import EncodedSequences, pad_batch
+from LAMAR.batches import EncodedSequences
 from LAMAR.checkpoints import build_model
 from LAMAR.data.corpora import read_corpus
 from LAMAR.data_collator_patch import MaskedLMCollator
 from LAMAR.training.window_batches import TrainingBatches
 
 PADDED, PLAIN_BATCH, BUDGET, SQUARE = 512, 16, 8_192, 4_096
-LENGTHS = (128, 512, 1_024)
 
 
 def clip_like_lengths(n: int, rng) -> np.ndarray:
@@ -134,54 +130,18 @@ def compare(args, title: str, lengths: np.ndarray, rng) -> None:
         )
 
 
-def on_gpu(args) -> None:
-    """Time training steps on windows of one length, with about 32,768 tokens per batch."""
-    config, rng = named_config(args.model), np.random.default_rng(0)
-    for length in LENGTHS:
-        size = max(1, 32_768 // length)
-        ids, mask = pad_batch([np.r_[0, rng.integers(5, 9, length - 2), 2].astype(np.uint8) for _ in range(size)])
-        labels = torch.where((torch.rand(ids.shape) < 0.15) & (ids > 4), ids, -100)
-        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        alternatives = {}
-        for attention in ("sdpa", "eager"):
-            model, optimizer = new_model(args.model, attention, args.device)
-
-            def run(model=model, optimizer=optimizer, batch=batch):
-                for _ in range(args.steps):
-                    train_step(model, optimizer, batch, True, True)
-                torch.cuda.synchronize()
-
-            alternatives[attention] = run
-        record = side_by_side(f"bf16 on {torch.cuda.get_device_name()}", alternatives, args.rounds, length=length)
-        if "seconds" not in record:
-            continue
-        work = 3 * size * flop_per_sequence(config, length) * args.steps
-        for name, seconds in record["seconds"].items():
-            share = f", {work / seconds / 1e12 / args.peak_tflops:.0%} of {args.peak_tflops:g} TFLOP/s"
-            figures = {"length": length, "attention": name, "tokens_per_s": round(size * length * args.steps / seconds)}
-            print(json.dumps(figures), f"{work / seconds / 1e12:.0f} TFLOP/s" + (share if args.peak_tflops else ""))
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = benchmark_parser(__doc__, threads=2)
     parser.add_argument(
         "--n_windows", type=int, default=256, help="CLIP-like ones; a quarter as many of 510 nt (default: %(default)s)"
     )
     parser.add_argument("--model", default="lamar-mini", choices=["lamar", "lamar-mini", "lamar-tiny"])
-    parser.add_argument("--device", default="cpu", help="cuda: the GPU part only (default: %(default)s)")
-    parser.add_argument(
-        "--steps", type=int, default=10, help="training steps of a round on a GPU (default: %(default)s)"
-    )
-    parser.add_argument("--peak_tflops", type=float, default=0, help="the GPU's dense bfloat16 peak")
     return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     prepare_torch(args.threads)
-    if args.device != "cpu":
-        on_gpu(args)
-        return
     rng = np.random.default_rng(0)
     compare(args, "training on CLIP-like windows", clip_like_lengths(args.n_windows, rng), rng)
     compare(args, "training on windows of 510 nt", np.full(max(1, args.n_windows // 4), PADDED - 2), rng)
