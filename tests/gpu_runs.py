@@ -103,7 +103,7 @@ def finetuned(dataset: Path, output: Path, name: str) -> dict:
     options |= pick({"pretrain_path": WEIGHTS / "lamar-mini"}, {"config": "lamar-tiny"}) | FINETUNING[name][0]
     result = finetune(dataset, output / name, cv_folds=1, **options)
     (unit,) = (result.folder / "units").glob("*.json")
-    history = json.loads(unit.read_text())["history"]
+    history = json.loads(unit.read_text())["result"]["history"]
     return {
         "auroc": result.figures["test"]["auroc"]["mean"],
         "losses": [entry["loss"] for entry in history if "loss" in entry],

@@ -82,7 +82,8 @@ def test_rates_on_a_device_keep_errors_and_what_was_left_out(monkeypatch):
     rates.measure(place, "late", pytest.fail, 10, "sequences", needs=61)
     rates.compare()
     plain, ours, broken, late = rates.rows
-    assert len(calls) == 1 + plain.rounds == 4
+    assert len(calls) == 1 + plain.rounds
+    assert plain.rounds >= 3
     assert 100 < plain.rate <= 200
     assert plain.share == pytest.approx(plain.rate / 10 * 5 / 1e3)
     assert ours.times_reference == pytest.approx(ours.rate / plain.rate)

@@ -11,7 +11,8 @@ import torch
 
 __all__ = ["Rate", "Rates", "markdown"]
 
-MOST_ROUNDS, ROUND_SECONDS = 3, 2.0  # of an alternative, after one call that is not timed
+# Of an alternative, after one call that is not timed: rounds as long as they are few or short, but not too long.
+LEAST_ROUNDS, LEAST_SECONDS, MOST_SECONDS = 3, 0.4, 2.0
 
 
 @dataclass
@@ -144,9 +145,10 @@ class Rates:
 
     def _fill(self, row: Rate, function: Callable[[], object], n: float, flop: float, limit: str) -> None:
         first, timed = self.seconds(function), []
-        while len(timed) < MOST_ROUNDS and (not timed or sum(timed) < ROUND_SECONDS):
-            # A call that takes long loses little by having been the first.
-            timed.append(first if not timed and first > 2 * ROUND_SECONDS else self.seconds(function))
+        if first > 2 * MOST_SECONDS:  # which loses little by having been the first
+            timed.append(first)
+        while sum(timed) < MOST_SECONDS and (len(timed) < LEAST_ROUNDS or sum(timed) < LEAST_SECONDS):
+            timed.append(self.seconds(function))
         row.rounds = len(timed)
         seconds = sorted(timed)[len(timed) // 2]
         row.rate = n / seconds
