@@ -57,8 +57,8 @@ def remark_on_calls(rates: DiscoveryRates, q: float) -> str:
 def remark_on_cores(n: int) -> str:
     """Return what a core is, and how many sites were explained."""
     return (
-        f"Cores of the {n:,} best sites: the stretch whose substitutions cost the track's score most, by mutagenesis "
-        "of the tile around the site; none where no stretch stands out."
+        f"Cores of the {n:,} best site{'s' * (n != 1)}: the stretch whose substitutions cost the track's score most, "
+        "by mutagenesis of the tile around the site; none where no stretch stands out."
     )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from counting_model import Counts, planted
 
+from LAMAR.interpretation.classifiers import load_classifier
+from LAMAR.interpretation.mutagenesis import mutagenesis
 from LAMAR.interpretation.run_record import RunRecord
 from LAMAR.prediction import cores as cores_module
 from LAMAR.prediction.cores import BestSites, core_of, site_tile
@@ -133,6 +135,16 @@ def test_explained_sites_are_not_explained_again(tmp_path, monkeypatch):
     assert len(calls) == 5  # four tiles, one of them begun twice
     for name in ("sites.bed", "report.html"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_pumilio_rests_on_its_motif():
+    """The model that ships, on NORAD (ENST00000565493.2, 763-864) around its first UGUANAUA."""
+    model, _ = load_classifier(Path(__file__).resolve().parents[2] / "weights" / "lamar-mini-rbp")
+    predictor = Predictor(model, rbps=["PUM2_K562"])
+    sequence = "TTGGAAATGCCCACCACCCTCTGGGAAGATTTACTGGCCGTTTATGGAAGGCCTGTGTATATAATATGAAAAAGCTGCTCTCAACTCCACCCCAACCTTTT"
+    result = mutagenesis(model, [sequence], target=int(predictor.columns[0]))[0]
+    assert core_of(result.importance()) == (55, 63)
+    assert sequence[55:63] == "TGTATATA"
 
 
 def test_without_cores_the_columns_are_those_of_before(tmp_path):

@@ -73,6 +73,18 @@ def error(capsys, *words) -> str:
     return lines[-1]
 
 
+def test_cores_of_the_best_sites(joint, fasta, tmp_path):
+    predict(joint, tmp_path / "out", "--fasta", fasta, "--rbps", "QKI", "--top", 2, "--explain", 1)
+    lines = (tmp_path / "out" / "sites.bed").read_text().splitlines()
+    header = next(line for line in lines if line.startswith("#chrom")).lstrip("#").split("\t")
+    assert header[-4:] == ["core_start", "core_end", "core", "core_importance"]
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    assert len(rows) == 3
+    assert all(len(row) == len(header) for row in rows)
+    assert sum(row[-4] != "." for row in rows) <= 1
+    assert "Cores of the 1 best site" in "\n".join(lines)
+
+
 def test_scores_are_those_of_scan(joint, fasta, tmp_path, capsys):
     rows = predict(joint, tmp_path / "out", "--fasta", fasta, "--top", 2, "--bedgraph")
     assert [(row["record"], row["track"]) for row in rows] == [(r, t) for r in ("one", "two") for t in NAMES]
