@@ -15,7 +15,7 @@ Laptop-sized, random initialisation (the head first, then the whole model at a s
 Several processes (gloo on CPUs, NCCL on GPUs):
     torchrun --nproc_per_node 2 finetune_scripts/finetune_rbp.py --data_path DATA/QKI ...
 
-Without arguments it trains a tiny model on the synthetic demo set.
+Without arguments it fine-tunes the weights that ship on the synthetic demo set.
 
 Cross-validation runs on train + dev. Each fold builds a new model, sets 10 % of its training part aside to choose
 the best epoch, and uses its held-out part once. The test part is scored by every fold's model and by the mean of
@@ -52,20 +52,21 @@ from LAMAR.cli.arguments import (
     parse_or_demo,
     script_parser,
 )
+from LAMAR.cli.demo import REPOSITORY
 from LAMAR.cli.errors import exit_on_input_error
 
 logger = logging.getLogger("finetune_rbp")
 
 DEMO = {
     "rbp_name": "PUM2",
-    "config": "lamar-tiny",
+    "pretrain_path": REPOSITORY / "weights" / "lamar-mini-tapt",
     "head": "cnn",
-    "cv_folds": 3,
-    "warmup_epochs": 5,
-    "epochs": 2,
+    "cv_folds": 1,
+    "warmup_epochs": 3,
+    "epochs": 1,
     "batch_size": 16,
     "lr": 3e-4,
-    "output_dir": Path(__file__).resolve().parents[1] / "demo" / "finetune",
+    "output_dir": REPOSITORY / "demo" / "finetune",
 }
 
 

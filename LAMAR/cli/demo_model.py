@@ -31,8 +31,8 @@ def demo_heldout(n: int) -> list[tuple[str, str]]:
 def demo_classifier() -> Path:
     """Return the checkpoint folder of a classifier of the demo set.
 
-    That of ``finetune_rbp.py`` without arguments where it is there, else one of the same recipe, trained now (about 20
-    seconds) and kept in ``demo/classifier``. Neither was trained on the test part of `demo_heldout`.
+    That of ``finetune_rbp.py`` without arguments where it is there, else a tiny one, trained now (about 20 seconds) and
+    kept in ``demo/classifier``. Neither was trained on the test part of `demo_heldout`.
     """
     folder = DEMO / "classifier"
     for run in (DEMO / "finetune" / DEMO_RBP, folder / DEMO_RBP):

@@ -45,8 +45,8 @@ __all__ = [
 MAX_LENGTH = 512
 # Smaller and shorter than on real data, so that a user can watch it. In small batches the loss may stay on a plateau
 # for several hundred steps before the motif is learned; neither patience nor a lower rate may end training there.
-DEMO = {"rbps": ["PUM2", "QKI"], "n_repeats": 1, "layers": [-1], "batch_size": 64, "bn_momentum": 0.9}
-DEMO |= dict.fromkeys(("min_steps", "patience_steps", "plateau_steps"), 900)
+DEMO = {"rbps": ["QKI"], "n_repeats": 1, "layers": [-1], "batch_size": 32, "bn_momentum": 0.9}
+DEMO |= dict.fromkeys(("min_steps", "patience_steps", "plateau_steps"), 1200)
 # Options of the CNN: type of the argument and what it means.
 CNN_ARGUMENTS = {
     "epochs": (positive(int), "largest number of epochs, unless --min_steps asks for more"),

@@ -21,7 +21,7 @@ from .synthetic_sites import RBPS
 
 __all__ = ["FORMAT_VERSION", "STATEMENT", "make_demo_data"]
 
-FORMAT_VERSION = 1  # of truth.json and of the simulation: raise it when either changes
+FORMAT_VERSION = 2  # of truth.json and of the simulation: raise it when either changes
 STATEMENT = "SYNTHETIC demo data: invented sequences and sites, no organism, no experiment"
 
 

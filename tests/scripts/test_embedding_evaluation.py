@@ -58,6 +58,7 @@ def test_tables_of_a_run(evaluated):
         assert counts == {"gc": 1, "dinucleotide": 1, "4mer": 1, "one_hot": 1, "lamar": 1, "linear_probe": 3}
         assert rows.query("representation == 'lamar'")["layer"].tolist() == [2]
     assert table["auroc"].between(0, 1).all()
+    assert set(table.loc[table["learned"].isin([0, 1]), "representation"]) == {"one_hot", "lamar"}
     assert (table["n_train"] > table["n_test"]).all()
     predictions = pd.read_csv(folder / "predictions.csv")
     assert len(predictions) == (table["n_test"]).sum()
@@ -90,6 +91,16 @@ def test_one_hot_script_gives_the_baselines_of_the_whole_run(evaluated, data_dir
     wanted = whole[~whole["representation"].isin(["lamar", "linear_probe"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(without_time(tmp_path), wanted, check_dtype=False)
     assert not (tmp_path / "embeddings").exists()
+
+
+@pytest.mark.slow
+def test_the_one_hot_cnn_learns_the_demo_set(tmp_path):
+    """The demo shows what each method can do, so that sequence alone has to be learned whatever the seed."""
+    done = call("OneHot_CNN_clip_data.py", "--n_repeats", 2, "--output_dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "results.csv").set_index("representation")
+    assert table.loc["one_hot", "learned"].tolist() == [1, 1]
+    assert table.loc["one_hot", "auroc"].min() > table.loc["4mer", "auroc"] + 0.05
 
 
 @pytest.mark.slow

@@ -235,6 +235,8 @@ def test_decoys(truth, labelled):
             assert re.fullmatch(pattern, part)
         assert w["kind"] != "far" or w["decoy"][1][0] - w["decoy"][0][1] >= 30
         assert w["kind"] != "half" or sum(bool(re.fullmatch(first, part)) for part in parts) == 1
+    kinds = Counter(w["kind"] for w in truth["windows"]["QKI"].values() if not w["label"])
+    assert kinds == {"scattered": 750, "split": 100, "half": 50, "far": 50, "reversed": 50}
     kinds = Counter(w["kind"] for w in truth["windows"]["IRPSYN"].values())
     assert kinds == {"strong": 900, "weak": 100, "scattered": 500, "unpaired": 300, "moved": 200}
     for header, w in truth["windows"]["IRPSYN"].items():
