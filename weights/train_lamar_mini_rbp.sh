@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains weights/lamar-mini-rbp again, as it ships: one model of all eCLIP experiments, from weights/lamar-mini-tapt. Two
+# Trains weights/lamar-mini-rbp again, as it ships: one model of all eCLIP experiments, from weights/lamar-mini-tapt. Three
 # hours on two cores with bfloat16 units; after an interruption, the same call resumes.
 #
 #   PEAKS=eclip_peaks/ REGIONS=hg38_clip_regions.fa.gz TRANSCRIPTS=transcripts/ LABELLED=eclip_idr/ \
@@ -26,7 +26,7 @@ if [[ ! -e $runs/tracks/report.json ]]; then
 fi
 "$python" "$root/finetune_scripts/finetune_all_rbps.py" --data_path "$runs/tracks" \
     --pretrain_path "$root/weights/lamar-mini-tapt" --head max_mean --batch_size 32 --head_lr 1e-3 --encoder_lr 3e-4 \
-    --warmup_steps 200 --max_steps 7800 $precision --eval_steps 2000 --save_steps 250 --output_dir "$runs/joint"
+    --warmup_steps 200 --max_steps 15000 $precision --eval_steps 2000 --save_steps 250 --output_dir "$runs/joint"
 
 # Only these files are replaced: the model card beside them is written by hand.
 "$python" "$root/weights/fetch_lamar.py" --convert "$runs/joint" --dtype float16 --output_dir "$runs/joint-float16" \
