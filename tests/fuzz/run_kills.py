@@ -40,6 +40,7 @@ from LAMAR.cli.arguments import not_negative, positive  # noqa: E402
 from LAMAR.runs.storage import is_partial  # noqa: E402
 
 _STARTS = 4  # that are killed in one trial at most
+_MOST_PROBLEMS = 10  # after which a script is given up
 _EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "shutil.copyfile")
 # Columns of tables that time a run.
 _TIMES = ["seconds", "tokens_per_s", "windows_per_s"]
@@ -215,27 +216,24 @@ def kill(script: Killed, kills: int, rng: Random, folder: Path) -> tuple[int, in
     n_calls, wanted = int(said), _content(place / "out")
     print(f"{script.name}: {n_calls} calls, {len(wanted)} files compared", flush=True)
     done, trials, problems = 0, 0, []
-    while done < kills:
+    while done < kills and len(problems) < _MOST_PROBLEMS:
         shutil.rmtree(place)
         shutil.copytree(valid, place)
-        places = [rng.randint(1, n_calls) for _ in range(rng.randint(1, _STARTS))]
         history = []
-        for last in places:
+        for last in [rng.randint(1, n_calls) for _ in range(rng.randint(1, _STARTS))]:
             code, said = _start(script, place, last)
-            history.append(f"{last}: {code}")
-            if code == -signal.SIGKILL:
-                done += 1
-            else:  # it had fewer calls left
+            if code != -signal.SIGKILL:  # it had fewer calls left
                 break
-        if code != 0:
+            history.append(last)
+        if code == -signal.SIGKILL:
             code, said = _start(script, place)
         differing = [] if code else _differences(wanted, _content(place / "out"))
-        trials += 1
-        if code or differing:
-            problems.append(
-                f"killed at {', '.join(history)}: " + (f"exit code {code}: {said}" if code else f"{differing}")
-            )
-            print(f"{script.name}: {problems[-1]}", flush=True)
+        problem = f"exit code {code}: {said}" if code else f"other {', '.join(differing)}" if differing else ""
+        done, trials = done + len(history), trials + 1
+        places = ", ".join(map(str, history)) or "none"
+        print(f"{script.name}: {done} kills, these at calls {places}: {problem or 'identical'}", flush=True)
+        if problem:
+            problems.append(problem)
     return done, trials, problems
 
 
