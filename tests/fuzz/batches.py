@@ -78,11 +78,11 @@ class Workplace:
 
     def prepare(self, seed: int) -> None:
         """Lay the damaged files of a seed into `case`, which is always the same path: records may name it."""
+        shutil.rmtree(self.case, ignore_errors=True)
         if not self.valid.exists():
             self.case.mkdir(parents=True)
             self.target.make(self.case)
             self.case.rename(self.valid)
-        shutil.rmtree(self.case, ignore_errors=True)
         shutil.copytree(self.valid, self.case, symlinks=True)
         self.target.damage(Random(f"{self.target.name}:{seed}"), self.case)
 
