@@ -276,7 +276,7 @@ def run_prep(folder: Path) -> None:
 def make_sources(folder: Path) -> None:
     make_genome(folder / "g.fa")
     write(folder / "a.gtf", _gtf())
-    places = [(NAMES[i % 2], 60 + 12 * i, 75 + 12 * i, f"p{i}", 0, "+-"[i % 2]) for i in range(36)]
+    places = [(NAMES[i % 3], 60 + 12 * i, 75 + 12 * i, f"p{i}", 0, "+-"[i % 2]) for i in range(36)]
     write(folder / "peaks" / "A.narrowPeak", _narrow(places))
 
 
