@@ -94,8 +94,9 @@ def test_ranks_within_folds_and_composition_stand_beside_the_model(finished):
     baselines = results["composition"]["baselines"]
     assert set(baselines) == {"gc", "dinucleotide", "4mer"}
     assert all(entry["cross_validation"]["auroc"]["n"] == 2 for entry in baselines.values())
-    # The motif is a word of eight letters in the middle of 35 that are drawn at random.
-    assert 0.5 < baselines["4mer"]["test_ensemble"]["auroc"]["value"] < 1
+    # The planted motif is a word of eight letters, of which 4-mers know five and a GC share of 35 letters little.
+    on_test = {name: entry["test_ensemble"]["auroc"]["value"] for name, entry in baselines.items()}
+    assert on_test["4mer"] > max(0.95, on_test["gc"])
 
 
 def test_checkpoint_reproduces_its_predictions(finished, dataset):
