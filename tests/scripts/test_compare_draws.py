@@ -43,7 +43,7 @@ def runs(tmp_path):
                 unit = {"dataset": dataset, "representation": representation, "variant": variant, "layer": layer}
                 unit["repeat"] = repeat
                 figures = dict.fromkeys(METRICS, 0.5) | {"auroc": value}
-                sizes = {"n_train": 18, "n_test": 20, "n_parameters": 3, "seconds": 1.0, "chosen": 1}
+                sizes = {"n_train": 18, "n_test": 20, "n_parameters": 3, "seconds": 1.0, "chosen": 1, "learned": ""}
                 rows.append(unit | {"pooling": "mean" if variant else "", "split": "given"} | figures | sizes)
                 records = enumerate(ranked(value))
                 predictions += [unit | {"id": i, "label": y, "probability": p} for i, (y, p) in records]
