@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    demo = {"rbps": evaluation_arguments.DEMO["rbps"]}
+    demo = {"rbps": ["PUM2", "QKI"]}  # two, so that there is a pooled figure too
     arguments = parse_or_demo(build_parser(), argv, demo, "data_dir")
     log_messages()
     return exit_on_input_error(run, arguments)

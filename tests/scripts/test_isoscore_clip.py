@@ -54,7 +54,7 @@ def evaluation(data_dir, tiny_weights, tmp_path_factory) -> Path:
         )
 
     def constant(records, labels, train, validation, test, representation, seed):
-        return np.full(len(test), 0.5), 1
+        return np.full(len(test), 0.5), {"n_parameters": 1, "learned": False}
 
     with runs.RunFolder.open(
         folder / "run", arguments={}, seed=42, weights={one.name: {"digest": one.digest} for one in variants}
