@@ -48,10 +48,8 @@ def remark_on_calls(rates: DiscoveryRates, q: float) -> str:
     text = f"Sites with a false discovery rate of {q:g} or less over {rates.n_tests:,} tests"
     if rates.family == "all":
         return f"{text}, those of all tracks."
-    return (
-        f"{text}, those of its track. Where nothing binds, a track has a site with a chance of up to {q:g}: "
-        f"{q * rates.n_tracks:.2g} of the {rates.n_tracks} tracks of this run."
-    )
+    share = f": {q * rates.n_tracks:.2g} of the {rates.n_tracks} tracks of this run" if rates.n_tracks > 1 else ""
+    return f"{text}, those of its track. Where nothing binds, a track has a site with a chance of up to {q:g}{share}."
 
 
 def remark_on_cores(n: int) -> str:

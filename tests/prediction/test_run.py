@@ -76,7 +76,8 @@ def test_sites_are_those_below_the_false_discovery_rate(tmp_path, family):
 
 def test_what_a_track_calls_does_not_depend_on_the_others(tmp_path):
     predicted(tmp_path / "both", q=0.6)
-    predicted(tmp_path / "one", q=0.6, predictor=Predictor(calibrated(), stride=1, rbps=["T"], max_p=0.6))
+    alone = Predictor(calibrated(), stride=1, rbps=["T"], max_p=0.6)
+    assert predicted(tmp_path / "one", q=0.6, predictor=alone).remarks[1].endswith("with a chance of up to 0.6.")
     both, one = ([line for line in bed(tmp_path / name)[1] if line["track"] == "T"] for name in ("both", "one"))
     assert one
     assert one == both
