@@ -52,14 +52,14 @@ def corpus(tmp_path_factory):
 
 def stop_after(monkeypatch, step: int) -> None:
     """Let pre-training end at this step as if it were killed."""
-    original = masked_training._Progress.on_step_end
+    original = masked_training._Keeper.on_step_end
 
     def stop(self, args, state, control, **kwargs):
         if state.global_step == step:
             raise Killed
         return original(self, args, state, control, **kwargs)
 
-    monkeypatch.setattr(masked_training._Progress, "on_step_end", stop)
+    monkeypatch.setattr(masked_training._Keeper, "on_step_end", stop)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])

@@ -33,7 +33,7 @@ def finished(data, tmp_path_factory) -> Path:
 def test_interrupted_after_a_checkpoint_equals_uninterrupted(
     finished, data, tmp_path, monkeypatch, capsys, step, damage, caplog
 ):
-    original = masked_training._Progress.on_step_end
+    original = masked_training._Keeper.on_step_end
 
     def stop(self, args, state, control, **kwargs):
         if state.global_step == step + 3:
@@ -41,7 +41,7 @@ def test_interrupted_after_a_checkpoint_equals_uninterrupted(
         return original(self, args, state, control, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(masked_training._Progress, "on_step_end", stop)
+        patched.setattr(masked_training._Keeper, "on_step_end", stop)
         with pytest.raises(Killed):
             script.main(arguments(data, tmp_path / "run"))
     assert not (tmp_path / "run" / "model.safetensors").exists()
