@@ -188,7 +188,8 @@ class Report:
         if calibration.negatives == "scan":
             of_p = f"from the scores along the given sequences, worth {n.min():,} independent tiles"
         else:
-            of_p = f"from {n.min():,} to {n.max():,} background windows per track"
+            smallest = f"{n.min():,} to " if n.min() < n.max() else ""
+            of_p = f"from {smallest}{n.max():,} background windows per track"
         note = [f"Calibration: p-values come {of_p}; none is below a hundredth of one over their number."]
         if calibration.has_probabilities:
             note.append(f"Probabilities assume {calibration.prior:g} sites per background window.")

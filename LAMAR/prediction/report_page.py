@@ -21,8 +21,8 @@ summary { cursor: pointer; } summary b { font-size: 1.05rem; }
 .heat .compact td.strip path { stroke-width: 3px; }
 .ticks { position: relative; height: 18px; font-weight: normal; overflow: hidden; }
 .ticks span { position: absolute; bottom: 0; padding-left: 2px; border-left: 1px solid #888; line-height: 14px; }
-.c-order { width: 30px; } .c-track { width: 120px; } .c-sites { width: 44px; } .c-at { width: 58px; }
-.c-p, .c-q, .c-logit { width: 62px; } .c-prob { width: 76px; }
+.c-order { width: 34px; } .c-track { width: 130px; } .c-sites { width: 56px; } .c-at { width: 68px; }
+.c-p, .c-q, .c-logit { width: 62px; } .c-prob { width: 96px; }
 .controls { display: flex; flex-wrap: wrap; gap: .3rem .6rem; align-items: center; font-size: .85rem; margin: .4rem 0; }
 .controls input[type=search] { width: 9rem; } .controls button, .controls input { font: inherit; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem .8rem; align-items: center; font-size: .8rem; margin: .4rem 0; }
