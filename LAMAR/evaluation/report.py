@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..errors import counted
 from ..runs import RunFolder, storage
 from ..runs.figures import save_figure
 from ..statistics.metrics import METRICS
@@ -69,7 +70,8 @@ def write_report(
         inputs=[folder / name for folder in results for name in READ],
         overwrite=overwrite,
     ) as run:
-        logger.info("%d data sets, %d methods: intervals and tests", len(joined.datasets), len(joined.methods))
+        joined_names = counted(len(joined.datasets), "data set"), counted(len(joined.methods), "method")
+        logger.info("%s, %s: intervals and tests", *joined_names)
         report = report_tables(joined, metric, n_boot, seed)
         for name in ("summary", "wilcoxon", "mean_ranks", "delong"):
             storage.write_csv(run.file(f"{name}.csv"), getattr(report, name))
