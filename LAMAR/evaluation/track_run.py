@@ -169,7 +169,7 @@ def _stored(run: RunFolder, unit: str, compute: Callable[[], np.ndarray]) -> np.
     """Return the array of a unit of work, computed now unless an earlier start has stored it undamaged."""
     path = run.folder(SCORES) / f"{unit}.npy"
     earlier = run.find_unit(unit)
-    if earlier is not None and path.is_file() and storage.sha256_file(path) == earlier["sha256"]:
+    if earlier is not None and storage.is_intact(path, earlier["sha256"]):
         return np.load(path)
     start = time.perf_counter()
     array = compute()

@@ -102,7 +102,7 @@ def calibrate(run: RunFolder, predictor: Predictor, background: Background) -> N
     """
     path = run.file(CALIBRATION)
     unit = run.find_unit(_UNIT)
-    if unit is None or not path.is_file() or storage.sha256_file(path) != unit["sha256"]:
+    if unit is None or not storage.is_intact(path, unit["sha256"]):
         made = _read(predictor, background) if background.is_calibration else _scan(predictor, background)
         write_calibration(path, made if predictor.calibration is None else predictor.calibration.with_background(made))
         run.save_unit(_UNIT, {"sha256": storage.sha256_file(path)})

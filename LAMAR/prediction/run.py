@@ -229,7 +229,7 @@ class _Batches:
             return None
         for kind, digest in unit["sha256"].items():
             file = self._file(kind, number)
-            if not file.is_file() or storage.sha256_file(file) != digest:
+            if not storage.is_intact(file, digest):
                 logger.warning("%s: missing or damaged, computed again", file)
                 return None
         return unit

@@ -110,11 +110,11 @@ def _finish_chunk(
     name, path = f"variants {first}", _score_file(run, first)
     keys = [[window.variant.place, window.variant.alt, window.variant.strand] for window in chunk]
     saved = run.find_unit(name)
-    if saved is not None and saved["variants"] == keys and path.is_file():
-        if storage.sha256_file(path) == saved["sha256"]:
+    if saved is not None and saved["variants"] == keys:
+        if storage.is_intact(path, saved["sha256"]):
             progress.skip(len(chunk))
             return
-        logger.warning("%s: damaged, computed again", path)
+        logger.warning("%s: missing or damaged, computed again", path)
     with storage.atomic_write(path, "wb") as handle:
         np.save(handle, score_windows(predictor, chunk))
     progress.advance(len(chunk))

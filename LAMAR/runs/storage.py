@@ -26,6 +26,7 @@ __all__ = [
     "atomic_write",
     "hash_inputs",
     "inert_text",
+    "is_intact",
     "is_partial",
     "is_plain_name",
     "jsonable",
@@ -260,6 +261,11 @@ def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal; the file is read in pieces."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def is_intact(path: str | Path, sha256: str) -> bool:
+    """Return whether a file is there and has the bytes whose SHA-256 was noted when it was written."""
+    return Path(path).is_file() and sha256_file(path) == sha256
 
 
 def sha256_tree(folder: str | Path) -> str:
