@@ -16,7 +16,7 @@ Hosking and Wallis, Parameter and quantile estimation for the generalized Pareto
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -216,32 +216,31 @@ def fit_calibration(
     # Each track's background has the weight of its sites, as in the fits of single tracks.
     weight = np.concatenate([np.full(len(pair[1]), len(pair[0]) / len(pair[1])) for pair in usable])
     pooled = fit_logistic(bound, rest, prior, rest_weight=weight / weight.mean())
-    fits, quantiles, tails = [], [], []
+    fits = []
     for sites, background in pairs:
         is_fitted = len(sites) and len(background)
         fits.append(fit_logistic(sites, background, prior, slope_prior=pooled[0]) if is_fitted else pooled)
-        reference = background if len(background) else rest
-        grid, tail = _distribution(reference)
-        quantiles.append(grid)
-        tails.append(tail)
     return Calibration(
         names=list(names),
         prior=float(prior),
         slope=np.array([fit[0] for fit in fits]),
         intercept=np.array([fit[1] for fit in fits]),
-        quantiles=np.array(quantiles),
-        scale=np.array([tail[0] for tail in tails]),
-        shape=np.array([tail[1] for tail in tails]),
+        **_distributions(background if len(background) else rest for _, background in pairs),
         n_bound=np.array([len(sites) for sites, _ in pairs]),
         n_background=np.array([len(background) for _, background in pairs]),
         negatives="background" if has_background else "unbound",
     )
 
 
-def _distribution(logits: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Return the quantiles at `P_LEVELS`, and scale and shape of the tail beyond."""
-    quantiles = np.quantile(logits, 1 - P_LEVELS)
-    return quantiles, fit_tail(logits[logits > quantiles[-1]] - quantiles[-1])
+def _distributions(references: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return ``quantiles``, ``scale`` and ``shape`` of a `Calibration` from the background scores of each track."""
+    quantiles, tails = [], []
+    for logits in references:
+        grid = np.quantile(logits, 1 - P_LEVELS)
+        quantiles.append(grid)
+        tails.append(fit_tail(logits[logits > grid[-1]] - grid[-1]))
+    scale, shape = np.array(tails).T
+    return {"quantiles": np.array(quantiles), "scale": scale, "shape": shape}
 
 
 def background_calibration(logits: np.ndarray, names: Sequence[str], n_independent: int) -> Calibration:
@@ -254,17 +253,15 @@ def background_calibration(logits: np.ndarray, names: Sequence[str], n_independe
     n_independent : int
         Number of independent scores among the n, as overlapping tiles are not; it limits how small p-values become.
     """
-    fits = [_distribution(column) for column in np.asarray(logits, dtype=np.float64).T]
+    columns = np.asarray(logits, dtype=np.float64).T
     return Calibration(
         names=list(names),
         prior=1.0,
         slope=None,
         intercept=None,
-        quantiles=np.array([quantiles for quantiles, _ in fits]),
-        scale=np.array([scale for _, (scale, _) in fits]),
-        shape=np.array([shape for _, (_, shape) in fits]),
-        n_bound=np.zeros(len(fits), dtype=np.int64),
-        n_background=np.full(len(fits), n_independent),
+        **_distributions(columns),
+        n_bound=np.zeros(len(columns), dtype=np.int64),
+        n_background=np.full(len(columns), n_independent),
         negatives="scan",
     )
 
