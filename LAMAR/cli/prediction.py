@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import InputError, shortened
-from .demo import NOTICE, REPOSITORY
+from ..shipped_weights import shipped_weights
+from .demo import NOTICE
 
-__all__ = ["DEFAULT_MODEL", "SOURCES", "predict"]
+__all__ = ["SOURCES", "predict"]
 
-DEFAULT_MODEL = REPOSITORY / "weights" / "lamar-mini-rbp"
 TOP = 10  # sites of a track and record where a model has no calibration
 ALL = "all"  # in place of a file of transcripts
 SOURCES = ("fasta", "bed", "transcripts", "table", "vcf")
@@ -126,9 +126,7 @@ def _complete(arguments: argparse.Namespace) -> None:
     if arguments.demo and not arguments.list and arguments.model_path is not None:
         raise InputError("`fasta`: not given, wanted records to predict (or `bed`, `transcripts` or `table`)")
     if arguments.model_path is None:
-        arguments.model_path = DEFAULT_MODEL
-        if not DEFAULT_MODEL.is_dir():
-            raise InputError(f"`model_path`: not given, and {DEFAULT_MODEL}, the model that ships, is not there")
+        arguments.model_path = shipped_weights("lamar-mini-rbp", "model_path")
     if arguments.demo and not arguments.list:
         from .demo import demo_data
 
