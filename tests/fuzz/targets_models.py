@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -210,11 +211,14 @@ def make_pickles(folder: Path) -> None:
     )
 
 
+EXECUTED = Path(tempfile.gettempdir()) / "executed"  # which only a pickle that was executed writes
+
+
 class Anything:
     """An object that a pickle may hold and that must not be made."""
 
     def __reduce__(self):
-        return (Path("/tmp/executed").write_text, ("executed",))
+        return (EXECUTED.write_text, ("executed",))
 
 
 def odd_pickles(rng: Random, tensors: dict):
@@ -259,7 +263,7 @@ def damage_pickles(rng: Random, folder: Path) -> None:
 
 def read_pickles(folder: Path) -> None:
     attempt(lambda: load_all(folder / "model"), lambda: load_all(folder / "old.pt"))
-    assert not Path("/tmp/executed").exists(), "a pickle was executed"
+    assert not EXECUTED.exists(), "a pickle was executed"
 
 
 def make_shards(folder: Path) -> None:
